@@ -1,0 +1,38 @@
+# Each target installs what it needs first. pip, because it takes one matching build of torch and torchaudio.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: install quickstart test lint format bench clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/pip install --upgrade --quiet pip
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+quickstart: install
+	$(BIN)/decomp-ser quickstart --output runs/quickstart
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/codespell
+
+format: install
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: install
+	$(BIN)/python tests/benchmarks/front_end.py
+	$(BIN)/python tests/benchmarks/network.py
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info
