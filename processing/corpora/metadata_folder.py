@@ -1,0 +1,97 @@
+"""A folder of audio files with a table `metadata.csv`: the audiofolder convention of `datasets`."""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from processing.corpora.rows import GENDERS, BadClip, Row, check_clips, make_row
+from processing.errors import InputError
+
+METADATA_NAME = "metadata.csv"
+
+_TEXT_COLUMNS = ("id", "speaker", "text", "corpus", "session", "dialogue", "split")
+
+
+def read_metadata_folder(
+    source: str | Path, *, skip_bad: bool = False
+) -> tuple[list[Row], list[BadClip]]:
+    """Rows of a folder with `metadata.csv`, or of the folder in which a given CSV file lies.
+
+    The table is UTF-8, comma separated, with a header. `file_name` (relative to the table) and
+    `emotion` are required; `id` (default: the file name), `speaker`, `gender` (female, male, f or
+    m), `text`, `corpus`, `session`, `dialogue` and `split` are read where they exist, and other
+    columns are ignored. An empty cell means unknown, as a missing column does.
+
+    Args:
+        source: the folder, or a CSV file in it.
+        skip_bad: collect clips without usable audio instead of raising.
+
+    Returns:
+        Rows in the order of the table, and the clips that were left out.
+
+    Raises:
+        InputError: if the table is missing, lacks a column or has a wrong cell; for bad clips see
+            `check_clips`.
+    """
+    source = Path(source)
+    table = source if source.suffix.lower() == ".csv" else source / METADATA_NAME
+    if not table.is_file():
+        raise InputError(
+            f"{table}: no such table. Give a folder with {METADATA_NAME}, or the CSV file itself."
+        )
+    return check_clips(_read_table(table), skip_bad=skip_bad)
+
+
+def _read_table(table: Path) -> Iterator[tuple[str, Row]]:
+    try:
+        text = table.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{table}: not UTF-8 (byte {error.start}). Save the table as UTF-8."
+        ) from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    columns = [name.strip() for name in reader.fieldnames or ()]
+    missing = [name for name in ("file_name", "emotion") if name not in columns]
+    if missing:
+        raise InputError(
+            f"{table}: column {missing[0]!r} is missing; found {', '.join(columns) or 'nothing'}. "
+            "Expected a comma-separated table with the columns file_name and emotion."
+        )
+    reader.fieldnames = columns
+    try:
+        for cells in reader:
+            item = f"{table.name} line {reader.line_num}"
+            yield item, _parse_row(cells, item, table.parent)
+    except csv.Error as error:
+        raise InputError(
+            f"{table} line {reader.line_num}: {error}. Expected a comma-separated table."
+        ) from error
+
+
+def _parse_row(cells: dict[str, str | None], item: str, folder: Path) -> Row:
+    values = {
+        name: (value or "").strip() or None
+        for name, value in cells.items()
+        if isinstance(name, str)
+    }
+    file_name, emotion = values["file_name"], values["emotion"]
+    if file_name is None or emotion is None:
+        empty = "file_name" if file_name is None else "emotion"
+        raise InputError(
+            f"{folder.name}/{item}: {empty} is empty. Fill the cell or remove the row."
+        )
+    gender = values.get("gender")
+    if gender is not None and gender.lower() not in GENDERS:
+        raise InputError(
+            f"{folder.name}/{item}: gender {gender!r}, expected female, male, f or m. Leave it "
+            "empty if unknown."
+        )
+    row = make_row(
+        audio={"bytes": None, "path": str(folder / file_name)},
+        emotion=emotion.lower(),
+        gender=GENDERS[gender.lower()] if gender else None,
+        **{name: values[name] for name in _TEXT_COLUMNS if name in values},
+    )
+    row["id"] = row["id"] or file_name
+    return row

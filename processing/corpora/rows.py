@@ -1,0 +1,159 @@
+"""From a reader's clips to checked rows: what every corpus reader shares."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+from datasets import Dataset, Features, Value
+
+from processing.audio_files import audio_duration
+from processing.corpora.schema import ROW_FEATURES
+from processing.errors import InputError
+
+Row: TypeAlias = dict[str, Any]
+"""One utterance with the columns of ROW_FEATURES, and some of OPTIONAL_FEATURES."""
+
+logger = logging.getLogger(__name__)
+
+OPTIONAL_FEATURES = Features(
+    {
+        "split": Value("string"),  # "train", "validation" or "test", for the protocol `predefined`
+        "style": Value("string"),  # "scripted" or "improvised"
+        "start": Value("float64"),  # seconds from the start of the dialogue
+        "end": Value("float64"),
+        "valence": Value("float64"),  # mean of the raters, 1 to 5
+        "activation": Value("float64"),
+        "dominance": Value("float64"),
+    }
+)
+"""Columns that some corpora have and others lack altogether."""
+
+GENDERS = {"female": "female", "f": "female", "male": "male", "m": "male"}
+
+
+@dataclass(frozen=True)
+class BadClip:
+    """A clip that gives no row: how its source names it, and why."""
+
+    item: str
+    reason: str
+
+
+def make_row(**columns: Any) -> Row:
+    """A complete row; columns that are not given are null."""
+    return {**dict.fromkeys(ROW_FEATURES), **columns}
+
+
+def find_clips(folder: str | Path, *suffixes: str) -> Iterator[Path]:
+    """Audio files under a folder in sorted order, without the `._*` files that macOS leaves.
+
+    Raises:
+        InputError: if the folder does not exist.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder. Give the folder into which the corpus was unpacked."
+        )
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in suffixes and not path.name.startswith("._"):
+            yield path
+
+
+def parse_clips(
+    paths: Iterable[Path], parse: Callable[[Path], Row | None], *, naming: str
+) -> Iterator[tuple[str, Row | BadClip]]:
+    """Rows from file names; a name that does not fit the corpus's naming is a bad clip.
+
+    Args:
+        paths: the audio files.
+        parse: file -> row without id and audio, or None if its name does not fit.
+        naming: what a name should look like, for the message.
+    """
+    for path in paths:
+        row = parse(path)
+        if row is None:
+            yield path.name, BadClip(path.name, f"the name does not fit the naming {naming}.")
+        else:
+            yield (
+                path.name,
+                {**row, "id": path.stem, "audio": {"bytes": None, "path": str(path)}},
+            )
+
+
+def check_clips(
+    clips: Iterable[tuple[str, Row | BadClip]], *, skip_bad: bool = False
+) -> tuple[list[Row], list[BadClip]]:
+    """Measure durations from the headers and sort out the clips without usable audio.
+
+    Args:
+        clips: pairs of the item's name in its source ("metadata.csv line 7") and its row, or a clip
+            that the reader itself could not use.
+        skip_bad: collect bad clips instead of raising.
+
+    Returns:
+        Rows with durations in seconds, in the given order, and the bad clips.
+
+    Raises:
+        InputError: if a clip is bad and `skip_bad` is not set; if an id occurs twice; if no clip is
+            left.
+    """
+    rows: list[Row] = []
+    bad: list[BadClip] = []
+    for item, row in clips:
+        if isinstance(row, BadClip):
+            bad.append(row)
+            continue
+        try:
+            rows.append({**row, "duration": audio_duration(row["audio"])})
+        except InputError as error:
+            bad.append(BadClip(item, str(error)))
+    if bad and not skip_bad:
+        raise InputError(describe_bad_clips(bad, total=len(rows) + len(bad)))
+    if not rows:
+        found = f"{len(bad)} clips, none usable; first: {bad[0].reason}" if bad else "no audio file"
+        raise InputError(f"found {found}. Check that the folder is the one of the corpus.")
+    check_ids_are_unique(rows)
+    return rows, bad
+
+
+def describe_bad_clips(bad: list[BadClip], *, total: int) -> str:
+    """One line for the clips that stop the reading of a corpus."""
+    more = f" ({len(bad)} of {total} clips are bad; this is the first)" if len(bad) > 1 else ""
+    return (
+        f"{bad[0].item}: {bad[0].reason}{more} "
+        "Mend the corpus, or leave bad clips out (--skip-bad; in Python skip_bad=True)."
+    )
+
+
+def warn_of_bad_clips(bad: list[BadClip], *, total: int) -> None:
+    """Log how many clips were left out, and each of them with its reason."""
+    if bad:
+        listing = "\n".join(f"  {clip.item}: {clip.reason}" for clip in bad)
+        logger.warning("left out %d of %d clips:\n%s", len(bad), total, listing)
+
+
+def check_ids_are_unique(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Raise an InputError that names the first id found twice."""
+    seen: set[str] = set()
+    for row in rows:
+        if row["id"] in seen:
+            raise InputError(
+                f"id {row['id']!r} occurs twice, expected one row for each id. Rename or remove "
+                "one."
+            )
+        seen.add(row["id"])
+
+
+def rows_to_dataset(rows: list[Row]) -> Dataset:
+    """Data set of rows, with those optional columns that any row has."""
+    optional = {
+        name: kind for name, kind in OPTIONAL_FEATURES.items() if any(name in row for row in rows)
+    }
+    # Through Arrow, because Dataset.from_list would ask for torchcodec merely to store a path.
+    return Dataset(
+        pa.Table.from_pylist(rows, schema=Features({**ROW_FEATURES, **optional}).arrow_schema)
+    )

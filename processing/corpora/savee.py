@@ -1,0 +1,48 @@
+"""SAVEE (Haq and Jackson 2009): 4 male speakers, 7 emotions, British English.
+
+Files are named AudioData/DC/a01.wav, or DC_a01.wav in one folder: speaker, emotion letters, number
+of the sentence for this emotion. The naming does not tell the words, so texts are unknown.
+"""
+
+import re
+from pathlib import Path
+
+from processing.corpora.rows import BadClip, Row, check_clips, find_clips, make_row
+
+EMOTION_CODES = {
+    "a": "angry",
+    "d": "disgusted",
+    "f": "fearful",
+    "h": "happy",
+    "n": "neutral",
+    "sa": "sad",
+    "su": "surprised",
+}
+NAMING = "DC/a01.wav or DC_a01.wav"
+
+_NAME = re.compile(r"(DC|JE|JK|KL)[_/](a|d|f|h|n|sa|su)(\d\d)")
+
+
+def read_savee(source: str | Path, *, skip_bad: bool = False) -> tuple[list[Row], list[BadClip]]:
+    """Rows of a SAVEE release, with ids like DC_a01.
+
+    For arguments, result and errors see `check_clips`.
+    """
+    clips = ((path.name, _parse(path)) for path in find_clips(source, ".wav"))
+    return check_clips(clips, skip_bad=skip_bad)
+
+
+def _parse(path: Path) -> Row | BadClip:
+    name = path.stem if "_" in path.stem else f"{path.parent.name}/{path.stem}"
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return BadClip(name, f"the name does not fit the naming {NAMING}.")
+    speaker, emotion, number = match.groups()
+    return make_row(
+        id=f"{speaker}_{emotion}{number}",
+        audio={"bytes": None, "path": str(path)},
+        emotion=EMOTION_CODES[emotion],
+        speaker=f"savee{speaker}",
+        gender="male",
+        corpus="savee",
+    )

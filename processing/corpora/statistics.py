@@ -1,0 +1,106 @@
+"""How many turns and minutes a corpus has of each emotion, speaker and gender."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from processing.corpora.schema import label_order
+
+GROUPS = ("speaker", "gender", "session")
+
+
+def corpus_statistics(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Count turns and minutes.
+
+    Args:
+        rows: with "emotion", "duration" (seconds), "text" and the columns of GROUPS.
+
+    Returns:
+        {"turns", "minutes", "seconds": {"minimum", "median", "mean", "maximum"}, "without_text",
+        "emotion": {emotion: {"turns", "minutes"}}} and for each of GROUPS that is known
+        {group: {name: {"turns", "minutes", "emotion": {emotion: turns}}}}.
+    """
+    rows = list(rows)
+    durations = np.array([row["duration"] for row in rows])
+    emotions = label_order(row["emotion"] for row in rows)
+    statistics: dict[str, Any] = {
+        **_count(rows),
+        "seconds": {
+            "minimum": round(float(durations.min()), 3),
+            "median": round(float(np.median(durations)), 3),
+            "mean": round(float(durations.mean()), 3),
+            "maximum": round(float(durations.max()), 3),
+        },
+        "without_text": sum(row.get("text") is None for row in rows),
+        "emotion": {e: _count([row for row in rows if row["emotion"] == e]) for e in emotions},
+    }
+    for group in GROUPS:
+        names = sorted({row[group] for row in rows if row.get(group) is not None})
+        if names:
+            members = {name: [row for row in rows if row.get(group) == name] for name in names}
+            statistics[group] = {
+                name: {
+                    **_count(turns),
+                    "emotion": {e: sum(row["emotion"] == e for row in turns) for e in emotions},
+                }
+                for name, turns in members.items()
+            }
+    return statistics
+
+
+def format_statistics(statistics: Mapping[str, Any]) -> str:
+    """The statistics as Markdown tables."""
+    emotions = list(statistics["emotion"])
+    seconds = statistics["seconds"]
+    lines = [
+        f"{statistics['turns']} turns, {statistics['minutes']:.1f} minutes; a turn lasts "
+        f"{seconds['minimum']:.2f} to {seconds['maximum']:.2f} s, median {seconds['median']:.2f} "
+        "s, "
+        f"mean {seconds['mean']:.2f} s; {statistics['without_text']} without a transcript.",
+        "",
+        "| emotion | turns | share | minutes |",
+        "|---|---|---|---|",
+    ]
+    for emotion, count in statistics["emotion"].items():
+        share = count["turns"] / statistics["turns"]
+        lines.append(f"| {emotion} | {count['turns']} | {share:.1%} | {count['minutes']:.1f} |")
+    for group in GROUPS:
+        if group not in statistics:
+            continue
+        lines += ["", f"| {group} | {' | '.join(emotions)} | turns | minutes |"]
+        lines += ["|---" * (len(emotions) + 3) + "|"]
+        for name, count in statistics[group].items():
+            cells = " | ".join(str(count["emotion"][emotion]) for emotion in emotions)
+            lines.append(f"| {name} | {cells} | {count['turns']} | {count['minutes']:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot_statistics(statistics: Mapping[str, Any], durations: Iterable[float], path: Path) -> None:
+    """Draw minutes of each emotion, turns of each speaker, and the durations, as one PNG."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    by_emotion, by_speaker, by_duration = figure.subplots(1, 3)
+    emotions = list(statistics["emotion"])
+    by_emotion.bar(emotions, [statistics["emotion"][e]["minutes"] for e in emotions])
+    by_emotion.set(ylabel="minutes", title="emotion")
+    by_emotion.tick_params(axis="x", rotation=45)
+    speakers = statistics.get("speaker", {})
+    bottom = np.zeros(len(speakers))
+    for emotion in emotions:
+        turns = np.array([count["emotion"][emotion] for count in speakers.values()])
+        by_speaker.bar(list(speakers), turns, bottom=bottom, label=emotion)
+        bottom += turns
+    by_speaker.set(ylabel="turns", title="speaker" if speakers else "speakers unknown")
+    by_speaker.tick_params(axis="x", rotation=90, labelsize=6)
+    if speakers:
+        by_speaker.legend(fontsize=6)
+    by_duration.hist(list(durations), bins=40)
+    by_duration.set(xlabel="duration [s]", ylabel="turns", title="duration")
+    figure.savefig(path, dpi=120)
+
+
+def _count(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
+    seconds = sum(row["duration"] for row in rows)
+    return {"turns": len(rows), "minutes": round(seconds / 60, 3)}

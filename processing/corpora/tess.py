@@ -1,0 +1,43 @@
+"""TESS (Pichora-Fuller and Dupuis 2020): 2 actresses, 200 words in one carrier phrase, 7 emotions.
+
+Files are named OAF_back_angry.wav: speaker (OAF older, YAF younger), word, emotion (ps = pleasant
+surprise).
+"""
+
+import re
+from pathlib import Path
+
+from processing.corpora.rows import BadClip, Row, check_clips, find_clips, make_row, parse_clips
+
+EMOTION_CODES = {
+    "angry": "angry",
+    "disgust": "disgusted",
+    "fear": "fearful",
+    "happy": "happy",
+    "neutral": "neutral",
+    "ps": "surprised",
+    "sad": "sad",
+}
+
+# One file of the release lacks a letter: OA_bite_neutral.wav belongs to OAF.
+_NAME = re.compile(r"(OAF?|YAF)_([a-z]+)_([a-z]+)")
+
+
+def read_tess(source: str | Path, *, skip_bad: bool = False) -> tuple[list[Row], list[BadClip]]:
+    """Rows of a TESS release; for arguments, result and errors see `check_clips`."""
+    paths = find_clips(source, ".wav")
+    return check_clips(parse_clips(paths, _parse, naming="OAF_back_angry.wav"), skip_bad=skip_bad)
+
+
+def _parse(path: Path) -> Row | None:
+    match = _NAME.fullmatch(path.stem)
+    if match is None or match[3] not in EMOTION_CODES:
+        return None
+    speaker, word, emotion = match.groups()
+    return make_row(
+        emotion=EMOTION_CODES[emotion],
+        speaker="tessYAF" if speaker == "YAF" else "tessOAF",
+        gender="female",
+        text=f"Say the word {word}.",
+        corpus="tess",
+    )
