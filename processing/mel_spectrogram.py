@@ -1,0 +1,185 @@
+"""Log-mel spectrogram of SpeechSplit, and the high-pass filter that precedes every feature.
+
+The settings are those of SpeechSplit (Qian et al., ICML 2020), the decomposition on which Hsu et
+al. (Interspeech 2023, section 2.1) build: zero-phase 30 Hz high-pass, magnitude spectrogram, Slaney
+mel filters, decibels mapped linearly to [0, 1]. Axes: S samples, T frames, D mel bands.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy.signal import butter, filtfilt
+from torchaudio.transforms import MelSpectrogram
+
+HIGH_PASS_HZ = 30.0
+HIGH_PASS_ORDER = 5
+# filtfilt's default for a filter of six coefficients: three times as many samples at each end.
+HIGH_PASS_PADDING = 3 * (HIGH_PASS_ORDER + 1)
+HEADROOM = 0.96
+APPENDED_SAMPLE = 1e-6
+# Full scale is 1.0; filters and sample-rate conversion overshoot it a little, integers by far.
+LARGEST_PEAK = 16.0
+
+AMPLITUDE_FLOOR = 1e-5  # -100 dB
+REFERENCE_DB = 16.0
+RANGE_DB = 100.0
+
+
+def num_frames(num_samples: int, hop_length: int) -> int:
+    """Number of frames of `num_samples` samples, for the mel spectrogram and the F0 contour alike.
+
+    Frame i speaks of sample `i * hop_length`, and there is one frame for each such sample from 0
+    to `num_samples` inclusive.
+
+    Examples:
+        >>> num_frames(16000, 256), num_frames(255, 256), num_frames(256, 256)
+        (63, 1, 2)
+    """
+    return num_samples // hop_length + 1
+
+
+def check_waveform(waveform: np.ndarray) -> None:
+    """Reject what is not one channel of finite samples around full scale 1.0.
+
+    Args:
+        waveform: samples, shape (S,).
+
+    Raises:
+        ValueError: if the waveform is empty, has several channels, holds NaN or infinity, or lies
+            so far beyond full scale that it must be integer samples.
+    """
+    if waveform.ndim != 1:
+        raise ValueError(
+            f"waveform of shape {waveform.shape}, expected one channel of shape (samples,). "
+            "Average the channels, or choose one."
+        )
+    if waveform.size == 0:
+        raise ValueError("waveform of 0 samples, expected at least 1.")
+    # One pass over the samples: NaN and infinity both survive a maximum of magnitudes.
+    peak = max(float(waveform.max()), -float(waveform.min()))
+    if not np.isfinite(peak):
+        raise ValueError("waveform holds NaN or infinity, expected finite samples.")
+    if peak > LARGEST_PEAK:
+        raise ValueError(
+            f"waveform with a peak of {peak:g}, expected full scale 1.0. Divide 16-bit integer "
+            "samples by 32768."
+        )
+
+
+@lru_cache(maxsize=8)
+def _high_pass_coefficients(sampling_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    coefficients = butter(HIGH_PASS_ORDER, HIGH_PASS_HZ, btype="highpass", fs=sampling_rate)
+    numerator, denominator = map(np.asarray, coefficients)  # type: ignore[arg-type]
+    return numerator, denominator
+
+
+def high_pass(waveform: np.ndarray, sampling_rate: int, *, hop_length: int) -> np.ndarray:
+    """Waveform without what lies below 30 Hz, the common input of the mel spectrogram and of F0.
+
+    SpeechSplit's preparation without its dither: one sample of 1e-6 is appended where
+    `hop_length` divides the length, a fifth-order Butterworth filter runs forwards and backwards
+    (no delay), and the result is scaled by 0.96. The filter extends the signal by 18 samples of
+    odd reflection at each end, or by all it has where the signal is shorter than that.
+
+    Args:
+        waveform: samples at full scale 1.0, shape (S,), S >= 1.
+        sampling_rate: in Hz, above 60.
+        hop_length: of the frames to be computed from the result, in samples, at least 2.
+
+    Returns:
+        float64 samples, shape (S,), or (S + 1,) where `S % hop_length == 0`. Either way
+        `num_frames` is the same as that of S.
+
+    Raises:
+        ValueError: if the waveform is not one channel of finite samples around full scale.
+    """
+    waveform = np.asarray(waveform)
+    check_waveform(waveform)
+    waveform = waveform.astype(np.float64)
+    if waveform.size % hop_length == 0:
+        waveform = np.append(waveform, APPENDED_SAMPLE)
+    numerator, denominator = _high_pass_coefficients(sampling_rate)
+    padding = min(HIGH_PASS_PADDING, waveform.size - 1)
+    return HEADROOM * filtfilt(numerator, denominator, waveform, padlen=padding)
+
+
+@lru_cache(maxsize=8)
+def _mel_transform(
+    sampling_rate: int,
+    n_fft: int,
+    win_length: int,
+    hop_length: int,
+    num_mel_bins: int,
+    f_min: float,
+    f_max: float,
+    dtype: torch.dtype,
+) -> MelSpectrogram:
+    if not 0 <= f_min < f_max <= sampling_rate / 2:
+        raise ValueError(
+            f"mel bands from {f_min:g} to {f_max:g} Hz, expected an ascending range within "
+            f"0 and {sampling_rate / 2:g} Hz, half the sampling rate."
+        )
+    transform = MelSpectrogram(
+        sample_rate=sampling_rate,
+        n_fft=n_fft,
+        win_length=win_length,
+        hop_length=hop_length,
+        f_min=f_min,
+        f_max=f_max,
+        n_mels=num_mel_bins,
+        power=1.0,
+        norm="slaney",
+        mel_scale="slaney",
+        wkwargs={"dtype": dtype},
+    )
+    return transform.to(dtype)
+
+
+def log_mel_spectrogram(
+    filtered: np.ndarray,
+    *,
+    sampling_rate: int,
+    n_fft: int,
+    win_length: int,
+    hop_length: int,
+    num_mel_bins: int,
+    f_min: float,
+    f_max: float,
+    dtype: torch.dtype = torch.float32,
+) -> np.ndarray:
+    """Log-mel spectrogram on SpeechSplit's scale: -84 dB is 0, +16 dB is 1, clipped to [0, 1].
+
+    Magnitudes (not powers) of a Hann-windowed Fourier transform centred on the frame's sample, with
+    reflected ends; mel bands on Slaney's scale with Slaney's normalisation; then
+    `(20 log10(max(1e-5, mel)) - 16 + 100) / 100`. Input of no more than half a transform, too short
+    to be reflected, is extended by zeros instead.
+
+    Args:
+        filtered: what `high_pass` returned, shape (S,).
+        sampling_rate: in Hz.
+        n_fft: length of the transform in samples.
+        win_length: length of the window in samples, at most `n_fft`.
+        hop_length: step between frames in samples.
+        num_mel_bins: number of bands D.
+        f_min: lower end of the lowest band in Hz.
+        f_max: upper end of the highest band in Hz, at most half the sampling rate.
+        dtype: precision of the computation.
+
+    Returns:
+        values in [0, 1], float32 (or of `dtype`), shape (T, D) with T = `num_frames(S)`.
+
+    Raises:
+        ValueError: if the bands do not lie within half the sampling rate.
+    """
+    transform = _mel_transform(
+        sampling_rate, n_fft, win_length, hop_length, num_mel_bins, f_min, f_max, dtype
+    )
+    samples = torch.as_tensor(filtered).to(dtype)
+    if samples.numel() <= n_fft // 2:
+        samples = torch.nn.functional.pad(samples, (0, n_fft - samples.numel()))
+    with torch.inference_mode():
+        mel = transform(samples).T  # (T, D)
+        decibels = 20 * torch.log10(mel.clamp(min=AMPLITUDE_FLOOR))
+        scaled = ((decibels - REFERENCE_DB + RANGE_DB) / RANGE_DB).clamp(0, 1)
+    return scaled[: num_frames(filtered.size, hop_length)].contiguous().numpy()
