@@ -1,0 +1,302 @@
+"""What of a test fold is in its training set: speakers, dialogues, transcripts and audio.
+
+`leak_report` reads the columns of the rows and is quick enough to be printed before every training.
+The audio part decodes every clip once: `fingerprint_audio` and `find_copies` over the whole corpus,
+then `leak_report` with the pairs.
+
+A copy is found by its waveform. Two recordings of one sentence never have the same waveform, even
+by one speaker, while a copy keeps it through gain, trimming, resampling and lossy coding, up to a
+shift. So each clip is compared, by normalised cross-correlation below 1.9 kHz, with the clips whose
+average spectrum is most alike.
+
+Axes: N clips, S samples at FINGERPRINT_RATE, D bands.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.fft
+import scipy.signal
+from datasets import DatasetDict
+
+from processing.audio_files import read_audio
+from processing.errors import InputError
+from processing.folds import PROTOCOLS
+from processing.text import normalize_transcript
+
+FINGERPRINT_RATE = 4000
+"""Hz. What lies below 2 kHz passes through telephone bandwidth and low bit rates."""
+
+COPY_CORRELATION = 0.7
+"""Pairs of clips whose waveforms correlate at least so much, at the best shift, are copies."""
+
+NUM_CANDIDATES = 12
+"""Clips with the most similar spectrum that each clip is compared with."""
+
+LONG_TRANSCRIPT_WORDS = 4
+LEAK_KINDS = (
+    "speaker",
+    "dialogue",
+    "transcript",
+    "transcript_4_words",
+    "identical_audio",
+    "near_identical_audio",
+)
+"""transcript: the same words, after normalisation; transcript_4_words: those of four words or more.
+identical_audio: the same samples; near_identical_audio: a copy, identical ones included."""
+
+_NUM_BANDS = 32
+_FFT_SIZE = 256
+
+
+def leak_report(
+    folds: DatasetDict, copies: Iterable[tuple[str, str, float]] | None = None
+) -> dict[str, Any]:
+    """Count the test turns of a fold that share something with its training or validation turns.
+
+    Args:
+        folds: the splits of `load_folds`; only columns other than the audio are read.
+        copies: pairs from `find_copies`, for the two audio counts; None leaves them unknown.
+
+    Returns:
+        {"turns": {split: number}, "speakers": {split: number}, "shared_speakers": names in test and
+        train, "in_train": {kind: number of test turns}, "in_validation": likewise}; the kinds are
+        LEAK_KINDS. A number is None where it is not known: the column is null in every test turn,
+        or `copies` was not given.
+    """
+    pairs = None if copies is None else list(copies)
+    columns = {name: _columns(folds, name) for name in ("train", "validation", "test")}
+    test = columns["test"]
+    test_speakers, train_speakers = set(test["speaker"]), set(columns["train"]["speaker"])
+    return {
+        "turns": {name: len(folds[name]) for name in folds},
+        "speakers": {name: len(set(folds[name]["speaker"]) - {None}) for name in folds},
+        "shared_speakers": sorted((test_speakers & train_speakers) - {None}),
+        **{
+            f"in_{name}": {
+                **{kind: _count_shared(test[kind], columns[name][kind]) for kind in LEAK_KINDS[:4]},
+                **_count_copies(pairs, test["id"], columns[name]["id"]),
+            }
+            for name in ("train", "validation")
+        },
+    }
+
+
+def check_shared_speakers(report: Mapping[str, Any], protocol: str) -> None:
+    """Refuse a split whose test speakers are in training, unless the protocol declares it.
+
+    Raises:
+        InputError: naming the shared speakers.
+    """
+    shared = report["shared_speakers"]
+    if shared and not PROTOCOLS[protocol].declares_shared_speakers:
+        raise InputError(
+            f"protocol {protocol!r}: {len(shared)} test speakers are in the training set too, "
+            f"first {shared[0]!r}; "
+            "expected none. Correct the split, or use a protocol that declares shared speakers "
+            "(dialogue-prefix)."
+        )
+
+
+def format_leak_table(reports: Mapping[str, Mapping[str, Any]], *, against: str = "train") -> str:
+    """A text table: a line for each fold, a column for each kind of leak with number and share.
+
+    Args:
+        reports: fold name -> report of `leak_report`.
+        against: "train" or "validation".
+    """
+    header = ["fold", "test", against, *(kind.replace("_", " ") for kind in LEAK_KINDS)]
+    lines = [
+        [fold, str(r["turns"]["test"]), str(r["turns"][against])]
+        + [_share(r[f"in_{against}"][kind], r["turns"]["test"]) for kind in LEAK_KINDS]
+        for fold, r in reports.items()
+    ]
+    if len(reports) > 1:
+        total = sum(r["turns"]["test"] for r in reports.values())
+        sums = [
+            _sum_known([r[f"in_{against}"][kind] for r in reports.values()]) for kind in LEAK_KINDS
+        ]
+        lines.append(["all", str(total), ""] + [_share(number, total) for number in sums])
+    widths = [max(len(line[k]) for line in [header, *lines]) for k in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if k else cell.ljust(width)
+            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in [header, *lines]
+    )
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """What `find_copies` compares.
+
+    Attributes:
+        ids: of the clips, length N.
+        digests: SHA-256 of the samples at 16 kHz and 16 bit, whatever the file format; length N.
+        spectra: average power spectrum in dB up to a constant, shape (N, D).
+        waveforms: N arrays of shape (S,), band-limited, at FINGERPRINT_RATE, unit energy; float16
+            to save memory.
+    """
+
+    ids: list[str]
+    digests: list[str]
+    spectra: np.ndarray
+    waveforms: list[np.ndarray]
+
+
+def fingerprint_audio(
+    rows: Iterable[Any], *, progress: Callable[[int], object] | None = None
+) -> Fingerprints:
+    """Decode every clip and keep what is needed to recognise a copy of it: 8 kB for each second.
+
+    Args:
+        rows: with "id" and "audio".
+        progress: called with the number of clips done.
+
+    Raises:
+        InputError: if a clip cannot be decoded; see `read_audio`.
+    """
+    ids, digests, spectra, waveforms = [], [], [], []
+    for done, row in enumerate(rows, start=1):
+        waveform = read_audio(row["audio"])
+        samples = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)
+        narrow = _narrow_band(waveform)
+        ids.append(row["id"])
+        digests.append(hashlib.sha256(samples.tobytes()).hexdigest())
+        spectra.append(_average_spectrum(narrow))
+        waveforms.append(narrow.astype(np.float16))
+        if progress is not None:
+            progress(done)
+    return Fingerprints(ids, digests, np.array(spectra).reshape(len(ids), _NUM_BANDS), waveforms)
+
+
+def find_copies(fingerprints: Fingerprints) -> list[tuple[str, str, float]]:
+    """Pairs of clips that are one recording.
+
+    Returns:
+        (id, id, correlation) with the first id the smaller; 1.0 for identical samples, less for
+        copies that were changed. Sorted.
+    """
+    digests = np.array(fingerprints.digests)
+    copies = []
+    for a, b in _candidate_pairs(fingerprints):
+        if digests[a] == digests[b]:
+            correlation = 1.0
+        else:
+            # Rounding can bring a changed copy to 1; that value means identical samples.
+            correlation = min(
+                _correlation(fingerprints.waveforms[a], fingerprints.waveforms[b]), 0.9999
+            )
+        if correlation >= COPY_CORRELATION:
+            first, second = sorted((fingerprints.ids[a], fingerprints.ids[b]))
+            copies.append((first, second, round(correlation, 4)))
+    return sorted(copies)
+
+
+def _columns(folds: DatasetDict, split: str) -> dict[str, list[Any]]:
+    """The compared columns of a split, as lists of values or None."""
+    rows = folds[split]
+    texts = [
+        normalize_transcript(text) or None if text is not None else None for text in rows["text"]
+    ]
+    long = [t if t is not None and len(t.split()) >= LONG_TRANSCRIPT_WORDS else None for t in texts]
+    # Without any transcript the number is unknown; with short ones only it is zero.
+    long = [t or "" for t in long] if any(texts) else long
+    return {
+        "id": list(rows["id"]),
+        "speaker": list(rows["speaker"]),
+        "dialogue": list(rows["dialogue"]),
+        "transcript": texts,
+        "transcript_4_words": long,
+    }
+
+
+def _count_shared(values: Sequence[Any], others: Sequence[Any]) -> int | None:
+    if all(value is None for value in values):
+        return None
+    known = set(others) - {None, ""}
+    return sum(value in known for value in values)
+
+
+def _count_copies(
+    pairs: list[tuple[str, str, float]] | None, ids: Iterable[str], others: Iterable[str]
+) -> dict[str, int | None]:
+    if pairs is None:
+        return {"identical_audio": None, "near_identical_audio": None}
+    ids, others = set(ids), set(others)
+    both_ways = [(a, b, c) for a, b, c in pairs] + [(b, a, c) for a, b, c in pairs]
+    found = [(a, c) for a, b, c in both_ways if a in ids and b in others]
+    return {
+        "identical_audio": len({a for a, correlation in found if correlation == 1.0}),
+        "near_identical_audio": len({a for a, _ in found}),
+    }
+
+
+def _sum_known(numbers: Sequence[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) if len(known) == len(numbers) else None
+
+
+def _share(number: int | None, total: int) -> str:
+    return "unknown" if number is None else f"{number} ({number / max(total, 1):.1%})"
+
+
+def _narrow_band(waveform: np.ndarray) -> np.ndarray:
+    """Waveform at FINGERPRINT_RATE from 100 to 1900 Hz with unit energy, (S,); zero for silence.
+
+    Below 100 Hz, mains hum would make any two quiet clips alike. The first difference evens out
+    speech's falling spectrum, so that the correlation does not rest on the fundamental alone.
+    """
+    narrow = scipy.signal.resample_poly(waveform, 1, 16000 // FINGERPRINT_RATE)
+    bandpass = scipy.signal.butter(4, (100, 1900), "bandpass", fs=FINGERPRINT_RATE, output="sos")
+    narrow = np.diff(scipy.signal.sosfilt(bandpass, narrow), prepend=0.0)
+    return narrow / max(float(np.linalg.norm(narrow)), 1e-8)
+
+
+def _average_spectrum(narrow: np.ndarray) -> np.ndarray:
+    """Average power of bands in dB with zero mean, (D,): loud frames count, silence does not."""
+    _, _, stft = scipy.signal.stft(narrow, nperseg=_FFT_SIZE, noverlap=_FFT_SIZE // 2, padded=True)
+    power = (np.abs(stft) ** 2).mean(axis=1)[1:]  # (_FFT_SIZE / 2,)
+    bands = 10 * np.log10(power.reshape(_NUM_BANDS, -1).mean(axis=1) + 1e-12)
+    return bands - bands.mean()
+
+
+def _candidate_pairs(fingerprints: Fingerprints) -> list[tuple[int, int]]:
+    """Pairs with equal digests, and each clip with its NUM_CANDIDATES nearest spectra."""
+    count = len(fingerprints.ids)
+    pairs = set(_equal_pairs(fingerprints.digests))
+    nearest = min(NUM_CANDIDATES, count - 1)
+    spectra = fingerprints.spectra.astype(np.float32)  # (N, D)
+    squares = (spectra**2).sum(axis=1)
+    for start in range(0, count if nearest > 0 else 0, 512):
+        block = slice(start, min(start + 512, count))
+        distances = (
+            squares[block, None] + squares[None] - 2 * spectra[block] @ spectra.T
+        )  # (512, N)
+        distances[np.arange(block.stop - start), np.arange(start, block.stop)] = np.inf
+        neighbours = np.argpartition(distances, nearest - 1, axis=1)[:, :nearest]
+        for a, row in enumerate(neighbours, start=start):
+            pairs.update((min(a, b), max(a, b)) for b in row.tolist())
+    return sorted(pairs)
+
+
+def _equal_pairs(digests: Sequence[str]) -> Iterable[tuple[int, int]]:
+    positions: dict[str, list[int]] = {}
+    for index, digest in enumerate(digests):
+        positions.setdefault(digest, []).append(index)
+    for same in positions.values():
+        yield from ((a, b) for k, a in enumerate(same) for b in same[k + 1 :])
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Largest absolute cross-correlation of two unit-energy waveforms over all shifts, 0 to 1."""
+    size = scipy.fft.next_fast_len(len(a) + len(b) - 1, real=True)
+    spectrum_a, spectrum_b = (
+        np.asarray(scipy.fft.rfft(waveform.astype(np.float32), size)) for waveform in (a, b)
+    )
+    correlation = np.asarray(scipy.fft.irfft(spectrum_a * np.conj(spectrum_b), size))
+    return float(np.abs(correlation).max())
