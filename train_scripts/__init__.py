@@ -1,0 +1,1 @@
+"""The commands of decomp-ser and what they share."""

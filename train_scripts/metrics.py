@@ -1,0 +1,411 @@
+"""Metrics of emotion recognition as plain functions, and all of them for a list of turns.
+
+The metrics of classes are functions of one confusion matrix. Axes: N turns, L labels; label ids
+index the list of label names, which is fixed by the caller and never by the order of the turns.
+
+WA and UAR are often confused. "Weighted" means weighted by class size: weighted accuracy (WA) is
+plain accuracy, the share of all turns that are right, and favouring large classes raises it.
+Unweighted average recall (UAR, also UA) is the mean of the recalls of the classes. The paper calls
+WA "unweighted accuracy".
+
+A class without a reference turn has no recall. UAR and macro F1 are means over the classes that
+do occur, and `absent_labels` counts the others: with a fixed divisor L a perfect classifier would
+score 0.75 on a fold that lacks one class of four.
+
+`train_scripts.evaluate_metrics` has the same as classes of the `evaluate` library.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jiwer
+import numpy as np
+
+# Plain functions ----------------------------------------------------------------------------------
+
+
+def confusion_matrix(
+    references: Sequence[int] | np.ndarray,
+    predictions: Sequence[int] | np.ndarray,
+    *,
+    num_labels: int,
+) -> np.ndarray:
+    """Count turns by reference and prediction.
+
+    Formula: confusion[i, j] = number of turns with reference i and prediction j.
+
+    Args:
+        references: label ids, shape (N,).
+        predictions: label ids, shape (N,).
+        num_labels: L.
+
+    Returns:
+        int64 counts, shape (L, L): references in rows, predictions in columns.
+
+    Raises:
+        ValueError: if there is no turn, the lengths differ, or an id is not in [0, L).
+
+    Examples:
+        >>> confusion_matrix([0, 0, 2], [0, 1, 2], num_labels=3)
+        array([[1, 1, 0],
+               [0, 0, 0],
+               [0, 0, 1]])
+    """
+    references, predictions = np.asarray(references), np.asarray(predictions)
+    if references.shape != predictions.shape or references.ndim != 1 or references.size == 0:
+        raise ValueError(
+            f"references of shape {references.shape} and predictions of shape {predictions.shape}: "
+            "expected one label id each for at least one turn."
+        )
+    for name, ids in (("reference", references), ("prediction", predictions)):
+        wrong = ~np.isin(ids, np.arange(num_labels))
+        if wrong.any():
+            raise ValueError(
+                f"{name} of turn {wrong.argmax()} is {ids[wrong.argmax()]}, expected a label id "
+                f"from 0 to {num_labels - 1}."
+            )
+    confusion = np.zeros((num_labels, num_labels), dtype=np.int64)
+    np.add.at(confusion, (references.astype(int), predictions.astype(int)), 1)
+    return confusion
+
+
+def weighted_accuracy(confusion: np.ndarray) -> float:
+    """Weighted accuracy (WA): correct turns / all turns.
+
+    Formula: sum_i confusion[i, i] / sum_ij confusion[i, j].
+
+    Args:
+        confusion: counts, shape (L, L), at least one turn.
+
+    Examples:
+        >>> weighted_accuracy(np.array([[8, 0], [1, 1]]))
+        0.9
+    """
+    return float(np.trace(confusion) / confusion.sum())
+
+
+def unweighted_average_recall(confusion: np.ndarray) -> float:
+    """Unweighted average recall (UAR): mean of the recalls of the classes that occur.
+
+    Formula: mean over {i : n_i > 0} of confusion[i, i] / n_i, with n_i = sum_j confusion[i, j].
+
+    Args:
+        confusion: counts, shape (L, L), at least one turn.
+
+    Examples:
+        >>> unweighted_average_recall(np.array([[8, 0], [1, 1]]))
+        0.75
+    """
+    return float(np.nanmean(class_recalls(confusion)))
+
+
+def macro_f1(confusion: np.ndarray) -> float:
+    """Macro F1: mean of the F1 scores of the classes that occur.
+
+    Formula: mean over {i : n_i > 0} of 2 confusion[i, i] / (n_i + m_i), with n_i the references
+    and m_i the predictions of class i. Of a class that does not occur, false alarms lower the
+    scores of the classes they were taken from.
+
+    Args:
+        confusion: counts, shape (L, L), at least one turn.
+
+    Examples:
+        >>> round(macro_f1(np.array([[8, 0], [1, 1]])), 4)
+        0.8039
+    """
+    return float(np.nanmean(class_f1s(confusion)))
+
+
+def class_recalls(confusion: np.ndarray) -> np.ndarray:
+    """Recall of each class, confusion[i, i] / n_i; NaN where no turn has it; (L, L) -> (L,)."""
+    return _divide(np.diag(confusion), confusion.sum(axis=1))
+
+
+def class_precisions(confusion: np.ndarray) -> np.ndarray:
+    """Precision of each class, confusion[i, i] / m_i; NaN where never predicted; (L, L) -> (L,)."""
+    return _divide(np.diag(confusion), confusion.sum(axis=0))
+
+
+def class_f1s(confusion: np.ndarray) -> np.ndarray:
+    """F1 of each class, 2 confusion[i, i] / (n_i + m_i); NaN where no turn has it; (L,)."""
+    num_references, num_predictions = confusion.sum(axis=1), confusion.sum(axis=0)
+    f1s = _divide(2 * np.diag(confusion), num_references + num_predictions)
+    return np.where(num_references > 0, f1s, np.nan)
+
+
+def expected_calibration_error(
+    references: Sequence[int] | np.ndarray, probabilities: np.ndarray, *, num_bins: int = 15
+) -> float:
+    """Expected calibration error (ECE) of the predicted class.
+
+    Formula: sum_b |B_b| / N * |accuracy(B_b) - confidence(B_b)|, where bin b holds the turns whose
+    largest probability lies in ((b - 1) / num_bins, b / num_bins] (Guo et al., "On calibration of
+    modern neural networks", ICML 2017, equation 3).
+
+    Args:
+        references: label ids, shape (N,).
+        probabilities: each turn's sum to 1, shape (N, L).
+        num_bins: bins of equal width over [0, 1].
+
+    Returns:
+        ECE in [0, 1].
+
+    Raises:
+        ValueError: if `probabilities` are not probabilities of N >= 1 turns.
+
+    Examples:
+        >>> expected_calibration_error([0, 1], np.array([[0.75, 0.25], [0.75, 0.25]]))
+        0.25
+    """
+    references = np.asarray(references)
+    probabilities = check_probabilities(probabilities, num_turns=len(references))
+    confidences = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == references
+    upper_edges = np.arange(1, num_bins) / num_bins
+    bins = np.searchsorted(upper_edges, confidences, side="left")  # an edge belongs to its left bin
+    gaps = np.bincount(bins, weights=correct - confidences, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(references))
+
+
+def word_error_rate(references: Sequence[str], predictions: Sequence[str]) -> float | None:
+    """Word error rate (WER), pooled over the words of all turns.
+
+    Formula: (substitutions + deletions + insertions) / words in the references, each summed over
+    all turns. An empty reference adds no word, and every word recognised in it is an insertion.
+
+    Args:
+        references: words separated by blanks, N texts; "" where nothing was said.
+        predictions: recognised words, N texts.
+
+    Returns:
+        Error rate, above 1 where many words are inserted; None where no reference has a word.
+
+    Raises:
+        ValueError: if the numbers of texts differ.
+
+    Examples:
+        >>> word_error_rate(["WE WALK HOME", ""], ["WE TALK HOME", "OH"])
+        0.6666666666666666
+    """
+    if len(references) != len(predictions):
+        raise ValueError(
+            f"{len(references)} reference texts and {len(predictions)} recognised ones: expected "
+            "as many."
+        )
+    if not any(text.strip() for text in references):
+        return None
+    return float(jiwer.process_words(list(references), list(predictions)).wer)
+
+
+def check_probabilities(probabilities: Any, *, num_turns: int) -> np.ndarray:
+    """Probabilities as float64, shape (N, L).
+
+    Raises:
+        ValueError: if the shape is wrong, there is no turn, a value is not finite or negative, or a
+            turn's do not sum to 1 within 0.001.
+    """
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    if probabilities.ndim != 2 or len(probabilities) != num_turns or num_turns == 0:
+        raise ValueError(
+            f"probabilities of shape {probabilities.shape} for {num_turns} turns: expected (turns, "
+            "labels) and at least one turn."
+        )
+    wrong = ~((probabilities >= 0).all(axis=1) & (np.abs(probabilities.sum(axis=1) - 1) < 1e-3))
+    if wrong.any():
+        raise ValueError(
+            f"probabilities of turn {wrong.argmax()} are {probabilities[wrong.argmax()].tolist()}: "
+            "expected values from 0 to 1 with a sum of 1. Apply a softmax to logits."
+        )
+    return probabilities
+
+
+def _divide(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
+    """Quotients with NaN, and no warning, where the denominator is 0."""
+    return np.where(denominators > 0, numerators / np.maximum(denominators, 1), np.nan)
+
+
+# All metrics of a list of turns -------------------------------------------------------------------
+
+
+def score_turns(
+    *,
+    labels: Sequence[int] | np.ndarray,
+    probabilities: np.ndarray,
+    label_names: Sequence[str],
+    speakers: Sequence[str | None],
+    genders: Sequence[str | None],
+    reference_texts: Sequence[str | None] | None = None,
+    recognized_texts: Sequence[str] | None = None,
+    heldout_speakers: Sequence[str] | None = None,
+    recognized_speakers: Sequence[str] | None = None,
+    speech_mse: np.ndarray | None = None,
+    speech_mse_padded: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Score N turns as results.json has it.
+
+    Args:
+        labels: reference label ids, shape (N,).
+        probabilities: of the emotions, shape (N, L).
+        label_names: L words in the order of the ids.
+        speakers: N names; None where unknown.
+        genders: N words; None where unknown.
+        reference_texts: N texts, normalised as the recogniser writes; turns with None do not count.
+        recognized_texts: N texts.
+        heldout_speakers: names, of turns of training speakers that were held out: other turns.
+        recognized_speakers: names for the same turns.
+        speech_mse: reconstruction error of each turn over its own frames, shape (N,).
+        speech_mse_padded: the same with padding, shape (N,).
+
+    Returns:
+        A dictionary that JSON can hold, null wherever a figure is undefined or was not asked for:
+        `metrics` (names of the contract, `num_turns`, and `absent_labels`, the number of classes
+        that no turn has), `per_class` (recall, precision, f1, num_turns by label), `per_speaker`
+        and `per_gender` (WA, UAR, num_turns, absent_labels by name), `confusion` (references in
+        rows, predictions in columns, in the order of `label_names`). Errors of speech are means
+        over turns.
+
+    Raises:
+        ValueError: if there is no turn, lengths differ, labels or probabilities are not such, or an
+            error of speech is not finite.
+    """
+    labels = np.asarray(labels)
+    num_turns, num_labels = len(labels), len(label_names)
+    _check_lengths(
+        num_turns,
+        speakers=speakers,
+        genders=genders,
+        reference_texts=reference_texts,
+        recognized_texts=recognized_texts,
+        speech_mse=speech_mse,
+        speech_mse_padded=speech_mse_padded,
+    )
+    probabilities = check_probabilities(probabilities, num_turns=num_turns)
+    if probabilities.shape[1] != num_labels:
+        raise ValueError(
+            f"probabilities of {probabilities.shape[1]} labels, expected {num_labels}: "
+            f"{', '.join(label_names)}."
+        )
+    predictions = probabilities.argmax(axis=1)
+    confusion = confusion_matrix(labels, predictions, num_labels=num_labels)
+    return {
+        "metrics": {
+            **recall_metrics(confusion),
+            "macro_f1": macro_f1(confusion),
+            "word_error_rate": _known_word_error_rate(reference_texts, recognized_texts),
+            "speaker_accuracy": _share_of_equals(heldout_speakers, recognized_speakers),
+            "speech_mse": _finite_mean("speech_mse", speech_mse),
+            "speech_mse_padded": _finite_mean("speech_mse_padded", speech_mse_padded),
+            "ece": expected_calibration_error(labels, probabilities),
+        },
+        "per_class": class_metrics(confusion, label_names),
+        "per_speaker": recalls_by_group(labels, predictions, speakers, num_labels=num_labels),
+        "per_gender": recalls_by_group(labels, predictions, genders, num_labels=num_labels),
+        "confusion": confusion.tolist(),
+    }
+
+
+def recalls_by_group(
+    references: Sequence[int] | np.ndarray,
+    predictions: Sequence[int] | np.ndarray,
+    groups: Sequence[str | None],
+    *,
+    num_labels: int,
+) -> dict[str, dict[str, float | int]]:
+    """WA and UAR within each speaker, gender or other group of turns.
+
+    Args:
+        references: label ids, shape (N,).
+        predictions: label ids, shape (N,).
+        groups: N names; turns with None belong to no group.
+        num_labels: L.
+
+    Returns:
+        For each group, sorted by name: `weighted_accuracy`, `unweighted_average_recall` over the
+        classes that occur in the group, `num_turns`, and `absent_labels`, the number of the others.
+
+    Examples:
+        >>> groups = recalls_by_group([0, 1, 1], [0, 1, 0], ["a", "a", "b"], num_labels=2)
+        >>> {name: scores["weighted_accuracy"] for name, scores in groups.items()}
+        {'a': 1.0, 'b': 0.0}
+    """
+    references, predictions = np.asarray(references), np.asarray(predictions)
+    _check_lengths(len(references), predictions=predictions, groups=groups)
+    names = sorted({group for group in groups if group is not None})
+    scores = {}
+    for name in names:
+        chosen = np.array([group == name for group in groups])
+        confusion = confusion_matrix(references[chosen], predictions[chosen], num_labels=num_labels)
+        scores[name] = recall_metrics(confusion)
+    return scores
+
+
+def recall_metrics(confusion: np.ndarray) -> dict[str, float | int]:
+    """WA, UAR, the number of turns, and of labels that no turn has; `confusion` is (L, L)."""
+    return {
+        "weighted_accuracy": weighted_accuracy(confusion),
+        "unweighted_average_recall": unweighted_average_recall(confusion),
+        "num_turns": int(confusion.sum()),
+        "absent_labels": int(np.count_nonzero(confusion.sum(axis=1) == 0)),
+    }
+
+
+def class_metrics(confusion: np.ndarray, label_names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Recall, precision, F1 and number of turns by label; None where undefined."""
+    figures = zip(
+        class_recalls(confusion),
+        class_precisions(confusion),
+        class_f1s(confusion),
+        confusion.sum(axis=1),
+        strict=True,
+    )
+    return {
+        name: {
+            "recall": _null_if_nan(recall),
+            "precision": _null_if_nan(precision),
+            "f1": _null_if_nan(f1),
+            "num_turns": int(num_turns),
+        }
+        for name, (recall, precision, f1, num_turns) in zip(label_names, figures, strict=True)
+    }
+
+
+def _known_word_error_rate(
+    references: Sequence[str | None] | None, recognized: Sequence[str] | None
+) -> float | None:
+    if references is None or recognized is None:
+        return None
+    known = [(r, p) for r, p in zip(references, recognized, strict=True) if r is not None]
+    return word_error_rate([r for r, _ in known], [p for _, p in known])
+
+
+def _share_of_equals(
+    references: Sequence[str] | None, predictions: Sequence[str] | None
+) -> float | None:
+    if references is None or predictions is None or len(references) == 0:
+        return None
+    pairs = list(zip(references, predictions, strict=True))
+    return sum(reference == prediction for reference, prediction in pairs) / len(pairs)
+
+
+def _finite_mean(name: str, values: np.ndarray | None) -> float | None:
+    if values is None:
+        return None
+    values = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        turn = np.isfinite(values).argmin()
+        raise ValueError(
+            f"{name} of turn {turn} is {values[turn]}, expected a number: the model diverged."
+        )
+    return float(values.mean())
+
+
+def _null_if_nan(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _check_lengths(num_turns: int, **columns: Any) -> None:
+    for name, values in columns.items():
+        if values is not None and len(values) != num_turns:
+            raise ValueError(
+                f"{name}: {len(values)} values for {num_turns} turns, expected one each."
+            )
