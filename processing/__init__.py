@@ -1,0 +1,35 @@
+"""Audio and corpora to model inputs. The feature extractor and processor are registered with Auto.
+
+The classes of a corpus need `datasets`, which takes a second to import, so they are loaded on use.
+"""
+
+from transformers import AutoFeatureExtractor, AutoProcessor
+
+from modeling_decomp_ser import DecompSerConfig
+
+from .feature_extraction_decomp_ser import DecompSerFeatureExtractor
+from .processing_decomp_ser import DecompSerProcessor
+
+# The installed classes win over the code saved beside a model, and need no trust_remote_code.
+AutoFeatureExtractor.register(DecompSerConfig, DecompSerFeatureExtractor, exist_ok=True)
+AutoProcessor.register(DecompSerConfig, DecompSerProcessor, exist_ok=True)
+
+
+def __getattr__(name: str):
+    if name == "load_folds":
+        from .folds import load_folds
+
+        return load_folds
+    if name == "DecompSerDataCollator":
+        from .collation import DecompSerDataCollator
+
+        return DecompSerDataCollator
+    raise AttributeError(f"module 'processing' has no attribute {name!r}")
+
+
+__all__ = [
+    "DecompSerDataCollator",
+    "DecompSerFeatureExtractor",
+    "DecompSerProcessor",
+    "load_folds",
+]

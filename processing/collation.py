@@ -1,0 +1,88 @@
+"""Rows with signals to a padded batch with labels. Nothing is extracted here, and nothing is
+random.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from processing.audio_files import read_audio
+from processing.processing_decomp_ser import DecompSerProcessor
+
+IGNORED = -100
+
+
+@dataclass
+class DecompSerDataCollator:
+    """Build a batch for the models or a plain Trainer.
+
+    Args:
+        processor: feature extractor and tokenizer.
+        labels: emotion words in the order of the model's labels.
+        speakers: training speakers in the order of the speaker head; others get no label.
+        with_waveform: read the audio, for models with a speech encoder.
+        with_text: make CTC labels.
+        with_row_keys: add `row_keys`, a number made from each row's id, from which DecompSerTrainer
+            keys its random draws; a plain Trainer has no use for it.
+    """
+
+    processor: DecompSerProcessor
+    labels: Sequence[str]
+    speakers: Sequence[str] = ()
+    with_waveform: bool = True
+    with_text: bool = True
+    with_row_keys: bool = False
+    _ids: dict[str, dict[str, int]] = field(init=False, repr=False)
+
+    def __post_init__(self):
+        self._ids = {
+            "emotion": {name: i for i, name in enumerate(self.labels)},
+            "speaker": {name: i for i, name in enumerate(self.speakers)},
+        }
+
+    def __call__(self, rows: Sequence[Mapping]) -> dict[str, torch.Tensor]:
+        """Collate.
+
+        Args:
+            rows: rows of a corpus with the columns of `features.add_signals`.
+
+        Returns:
+            The inputs of `DecompSerForAudioClassification.forward`, with `labels` (B,),
+            `speaker_labels` (B,) and `ctc_labels` (B, N), -100 where unknown.
+        """
+        extractor = self.processor.feature_extractor
+        silence = torch.zeros(1).numpy()
+        utterances = [
+            extractor.assemble(
+                read_audio(row["audio"], sampling_rate=extractor.sampling_rate)
+                if self.with_waveform
+                else silence,
+                row["mel"],
+                row["f0_hz"],
+                speaker=row["speaker"],
+            )
+            for row in rows
+        ]
+        batch = dict(extractor.pad_utterances(utterances, "pt"))
+        if not self.with_waveform:
+            del batch["input_values"], batch["attention_mask"]
+        batch["labels"] = self.label_ids("emotion", rows)
+        if self.speakers:
+            batch["speaker_labels"] = self.label_ids("speaker", rows)
+        if self.with_text:
+            texts = [row["text"] for row in rows]
+            batch["ctc_labels"] = torch.from_numpy(self.processor.ctc_labels(texts))
+        if self.with_row_keys:
+            batch["row_keys"] = torch.tensor([row_key(row["id"]) for row in rows])
+        return batch
+
+    def label_ids(self, column: str, rows: Sequence[Mapping]) -> torch.Tensor:
+        """Label ids of a column, (B,) int64, IGNORED where the word is none of the classes."""
+        return torch.tensor([self._ids[column].get(row[column], IGNORED) for row in rows])
+
+
+def row_key(row_id: str) -> int:
+    """A 62-bit number made from a row's id alone."""
+    return int.from_bytes(hashlib.blake2b(row_id.encode(), digest_size=8).digest(), "big") >> 2
