@@ -1,0 +1,225 @@
+"""Which part of speech moved the answer: exact shares of the linear emotion head, and Shapley
+values over its five parts.
+
+Axes: B batch, D pooled features, L emotions, P parts (5: COMPONENTS without the bias), G subsets of
+the parts (2 to the power of P).
+"""
+
+from dataclasses import dataclass
+from math import factorial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .configuration_decomp_ser import COMPONENTS, SINGLE, DecompSerConfig
+
+PARTS = COMPONENTS[:-1]
+"""The players of the Shapley values, in order."""
+
+
+def part_names(config: DecompSerConfig) -> list[str]:
+    """Parts that a model has, in the order in which their features are concatenated; M4's single
+    code goes by the name "content".
+    """
+    codes = ["content" if name == SINGLE else name for name in config.components]
+    return (["wav2vec2"] if config.use_speech_encoder else []) + codes
+
+
+def component_shares(
+    pooled: Tensor, mean: Tensor, head: nn.Linear, part_sizes: list[int], config: DecompSerConfig
+) -> Tensor:
+    """Split each logit into what each part adds to the answer for the average training utterance.
+
+    The head is linear, so logit = W x + b = sum over parts of W_p (x_p - m_p) + (W m + b): a share
+    is a deviation from the training mean m, and the bias is the logit of the mean. The shares sum
+    to the logit.
+
+    Args:
+        pooled: features before dropout, (B, D).
+        mean: what they deviate from: their mean over the training set, (D,), or another replacement
+            of each row, (B, D).
+        head: the emotion head.
+        part_sizes: width of each part, in order of concatenation.
+        config: which parts there are.
+
+    Returns:
+        (B, 6, L) in the order of COMPONENTS; a part that the model does not have is 0.
+    """
+    shares = pooled.new_zeros(len(pooled), len(COMPONENTS), head.out_features)
+    deviations = (pooled - mean).split(part_sizes, dim=-1)
+    for name, deviation, weight in zip(
+        part_names(config), deviations, head.weight.split(part_sizes, dim=1), strict=True
+    ):
+        shares[:, COMPONENTS.index(name)] = deviation @ weight.T
+    shares[:, COMPONENTS.index("bias")] = F.linear(mean, head.weight, head.bias)
+    return shares
+
+
+@dataclass
+class ShapleyValues:
+    """How much each part raised the answer for the predicted emotion, and what it started from.
+
+    The base is the answer with every part replaced. Base and parts sum to the answer.
+
+    Attributes:
+        predicted: the emotion they speak of, (B,) int64.
+        probability: shares of its probability, (B, P), in the order of PARTS.
+        base_probability: (B,).
+        log_odds: shares of its log-odds, ln(p / (1 - p)), (B, P).
+        base_log_odds: (B,).
+        subset_probability: its probability with only the parts of each subset, (B, G).
+    """
+
+    predicted: Tensor
+    probability: Tensor
+    base_probability: Tensor
+    log_odds: Tensor
+    base_log_odds: Tensor
+    subset_probability: Tensor
+
+
+def explain_prediction(shares: Tensor) -> ShapleyValues:
+    """Shapley values of the five parts for the predicted emotion, by all 32 subsets.
+
+    Replacing a part sets its share of every logit to 0, so the 32 answers need the shares alone:
+    the encoders are not run again.
+
+    Args:
+        shares: of `component_shares`, (B, 6, L), L >= 2.
+    """
+    logits = subset_logits(shares)  # (B, G, L)
+    predicted = logits[:, -1].argmax(-1)
+    probability = chosen(logits.softmax(-1), predicted)
+    log_odds = chosen(class_log_odds(logits), predicted)
+    return ShapleyValues(
+        predicted=predicted,
+        probability=shapley_values(probability),
+        base_probability=probability[:, 0],
+        log_odds=shapley_values(log_odds),
+        base_log_odds=log_odds[:, 0],
+        subset_probability=probability,
+    )
+
+
+def chosen(values: Tensor, labels: Tensor) -> Tensor:
+    """Of values (B, G, L), those of one emotion a row, (B,) -> (B, G)."""
+    return values.gather(-1, labels[:, None, None].expand(-1, values.shape[1], 1))[..., 0]
+
+
+def class_log_odds(logits: Tensor) -> Tensor:
+    """Log-odds of each class against all others, ln(p / (1 - p)), exact also where p rounds to 1.
+
+    Args:
+        logits: (..., L), L >= 2.
+
+    Returns:
+        (..., L).
+    """
+    own = torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device)
+    others = logits[..., None, :].masked_fill(own, -torch.inf)  # (..., L, L)
+    return logits - others.logsumexp(-1)
+
+
+def subset_logits(shares: Tensor) -> Tensor:
+    """Logits with only the parts of each subset, the others replaced.
+
+    Args:
+        shares: (B, 6, L), the bias last.
+
+    Returns:
+        (B, G, L), subsets in the order of `subset_members`.
+    """
+    members = subset_members(shares.shape[1] - 1).to(shares)  # (G, P)
+    return members @ shares[:, :-1] + shares[:, -1:]
+
+
+def subset_members(num_parts: int) -> Tensor:
+    """Which parts each subset holds: subset g holds part p where bit p of g is set, so the first is
+    empty and the last is whole.
+
+    Returns:
+        bool, (2 ** num_parts, num_parts).
+
+    Examples:
+        >>> subset_members(2).int().tolist()
+        [[0, 0], [1, 0], [0, 1], [1, 1]]
+    """
+    subsets = torch.arange(2**num_parts)[:, None]
+    return (subsets >> torch.arange(num_parts) & 1).bool()
+
+
+def shapley_weights(num_parts: int) -> Tensor:
+    """Weight of each subset's value in each part's Shapley value (Shapley, 1953).
+
+    A part's value is the mean gain of its joining over all orders of joining: a subset of s of n
+    parts counts (s - 1)! (n - s)! / n! for its members and - s! (n - s - 1)! / n! for the rest.
+
+    Returns:
+        float64, (num_parts, 2 ** num_parts).
+    """
+    members = subset_members(num_parts)
+    n = num_parts
+    joined = torch.tensor([factorial(s - 1) * factorial(n - s) if s else 0 for s in range(n + 1)])
+    absent = torch.tensor(
+        [factorial(s) * factorial(n - s - 1) if s < n else 0 for s in range(n + 1)]
+    )
+    sizes = members.sum(1)
+    weights = torch.where(members, joined[sizes][:, None], -absent[sizes][:, None])
+    return weights.T.double() / factorial(n)
+
+
+def shapley_values(subset_values: Tensor) -> Tensor:
+    """Shapley values of any quantity that is known for every subset of the parts.
+
+    They sum to the value of all parts less the value of none (efficiency); a part that changes
+    nothing has 0 (dummy); parts that can be exchanged have the same (symmetry).
+
+    Args:
+        subset_values: (B, G) or (B, G, L), subsets in the order of `subset_members`.
+
+    Returns:
+        (B, P) or (B, P, L).
+
+    Examples:
+        >>> shapley_values(torch.tensor([[0.0, 1.0, 2.0, 5.0]])).tolist()
+        [[2.0, 3.0]]
+    """
+    weights = shapley_weights(subset_values.shape[1].bit_length() - 1)
+    return torch.einsum("pg,bg...->bp...", weights.to(subset_values), subset_values)
+
+
+def deletion_curve(subset_values: Tensor, importance: Tensor) -> Tensor:
+    """What remains of an answer while its parts are replaced, the most important first.
+
+    The test of faithfulness (Petsiuk, Das and Saenko, "RISE", BMVC 2018): the better the order, the
+    sooner the curve falls.
+
+    Args:
+        subset_values: (B, G).
+        importance: of each part, (B, P).
+
+    Returns:
+        (B, P + 1): with all parts, without the first, ... with none.
+    """
+    order = importance.sort(dim=-1, descending=True, stable=True).indices  # (B, P)
+    gone = torch.cumsum(2**order, dim=-1)
+    subsets = subset_values.shape[1] - 1 - torch.cat([torch.zeros_like(gone[:, :1]), gone], dim=-1)
+    return subset_values.gather(1, subsets)
+
+
+def chance_deletion_curve(subset_values: Tensor) -> Tensor:
+    """Mean deletion curve over all orders of the parts: what a faithful order has to beat.
+
+    Args:
+        subset_values: (B, G).
+
+    Returns:
+        (B, P + 1).
+    """
+    num_parts = subset_values.shape[1].bit_length() - 1
+    sizes = subset_members(num_parts).sum(1)
+    left = torch.arange(num_parts, -1, -1)[:, None]  # parts that are left at each point
+    weights = (sizes == left).to(subset_values)  # (P + 1, G)
+    # In a random order every subset of one size is as likely to be what is left.
+    return subset_values @ (weights / weights.sum(1, keepdim=True)).T

@@ -1,0 +1,285 @@
+"""Configuration of the decomposed-speech emotion recogniser (Hsu, Wu and Wei, Interspeech 2023).
+
+Only the architecture and the task weights live here. Signal settings belong to the feature
+extractor and run settings (learning rates, epochs, paths) to the presets. Fields for which the
+paper states no value say so and give the reason of their default.
+"""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+COMPONENTS = ("wav2vec2", "rhythm", "content", "pitch", "timbre", "bias")
+"""Order of the parts of a logit in `component_shares`; M4's single code is reported in the place of
+"content".
+"""
+
+DECOMPOSED = ("rhythm", "content", "pitch", "timbre")
+"""The four encoders of the paper (section 2.2), in the order in which their codes are
+concatenated.
+"""
+
+SINGLE = "single"
+"""The one undivided encoder of the ablation M4 (Table 3)."""
+
+EMOTIONS = ("angry", "happy", "sad", "neutral")
+"""Classes where no others are given: those of Table 1, excited turns counted as happy."""
+
+SPEECH_ENCODERS = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+"""Model types whose modules share the names and the meaning of wav2vec2's."""
+
+
+@strict
+class DecompSerConfig(PreTrainedConfig):
+    """Architecture, task weights and labels.
+
+    Args:
+        use_speech_encoder: whether wav2vec2 is part of the model. The paper concatenates it with
+            every component (section 3.3); False gives the decomposition encoders alone.
+        speech_config: configuration of the speech encoder (any of the wav2vec2 family: wav2vec2,
+            hubert, wavlm, data2vec-audio); default wav2vec2-base. None without a speech encoder.
+            Its dropout, layerdrop and SpecAugment stay as its checkpoint has them, because the
+            paper says nothing of them.
+        frozen_speech_encoder: which part of the speech encoder is not trained: "none" (the paper
+            fine-tunes it, and its baseline trains the convolutions too), "convolutions" or "all".
+        components: which codes are extracted: a subset of rhythm, content, pitch, timbre in this
+            order (Table 2), or ["single"] (M4), or [] (M1 and M2).
+        num_mel_bins: mel bands a frame.
+        num_f0_bins: voiced classes of quantised log-F0; class 0 is added for unvoiced frames
+            (SpeechSplit: 256).
+        downsampling: frames of the spectrogram a code (SpeechSplit: 8, so 7.8 codes a second at a
+            hop of 16 ms).
+        conv_kernel_size: kernel of the encoders' convolutions, in frames; odd.
+        conv_stride: stride of the first convolution; 1 as in SpeechSplit. 2 halves the cost of
+            small models.
+        conv_channels_per_group: channels in a group of the group norm.
+        rhythm_conv_layers, rhythm_conv_channels, rhythm_lstm_layers, rhythm_hidden_size: sizes of
+            encoder R; the same four for content (C), pitch (F), timbre (T) and single (M4). The
+            paper gives none; R, C and F are SpeechSplit's, T is as C (a narrow code limits what
+            else it can carry), M4 has the width of all four.
+        decoder_layers: BLSTM layers of the decoder (the paper says "a bi-LSTM", SpeechSplit has 3).
+        decoder_hidden_size: width of each direction of the decoder.
+        timbre_input: "resampled" (default: random resampling keeps timbre and denies rhythm to
+            encoder T) or "raw".
+        timbre_pooling: "frames" (a code every `downsampling` frames, concatenated like the others)
+            or "utterance" (the mean code, repeated; the stricter definition of timbre).
+        resampling_input: resample the inputs of C, F and T at random during training (section 2.1).
+        resampling_inner: resample again after each convolution of C and F, one draw a layer shared
+            by both (SpeechSplit).
+        resampling_in_finetuning: keep random resampling in multi-task training (section 2.1: "in
+            the training process").
+        resampling_min_length, resampling_max_length: frames of a segment, both inclusive. The paper
+            says "equal length", its reference draws 19 to 31.
+        resampling_min_scale, resampling_max_scale: range of the stretch of a segment.
+        pretraining_padding: "masked" (default) or "padded192": the reference's arithmetic in
+            pre-training, where every crop is padded to 192 frames and padding counts as signal.
+        pooling: how a sequence becomes one vector for the heads: "mean" (over valid time steps; the
+            paper says nothing, its baseline means over time) or "statistics" (mean, standard
+            deviation and maximum).
+        head_dropout: dropout before the emotion and speaker heads.
+        mel_normalization: "none", or "utterance": the encoders see the spectrogram less its mean
+            over the utterance in each band, which removes the channel and the recording level. The
+            reconstruction target never changes.
+        emotion_weight, ctc_weight, speaker_weight, reconstruction_weight: the alphas of equation
+            (5). A head whose weight is 0 does not exist.
+        pretraining_speaker_weight: omega of equation (7).
+        ctc_reduction: "mean" divides an utterance's CTC loss by its target length, "sum" does not
+            (the literal 1/N of equation (1); tens to hundreds in size, which would drown the
+            emotion loss).
+        vocab_size: size of the CTC vocabulary.
+        pad_token_id: its padding entry, which is the CTC blank.
+        speakers: names of the training speakers, the classes of the speaker head.
+        emotion_head_trained: set by training; a model that lacks it refuses to predict in the
+            pipeline.
+        temperature: what the pipeline divides the logits by before the softmax, fitted on
+            validation speakers; above 1 it makes the answers less confident.
+        abstain_below: probability of the best emotion below which the pipeline flags an answer as
+            "unsure", fitted on validation speakers; 0 never.
+
+    Raises:
+        huggingface_hub.errors.StrictDataclassError: if a field has another type, or if fields
+            contradict each other (`validate_architecture`). It is no ValueError.
+    """
+
+    model_type = "decomp_ser"
+    sub_configs_defaults = {
+        "speech_config": SubConfigSpec(
+            config_class=AutoConfig, model_type="wav2vec2", optional=True
+        )
+    }
+    # Large or dictionary-valued outputs that evaluation must not gather.
+    keys_to_ignore_at_inference = ["losses", "task_losses", "reconstruction", "component_shares"]
+
+    use_speech_encoder: bool = True
+    speech_config: dict | PreTrainedConfig | None = None
+    frozen_speech_encoder: Literal["none", "convolutions", "all"] = "none"
+
+    components: list[str] | tuple[str, ...] = DECOMPOSED
+    num_mel_bins: int = 80
+    num_f0_bins: int = 256
+    downsampling: int = 8
+    conv_kernel_size: int = 5
+    conv_stride: int = 1
+    conv_channels_per_group: int = 16
+    rhythm_conv_layers: int = 1
+    rhythm_conv_channels: int = 128
+    rhythm_lstm_layers: int = 1
+    rhythm_hidden_size: int = 1
+    content_conv_layers: int = 3
+    content_conv_channels: int = 512
+    content_lstm_layers: int = 2
+    content_hidden_size: int = 8
+    pitch_conv_layers: int = 3
+    pitch_conv_channels: int = 256
+    pitch_lstm_layers: int = 1
+    pitch_hidden_size: int = 32
+    timbre_conv_layers: int = 3
+    timbre_conv_channels: int = 512
+    timbre_lstm_layers: int = 2
+    timbre_hidden_size: int = 8
+    single_conv_layers: int = 3
+    single_conv_channels: int = 512
+    single_lstm_layers: int = 2
+    single_hidden_size: int = 49
+    decoder_layers: int = 3
+    decoder_hidden_size: int = 512
+    timbre_input: Literal["resampled", "raw"] = "resampled"
+    timbre_pooling: Literal["frames", "utterance"] = "frames"
+    mel_normalization: Literal["none", "utterance"] = "none"
+
+    resampling_input: bool = True
+    resampling_inner: bool = True
+    resampling_in_finetuning: bool = True
+    resampling_min_length: int = 19
+    resampling_max_length: int = 31
+    resampling_min_scale: float | int = 0.5
+    resampling_max_scale: float | int = 1.5
+    pretraining_padding: Literal["masked", "padded192"] = "masked"
+
+    pooling: Literal["mean", "statistics"] = "mean"
+    head_dropout: float | int = 0.0
+    emotion_weight: float | int = 0.45
+    ctc_weight: float | int = 0.05
+    speaker_weight: float | int = 0.05
+    reconstruction_weight: float | int = 0.45
+    pretraining_speaker_weight: float | int = 0.1
+    ctc_reduction: Literal["mean", "sum"] = "mean"
+    vocab_size: int = 32
+    pad_token_id: int | None = 0
+    speakers: list[str] | tuple[str, ...] = ()
+    emotion_head_trained: bool = False
+    temperature: float | int = 1.0
+    abstain_below: float | int = 0.0
+
+    def __post_init__(self, **kwargs):
+        if not self.use_speech_encoder:
+            self.speech_config = None
+        elif self.speech_config is None:
+            self.speech_config = {}
+        # JSON knows lists only
+        self.components = tuple(self.components)
+        self.speakers = tuple(self.speakers)
+        label2id = kwargs.get("label2id") or getattr(self, "label2id", None)
+        if self.id2label is None and label2id:
+            self.id2label = {index: name for name, index in label2id.items()}
+        elif self.id2label is None and "num_labels" not in kwargs:
+            self.id2label = dict(enumerate(EMOTIONS))
+        if self.id2label is not None and not label2id:
+            self.label2id = {name: int(index) for index, name in self.id2label.items()}
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        """Check what no single field can know.
+
+        Raises:
+            ValueError: if the components are unknown, out of order or empty without a speech
+                encoder, if the speech encoder is of another family or has an adapter, if a head has
+                a weight but not the part it reads, or if a size contradicts another.
+        """
+        known = [c for c in DECOMPOSED if c in self.components]
+        if list(self.components) not in (known, [SINGLE]):
+            raise ValueError(
+                f"components={list(self.components)}: expected a subset of {list(DECOMPOSED)} in "
+                "this order, "
+                f"['{SINGLE}'] for one undivided encoder, or [] for none."
+            )
+        if not self.use_speech_encoder and not self.components:
+            raise ValueError(
+                "use_speech_encoder=False and components=[] leave no encoder: give at least one."
+            )
+        if self.use_speech_encoder:
+            self.check_speech_encoder()
+        if self.ctc_weight and not self.use_speech_encoder:
+            raise ValueError(
+                f"ctc_weight={self.ctc_weight} with use_speech_encoder=False: speech is recognised "
+                "from wav2vec2. Set ctc_weight=0."
+            )
+        if self.ctc_weight and self.pad_token_id is None:
+            raise ValueError("pad_token_id=None: CTC needs it as its blank, 0 in this vocabulary.")
+        if self.speaker_weight and "timbre" not in self.components:
+            raise ValueError(
+                f"speaker_weight={self.speaker_weight} without the component 'timbre', which the "
+                "speaker head reads. "
+                "Set speaker_weight=0."
+            )
+        if self.reconstruction_weight and not self.components:
+            raise ValueError(
+                f"reconstruction_weight={self.reconstruction_weight} with components=[]: the "
+                "decoder reads the codes. "
+                "Set reconstruction_weight=0."
+            )
+        if self.downsampling % self.conv_stride:
+            raise ValueError(
+                f"downsampling={self.downsampling} is no multiple of "
+                f"conv_stride={self.conv_stride}: the code rate would not divide."
+            )
+        if self.conv_kernel_size % 2 == 0:
+            raise ValueError(
+                f"conv_kernel_size={self.conv_kernel_size}: expected an odd number of frames."
+            )
+        if not 1 < self.resampling_min_length <= self.resampling_max_length:
+            raise ValueError(
+                f"resampling_min_length={self.resampling_min_length} and resampling_max_length="
+                f"{self.resampling_max_length}: expected 2 frames or more, in this order."
+            )
+        if not 0 < self.resampling_min_scale <= self.resampling_max_scale:
+            raise ValueError(
+                f"resampling_min_scale={self.resampling_min_scale} and resampling_max_scale="
+                f"{self.resampling_max_scale}: expected positive numbers, in this order."
+            )
+
+    def check_speech_encoder(self):
+        """Raise ValueError for an encoder that would be run wrongly."""
+        encoder = self.speech_config
+        model_type = getattr(encoder, "model_type", None)
+        if model_type not in SPEECH_ENCODERS:
+            raise ValueError(
+                f"speech_config has model_type '{model_type}', expected one of "
+                f"{', '.join(SPEECH_ENCODERS)}."
+            )
+        if getattr(encoder, "add_adapter", False):
+            raise ValueError(
+                "speech_config.add_adapter=True: the adapter changes the frame rate and is not "
+                "run. Set it to False."
+            )
+
+    def to_diff_dict(self) -> dict:
+        """As in transformers, but always with the labels: the library leaves out two of no name,
+        which would come back as the four emotions.
+        """
+        labels = {"id2label": self.id2label, "label2id": self.label2id}
+        return {**super().to_diff_dict(), **labels}
+
+    @property
+    def f0_classes(self) -> int:
+        """Classes of the one-hot pitch contour: unvoiced and `num_f0_bins` voiced ones."""
+        return self.num_f0_bins + 1
+
+    def code_size(self, component: str) -> int:
+        """Width of a component's code: both directions of its BLSTM."""
+        return 2 * getattr(self, f"{component}_hidden_size")
+
+
+DecompSerConfig.register_for_auto_class()

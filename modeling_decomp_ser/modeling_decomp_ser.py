@@ -1,0 +1,606 @@
+"""The models: decomposition pre-training (equation 7) and multi-task emotion recognition (figure 1,
+equation 5).
+
+Axes: B batch, S samples, T spectrogram frames, U speech encoder frames, K codes, L emotions, P
+speakers, V vocabulary, M mel bands.
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils.generic import ModelOutput, can_return_tuple
+
+from .component_shares import component_shares
+from .configuration_decomp_ser import DecompSerConfig
+from .decomposition import (
+    REFERENCE_FRAMES,
+    Codes,
+    ConvOverTime,
+    Decomposition,
+    MelProjection,
+    ResamplingPlans,
+)
+from .keyed_random import draw_keys, fold_in
+from .masked_layers import length_mask, masked_mean, masked_statistics, pad_steps
+from .multitask_losses import (
+    IGNORED,
+    TaskLoss,
+    classification_loss,
+    ctc_loss,
+    reconstruction_loss,
+)
+from .speech_encoder import (
+    build_speech_encoder,
+    encode_speech,
+    init_position_weights,
+    load_speech_encoder,
+)
+
+SHARED_BY_STAGES = (
+    "conv_stride",
+    "downsampling",
+    "mel_normalization",
+    "timbre_input",
+    "timbre_pooling",
+    "pooling",
+)
+"""Fields that decide what a weight of the decomposition means, but not its shape."""
+
+
+@dataclass
+class DecompSerOutput(ModelOutput):
+    """What the models return; a field that was not asked for is None.
+
+    Args:
+        loss: weighted sum of the task losses, a scalar; only with labels.
+        losses: the unweighted terms by name (emotion, ctc, speaker, reconstruction), scalars.
+        task_losses: the same a row each, for a Trainer that spreads a step over several batches.
+        logits: emotion, (B, L).
+        ctc_logits: characters, (B, U, V).
+        ctc_lengths: valid frames of `ctc_logits`, (B,).
+        speaker_logits: (B, P).
+        reconstruction: mel spectrogram, (B, T, M).
+        speech_mse: reconstruction error of each utterance over its valid frames, (B,); only with
+            labels.
+        speech_mse_padded: the same counted over 192 frames at least, padding included, as the
+            reference counts it, (B,).
+        ctc_impossible: transcripts that need more frames than there are, (B,) bool; only with
+            transcripts.
+        component_shares: each part's share of each logit, (B, 6, L), in the order of COMPONENTS.
+        pooled_features: what the emotion head reads, before dropout, (B, D); its parts are
+            `part_sizes` wide.
+    """
+
+    loss: Tensor | None = None
+    losses: dict[str, Tensor] | None = None
+    task_losses: dict[str, TaskLoss] | None = None
+    logits: Tensor | None = None
+    ctc_logits: Tensor | None = None
+    ctc_lengths: Tensor | None = None
+    speaker_logits: Tensor | None = None
+    reconstruction: Tensor | None = None
+    speech_mse: Tensor | None = None
+    speech_mse_padded: Tensor | None = None
+    ctc_impossible: Tensor | None = None
+    component_shares: Tensor | None = None
+    pooled_features: Tensor | None = None
+
+
+class DecompSerPreTrainedModel(PreTrainedModel):
+    """Loading, initialisation and abilities shared by the models."""
+
+    config: DecompSerConfig
+    base_model_prefix = "decomp_ser"
+    main_input_name = "input_values"
+    input_modalities = "audio"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True  # dispatched by the library, not tested: it needs a GPU
+    # The loss is a mean, so the Trainer has to divide it by its accumulation steps.
+    accepts_loss_kwargs = False
+
+    # Parts; None where the configuration leaves one out.
+    speech_encoder: Any
+    decomposition: Any
+    ctc_head: Any
+    speaker_head: Any
+    loss_weights: dict[str, float]
+
+    @classmethod
+    def from_pretrained(
+        cls, *args, for_training: bool = False, output_loading_info=False, **kwargs
+    ):
+        """Load a saved model; a missing weight is an error unless the model is about to be trained.
+
+        Args:
+            *args: as in transformers.
+            for_training: allow weights that are missing or of another shape, such as the head for
+                new labels.
+            output_loading_info: return the report of the weights as well.
+            **kwargs: as in transformers.
+
+        Raises:
+            ValueError: if a weight is missing or of another shape and `for_training` is False, or
+                if a weight of the speech encoder is left over.
+        """
+        # a weight of another shape is reported below, with the missing ones
+        kwargs["ignore_mismatched_sizes"] = True
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model, report = loaded
+        name = args[0] if args else kwargs.get("pretrained_model_name_or_path")
+        mismatched = {key for key, *_ in report["mismatched_keys"]}
+        untrained = sorted({*report["missing_keys"], *mismatched})
+        if untrained and not for_training:
+            raise ValueError(
+                f"Checkpoint '{name}' has no weights for {untrained}: {cls.__name__} would answer "
+                "at random. Give a complete checkpoint, or for_training=True to train these parts."
+            )
+        left_over = sorted(k for k in report["unexpected_keys"] if k.startswith("speech_encoder."))
+        if left_over and getattr(model, "speech_encoder", None) is not None:
+            raise ValueError(
+                f"Checkpoint '{name}' holds {len(left_over)} weights that its speech encoder does "
+                f"not have, such as {left_over[0]}. Give the configuration it was trained with."
+            )
+        if any(k.startswith("emotion_head.") for k in untrained):
+            model.config.emotion_head_trained = False
+        return (model, report) if output_loading_info else model
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, nn.LSTM):  # torch's own, as in the reference
+            bound = 1 / math.sqrt(module.hidden_size)
+            for parameter in module.parameters():
+                init.uniform_(parameter, -bound, bound)
+        # By the layer's own type: once a layer is initialised, its parent can no longer change it.
+        elif isinstance(module, ConvOverTime):
+            init.xavier_uniform_(module.weight, gain=nn.init.calculate_gain("relu"))
+        elif isinstance(module, MelProjection):
+            init.xavier_uniform_(module.weight)
+        elif isinstance(module, DecompSerForAudioClassification):
+            init.zeros_(module.pooled_mean)
+            if module.speech_encoder is not None:
+                init_position_weights(module.speech_encoder)
+
+    def keys_of(self, batch, resampling_keys: Tensor | None) -> Tensor | None:
+        """Randomness of each row in training: the keys given, or fresh ones from torch's generator;
+        None in evaluation.
+        """
+        if not self.training:
+            return None
+        if resampling_keys is not None:
+            return resampling_keys
+        return draw_keys(len(batch), device=batch.device)
+
+    def lengths_of(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Valid steps of each row, (B,): the mask's, or all."""
+        if mask is not None:
+            return mask.sum(1).to(torch.int64)
+        return torch.full((x.shape[0],), x.shape[1], dtype=torch.int64, device=x.device)
+
+    def labels_of(self, labels: Tensor | None, *shape: int, device) -> Tensor | None:
+        """Labels of a task; in training, where there are none, as many that do not count, so that
+        no head stands idle while other processes train it.
+        """
+        if labels is None and self.training:
+            return torch.full(shape, IGNORED, device=device)
+        return labels
+
+    def pool(self, values: Tensor, lengths: Tensor) -> Tensor:
+        """(B, time, D) and valid steps to one vector a row, (B, D) or (B, 3 D) as the configuration
+        says.
+        """
+        return (masked_statistics if self.config.pooling == "statistics" else masked_mean)(
+            values, lengths
+        )
+
+    def pooled_size(self, width: int) -> int:
+        """Size of a pooled vector of sequences of this width."""
+        return 3 * width if self.config.pooling == "statistics" else width
+
+    def add_losses(self, output: DecompSerOutput, tasks: dict[str, TaskLoss]) -> DecompSerOutput:
+        """Fill in the task losses and their sum, weighted by `loss_weights`."""
+        output.task_losses = tasks
+        output.losses = {name: task.mean() for name, task in tasks.items()}
+        terms = [self.loss_weights[name] * loss for name, loss in output.losses.items()]
+        output.loss = torch.stack(terms).sum() if terms else None
+        return output
+
+    def add_speech_mse(self, output: DecompSerOutput, errors: Tensor, lengths: Tensor) -> None:
+        """Report the error of each row (B,) over its own frames, and over the reference's.
+
+        The padding of the reference is zeros in the target. Ours is not computed and counts as
+        right.
+        """
+        output.speech_mse = errors.detach()
+        output.speech_mse_padded = output.speech_mse * lengths / lengths.clamp(min=REFERENCE_FRAMES)
+
+
+class DecompSerForPreTraining(DecompSerPreTrainedModel):
+    """Decomposition autoencoder with a speaker head, trained on reconstruction and speaker (section
+    3.2, equation 7).
+    """
+
+    main_input_name = "mel"
+
+    def __init__(self, config: DecompSerConfig):
+        super().__init__(config)
+        if not config.components:
+            raise ValueError(
+                "components=[]: there is no decomposition to pre-train. M1 and M2 need no "
+                "pre-training."
+            )
+        self.decomposition = Decomposition(config, with_decoder=True)
+        self.speaker_head = None
+        if config.speaker_weight and "timbre" in config.components:
+            self.speaker_head = nn.Linear(
+                self.pooled_size(config.code_size("timbre")), max(1, len(config.speakers))
+            )
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        mel: Tensor,
+        log_f0: Tensor,
+        voiced: Tensor,
+        frame_mask: Tensor,
+        speaker_labels: Tensor | None = None,
+        resampling_keys: Tensor | None = None,
+    ) -> DecompSerOutput:
+        """Reconstruct crops and recognise their speakers.
+
+        Args:
+            mel: log-mel spectrogram in [0, 1], (B, T, M).
+            log_f0: normalised log-F0 in [0, 1], (B, T).
+            voiced: (B, T).
+            frame_mask: 1 for real frames, (B, T).
+            speaker_labels: (B,) int64, -100 where unknown.
+            resampling_keys: randomness of each row, (B,) int64; default drawn from torch's
+                generator. Training only.
+
+        Returns:
+            `loss` (equation 7), `losses`, `reconstruction`, `speaker_logits`, `speech_mse`,
+            `speech_mse_padded`.
+        """
+        lengths = self.lengths_of(mel, frame_mask)
+        mel = mel.masked_fill(~length_mask(lengths, mel.shape[1])[..., None], 0.0)
+        padded = self.config.pretraining_padding == "padded192"
+        if padded:
+            size = max(REFERENCE_FRAMES, mel.shape[1])
+            mel, log_f0, voiced = (pad_steps(x, size) for x in (mel, log_f0, voiced))
+        keys = self.keys_of(mel, resampling_keys)
+        plans = self.draw_plans(lengths, mel.shape[1], keys, padded)
+        codes = self.decomposition(mel, log_f0, voiced > 0, lengths, plans, padded)
+        signal_lengths = torch.full_like(lengths, mel.shape[1]) if padded else lengths
+        reconstruction = self.decomposition.reconstruct(codes, signal_lengths, mel.shape[1])
+
+        output = DecompSerOutput(reconstruction=reconstruction)
+        tasks = {"reconstruction": reconstruction_loss(reconstruction, mel, lengths)}
+        self.add_speech_mse(output, tasks["reconstruction"].per_row, lengths)
+        if padded:
+            tasks["reconstruction"] = reconstruction_loss(reconstruction, mel, signal_lengths)
+            output.speech_mse_padded = tasks["reconstruction"].per_row.detach()
+        if self.speaker_head is not None:
+            timbre = self.pool(codes["timbre"].values, codes["timbre"].lengths)
+            speaker_logits = output.speaker_logits = self.speaker_head(timbre)
+            speaker_labels = self.labels_of(speaker_labels, len(mel), device=mel.device)
+            if speaker_labels is not None:
+                tasks["speaker"] = classification_loss(speaker_logits, speaker_labels)
+        return self.add_losses(output, tasks)
+
+    def draw_plans(
+        self, lengths: Tensor, num_frames: int, keys: Tensor | None, padded: bool
+    ) -> ResamplingPlans:
+        """Random resampling of crops, none in evaluation.
+
+        A crop has the reference's 192 frames to be stretched into, or what its longest stretch
+        needs, so that the input stage cuts nothing. The decoder reads the codes of the crop alone.
+        """
+        if keys is None:
+            return ResamplingPlans()
+        longest = self.config.resampling_max_scale
+        whole = self.decomposition.whole_codes
+        limits = whole((lengths * longest).to(torch.int64)).clamp(min=REFERENCE_FRAMES)
+        size = max(REFERENCE_FRAMES, whole(int(num_frames * longest)))
+        if padded:
+            limits, size = torch.full_like(lengths, num_frames), num_frames
+        return self.decomposition.draw_plans(
+            lengths, fold_in(keys, 2), limits=limits, num_frames=size, padded=padded
+        )
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Weights of equation (7); all on the reconstruction where there is no speaker head."""
+        omega = self.config.pretraining_speaker_weight if self.speaker_head is not None else 0.0
+        return {"speaker": omega, "reconstruction": 1 - omega}
+
+
+class DecompSerForAudioClassification(DecompSerPreTrainedModel):
+    """Emotion from the speech encoder and the decomposed codes, trained on up to four tasks (figure
+    1, equation 5).
+    """
+
+    pooled_mean: Tensor
+
+    def __init__(self, config: DecompSerConfig):
+        super().__init__(config)
+        self.speech_encoder = self.decomposition = self.ctc_head = self.speaker_head = None
+        speech_config: Any = config.speech_config
+        widths: list[int] = []
+        if config.use_speech_encoder:
+            self.speech_encoder = build_speech_encoder(speech_config)
+            widths.append(speech_config.hidden_size)
+        if config.components:
+            self.decomposition = Decomposition(
+                config, with_decoder=config.reconstruction_weight > 0
+            )
+            widths += [config.code_size(c) for c in config.components]
+        if config.ctc_weight:
+            self.ctc_head = nn.Linear(speech_config.hidden_size, config.vocab_size)
+        if config.speaker_weight:
+            self.speaker_head = nn.Linear(
+                self.pooled_size(config.code_size("timbre")), max(1, len(config.speakers))
+            )
+        self.part_sizes = [self.pooled_size(w) for w in widths]
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.emotion_head = nn.Linear(sum(self.part_sizes), len(config.id2label or {}))
+        # Mean of the pooled features over the training set: what a component share is a deviation
+        # from.
+        self.register_buffer("pooled_mean", torch.zeros(sum(self.part_sizes)))
+        self.post_init()
+
+    @classmethod
+    def from_speech_encoder(cls, name_or_path: str, config: DecompSerConfig, **kwargs):
+        """Build an untrained model on a pretrained speech encoder, such as
+        "facebook/wav2vec2-base".
+
+        Args:
+            name_or_path: repository id or folder of the encoder; its own configuration replaces
+                `config.speech_config`.
+            config: the configuration of everything else.
+            **kwargs: passed to the loading of the encoder.
+
+        Raises:
+            OSError: if the encoder cannot be found or reached.
+            ValueError: if its weights are incomplete.
+        """
+        encoder = load_speech_encoder(name_or_path, **kwargs)
+        config = copy.deepcopy(config)
+        config.speech_config = encoder.config
+        model: Any = cls(config)
+        model.speech_encoder.load_state_dict(encoder.state_dict())
+        return model
+
+    def load_decomposition(self, pretrained: DecompSerForPreTraining) -> list[str]:
+        """Take the weights of a pre-trained decomposition.
+
+        Args:
+            pretrained: a model with the same components and sizes. Its speaker head is taken if the
+                speakers are the same.
+
+        Returns:
+            The parts taken.
+
+        Raises:
+            ValueError: if components or sizes differ.
+        """
+        own, other = self.config, pretrained.config
+        # The weights of these would fit, but mean something else.
+        for field in ("components", *SHARED_BY_STAGES):
+            mine, theirs = getattr(own, field), getattr(other, field)
+            if mine != theirs:
+                raise ValueError(
+                    f"The pre-trained decomposition has {field}={theirs}, expected {mine}. "
+                    "Pre-train with the same preset and size."
+                )
+        taken: dict[str, Any] = {"decomposition": (self.decomposition, pretrained.decomposition)}
+        if own.speakers == other.speakers and self.speaker_head and pretrained.speaker_head:
+            taken["speaker_head"] = (self.speaker_head, pretrained.speaker_head)
+        for name, (part, pretrained_part) in taken.items():
+            wanted = part.state_dict()
+            state = pretrained_part.state_dict()
+            if self.config.reconstruction_weight == 0:  # this model has no decoder
+                state = {k: v for k, v in state.items() if not k.startswith("decoder.")}
+            sizes, wanted_sizes = ({k: v.shape for k, v in x.items()} for x in (state, wanted))
+            if sizes != wanted_sizes:
+                differs = sorted(dict(sizes.items() ^ wanted_sizes.items()))
+                raise ValueError(
+                    f"The pre-trained {name} has other sizes: {len(differs)} weights differ, such "
+                    f"as {differs[0]}. Pre-train with the same preset and size."
+                )
+            part.load_state_dict(state)
+        return list(taken)
+
+    def freeze_speech_encoder(self) -> None:
+        """Stop training the part of the speech encoder that `config.frozen_speech_encoder`
+        names.
+        """
+        frozen = self.config.frozen_speech_encoder
+        if self.speech_encoder is None or frozen == "none":
+            return
+        # The library's own method also stops its encoder from asking for a gradient of the
+        # waveform.
+        self.speech_encoder.feature_extractor._freeze_parameters()
+        if frozen == "all":
+            self.speech_encoder.requires_grad_(False)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        mel: Tensor | None = None,
+        log_f0: Tensor | None = None,
+        voiced: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        ctc_labels: Tensor | None = None,
+        speaker_labels: Tensor | None = None,
+        resampling_keys: Tensor | None = None,
+        output_ctc_logits: bool = False,
+        output_speaker_logits: bool = False,
+        output_reconstruction: bool = False,
+        output_component_shares: bool = False,
+        output_pooled_features: bool = False,
+    ) -> DecompSerOutput:
+        """Recognise emotion; with labels, or where asked by name, also speech, speaker and
+        spectrogram.
+
+        Args:
+            input_values: normalised waveform at 16 kHz, (B, S).
+            attention_mask: 1 for real samples, (B, S); default all.
+            mel: log-mel spectrogram in [0, 1], (B, T, M).
+            log_f0: normalised log-F0 in [0, 1], (B, T).
+            voiced: (B, T).
+            frame_mask: 1 for real frames, (B, T); default all.
+            labels: emotion, (B,) int64, -100 where unknown.
+            ctc_labels: characters, (B, N) int64, padded with -100; a row of -100 alone has no
+                transcript.
+            speaker_labels: (B,) int64, -100 where unknown.
+            resampling_keys: randomness of each row in training, (B,) int64; default drawn from
+                torch's generator.
+            output_ctc_logits: return `ctc_logits` and `ctc_lengths`.
+            output_speaker_logits: return `speaker_logits`.
+            output_reconstruction: return `reconstruction`.
+            output_component_shares: return `component_shares`.
+            output_pooled_features: return `pooled_features`.
+
+        Returns:
+            `logits`; with any labels also `loss`, `losses` and the outputs of every head that
+            exists.
+
+        Raises:
+            ValueError: if an input that a part of this model reads is missing, or an output has no
+                head.
+        """
+        self.check_inputs(input_values=input_values, mel=mel, log_f0=log_f0, voiced=voiced)
+        self.check_outputs(output_ctc_logits, output_speaker_logits, output_reconstruction)
+        with_losses = any(x is not None for x in (labels, ctc_labels, speaker_labels))
+        keys = self.keys_of(input_values if mel is None else mel, resampling_keys)
+        output = DecompSerOutput()
+        features: list[Tensor] = []
+        codes: dict[str, Codes] = {}
+
+        if self.speech_encoder is not None:
+            speech, lengths = self.encode_speech(input_values, attention_mask, keys)  # (B, U, D)
+            features.append(self.pool(speech, lengths))
+            if self.ctc_head is not None and (with_losses or output_ctc_logits):
+                output.ctc_logits, output.ctc_lengths = self.ctc_head(speech), lengths
+        if self.decomposition is not None:
+            codes = self.decompose(mel, log_f0, voiced, frame_mask, keys)
+            features += [self.pool(c.values, c.lengths) for c in codes.values()]
+            if self.decomposition.decoder is not None and (with_losses or output_reconstruction):
+                output.reconstruction = self.reconstruct(codes, mel, frame_mask)
+        if self.speaker_head is not None and (with_losses or output_speaker_logits):
+            timbre = self.pool(codes["timbre"].values, codes["timbre"].lengths)
+            output.speaker_logits = self.speaker_head(self.dropout(timbre))
+
+        pooled = torch.cat(features, dim=-1)
+        output.logits = self.emotion_head(self.dropout(pooled))
+        if output_pooled_features:
+            output.pooled_features = pooled
+        if output_component_shares:
+            output.component_shares = component_shares(
+                pooled, self.pooled_mean, self.emotion_head, self.part_sizes, self.config
+            )
+        if with_losses:
+            tasks = self.task_losses(output, mel, frame_mask, labels, ctc_labels, speaker_labels)
+            self.add_losses(output, tasks)
+        return output
+
+    def encode_speech(self, input_values, attention_mask, keys) -> tuple[Tensor, Tensor]:
+        """Waveform to hidden states (B, U, D) and their valid lengths (B,)."""
+        num_samples = self.lengths_of(input_values, attention_mask)
+        keys = fold_in(keys, 1) if keys is not None else None
+        return encode_speech(self.speech_encoder, input_values, num_samples, keys)
+
+    def decompose(self, mel, log_f0, voiced, frame_mask, keys) -> dict[str, Codes]:
+        """Spectrogram and pitch contour to the codes of each component, resampled at random in
+        training.
+        """
+        lengths = self.lengths_of(mel, frame_mask)
+        plans = ResamplingPlans()
+        if keys is not None and self.config.resampling_in_finetuning:
+            whole = self.decomposition.whole_codes
+            plans = self.decomposition.draw_plans(
+                lengths,
+                fold_in(keys, 2),
+                limits=whole(lengths),
+                num_frames=whole(mel.shape[1]),
+                padded=False,
+            )
+        return self.decomposition(mel, log_f0, voiced > 0, lengths, plans)
+
+    def reconstruct(self, codes: dict[str, Codes], mel, frame_mask) -> Tensor:
+        """Codes to the spectrogram, (B, T, M)."""
+        lengths = self.lengths_of(mel, frame_mask)
+        return self.decomposition.reconstruct(codes, lengths, mel.shape[1])
+
+    def task_losses(
+        self, output: Any, mel, frame_mask, labels, ctc_labels, speaker_labels
+    ) -> dict[str, TaskLoss]:
+        """Loss of every task that has both its head and its labels (equations 1 to 4)."""
+        config: Any = self.config
+        batch, device = len(output.logits), output.logits.device
+        labels = self.labels_of(labels, batch, device=device)
+        ctc_labels = self.labels_of(ctc_labels, batch, 1, device=device)
+        speaker_labels = self.labels_of(speaker_labels, batch, device=device)
+        tasks: dict[str, TaskLoss] = {}
+        if labels is not None:
+            tasks["emotion"] = classification_loss(output.logits, labels)
+        if output.ctc_logits is not None and ctc_labels is not None:
+            tasks["ctc"], output.ctc_impossible = ctc_loss(
+                output.ctc_logits,
+                output.ctc_lengths,
+                ctc_labels,
+                blank=config.pad_token_id,
+                reduction=config.ctc_reduction,
+            )
+        if output.speaker_logits is not None and speaker_labels is not None:
+            tasks["speaker"] = classification_loss(output.speaker_logits, speaker_labels)
+        if output.reconstruction is not None:
+            lengths = self.lengths_of(mel, frame_mask)
+            tasks["reconstruction"] = reconstruction_loss(output.reconstruction, mel, lengths)
+            self.add_speech_mse(output, tasks["reconstruction"].per_row, lengths)
+        return tasks
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Weights of equation (5)."""
+        names = ("emotion", "ctc", "speaker", "reconstruction")
+        return {name: getattr(self.config, f"{name}_weight") for name in names}
+
+    def check_inputs(self, **inputs: Tensor | None) -> None:
+        """Raise ValueError where a part lacks its input."""
+        read = ["input_values"] if self.speech_encoder is not None else []
+        read += ["mel", "log_f0", "voiced"] if self.decomposition is not None else []
+        missing = [name for name in read if inputs[name] is None]
+        if missing:
+            raise ValueError(
+                f"This model needs {missing}: pass all that DecompSerFeatureExtractor returns."
+            )
+
+    def check_outputs(self, ctc_logits: bool, speaker_logits: bool, reconstruction: bool) -> None:
+        """Raise ValueError where an output is asked for that has no head."""
+        decoder = self.decomposition.decoder if self.decomposition is not None else None
+        for name, asked, part in (
+            ("ctc_logits", ctc_logits, self.ctc_head),
+            ("speaker_logits", speaker_logits, self.speaker_head),
+            ("reconstruction", reconstruction, decoder),
+        ):
+            if asked and part is None:
+                raise ValueError(
+                    f"output_{name}=True, but this model was built without that head (its task "
+                    "weight is 0)."
+                )
+
+
+DecompSerForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
+DecompSerForPreTraining.register_for_auto_class("AutoModelForPreTraining")

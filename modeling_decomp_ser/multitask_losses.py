@@ -1,0 +1,120 @@
+"""The four task losses, one function an equation. Weights are the configuration's.
+
+Each is computed as a mean within an utterance and given a row at a time, (B,), with a mask of the
+rows that carry its label. The mean over those rows is taken in one place, so that several small
+batches add up to one large batch, and a missing transcript or speaker changes only the divisor.
+
+Axes: B batch, T frames, U encoder frames, L labels, V vocabulary, M mel bands.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .masked_layers import length_mask
+
+IGNORED = -100
+"""Label of a row or position that has none (the convention of torch and transformers)."""
+
+
+class TaskLoss(NamedTuple):
+    """Loss of one task a row, and which rows count."""
+
+    per_row: Tensor  # (B,)
+    counted: Tensor  # (B,) bool
+
+    def mean(self, divisor: Tensor | float | None = None) -> Tensor:
+        """Mean over the rows that count; 0 with a gradient of 0 where none does.
+
+        Args:
+            divisor: rows to divide by, where a step is spread over several batches; default the
+                rows of this one.
+        """
+        # where, not a product: a row that does not count may be infinite
+        total = torch.where(
+            self.counted, self.per_row, 0.0 * self.per_row.nan_to_num(0.0, 0.0, 0.0)
+        ).sum()
+        return total / (self.counted.sum().clamp(min=1) if divisor is None else divisor)
+
+
+def classification_loss(logits: Tensor, labels: Tensor) -> TaskLoss:
+    """Cross entropy of emotion (equation 2) or speaker (equation 4).
+
+    Args:
+        logits: (B, L).
+        labels: (B,) int64, IGNORED where unknown.
+    """
+    per_row = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="none")
+    return TaskLoss(per_row, labels != IGNORED)
+
+
+def reconstruction_loss(reconstruction: Tensor, mel: Tensor, lengths: Tensor) -> TaskLoss:
+    """Mean square error of the spectrogram (equation 3), over valid frames and mel bands.
+
+    Equation (3) has no mean over elements; the values of Table 2 are possible only with one.
+
+    Args:
+        reconstruction: (B, T, M).
+        mel: the target in [0, 1], (B, T, M).
+        lengths: valid frames, (B,).
+    """
+    padding = ~length_mask(lengths, mel.shape[1])[..., None]
+    # masked before the square, whose gradient would hold whatever the padding holds
+    error = (reconstruction.float() - mel.float()).masked_fill(padding, 0.0)
+    per_row = error.square().mean(-1).sum(1) / lengths
+    return TaskLoss(per_row, torch.ones_like(lengths, dtype=torch.bool))
+
+
+def frames_needed(labels: Tensor) -> Tensor:
+    """Fewest frames in which CTC can emit the labels: one each, and a blank between equal
+    neighbours.
+
+    Args:
+        labels: (B, N) int64, IGNORED in the padding.
+
+    Returns:
+        (B,) int64.
+    """
+    real = labels != IGNORED
+    repeats = (labels[:, 1:] == labels[:, :-1]) & real[:, 1:]
+    return real.sum(1) + repeats.sum(1)
+
+
+def ctc_loss(
+    logits: Tensor, lengths: Tensor, labels: Tensor, *, blank: int, reduction: str
+) -> tuple[TaskLoss, Tensor]:
+    """Connectionist temporal classification (equation 1, read as the usual negative
+    log-likelihood).
+
+    A row without labels (no transcript, or one without words) does not count. Neither does a
+    transcript that needs more frames than there are, whose likelihood is 0; such rows are returned
+    to be counted.
+
+    Args:
+        logits: (B, U, V).
+        lengths: valid encoder frames, (B,).
+        labels: (B, N) int64, IGNORED in the padding.
+        blank: index of the blank.
+        reduction: "mean" divides by the target length, "sum" does not.
+
+    Returns:
+        The loss, and a mask (B,) of the transcripts that cannot fit their frames.
+    """
+    log_probabilities = F.log_softmax(logits.float(), dim=-1).transpose(0, 1)  # (U, B, V)
+    real = labels != IGNORED
+    target_lengths = real.sum(1)
+    per_row = F.ctc_loss(
+        log_probabilities,
+        labels.masked_fill(~real, blank),
+        lengths,
+        target_lengths,
+        blank=blank,
+        reduction="none",
+        zero_infinity=True,
+    )
+    if reduction == "mean":
+        per_row = per_row / target_lengths.clamp(min=1)
+    impossible = frames_needed(labels) > lengths
+    return TaskLoss(per_row, (target_lengths > 0) & ~impossible), impossible
