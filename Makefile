@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart test lint format bench clean
+.PHONY: install quickstart test lint format bench readme clean
 
 install: $(INSTALLED)
 
@@ -33,6 +33,9 @@ format: install
 bench: install
 	$(BIN)/python tests/benchmarks/front_end.py
 	$(BIN)/python tests/benchmarks/network.py
+
+readme: install
+	$(BIN)/python -m train_scripts.readme_results
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

@@ -1,0 +1,87 @@
+"""Fixtures that several test files share: a small corpus of real (synthesised) speech and a trained run."""
+
+import os
+
+import pytest
+import torch
+
+# Before any test opens a process: signals are cached for this session only, and nothing asks the Hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signal_cache(tmp_path_factory):
+    """Keep extracted signals out of the user's cache."""
+    folder = tmp_path_factory.mktemp("signals")
+    os.environ["DECOMP_SER_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_threads():
+    """Tests share their processors with others."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def corpus():
+    """48 turns: 4 speakers, 4 emotions, 3 sentences."""
+    from processing.corpora.synthetic import synthesize_corpus
+
+    return synthesize_corpus(num_speakers=4, num_sentences=3, seed=1, progress=False)
+
+
+@pytest.fixture(scope="session")
+def corpus_folder(corpus, tmp_path_factory):
+    """The same corpus as a folder with metadata.csv."""
+    import csv
+
+    folder = tmp_path_factory.mktemp("corpus")
+    (folder / "audio").mkdir()
+    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["file_name", "emotion", "speaker", "gender", "text"])
+        for row in corpus:
+            name = f"audio/{row['id']}.flac"
+            (folder / name).write_bytes(row["audio"]["bytes"])
+            table.writerow([name, row["emotion"], row["speaker"], row["gender"], row["text"]])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fold(corpus):
+    """Name of the fold that tests use: its first speaker is left out."""
+    return sorted(set(corpus["speaker"]))[0]
+
+
+@pytest.fixture(scope="session")
+def quick_settings():
+    """Settings of a run that takes seconds."""
+    return [
+        "size=tiny",
+        "pretraining.steps=4",
+        "pretraining.batch_size=4",
+        "finetuning.epochs=2",
+        "finetuning.batch_size=8",
+        "features.f0_method=dio",
+    ]
+
+
+@pytest.fixture(scope="session")
+def trained_run(corpus_folder, fold, quick_settings, tmp_path_factory):
+    """A pre-trained and fine-tuned run: (folder of pretrain, folder of finetune, results)."""
+    from train_scripts.finetune import finetune
+    from train_scripts.pretrain import pretrain
+
+    root = tmp_path_factory.mktemp("runs")
+    options = {
+        "data": str(corpus_folder),
+        "protocol": "speaker",
+        "fold": fold,
+        "overrides": quick_settings,
+    }
+    pretrain("base", output=root / "pretrained", **options)
+    results = finetune(
+        "base", output=root / "model", pretrained=str(root / "pretrained"), **options
+    )
+    return root / "pretrained", root / "model", results

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from processing import DecompSerFeatureExtractor, DecompSerProcessor
+from processing.text import ENGLISH_VOCABULARY, make_vocabulary
+
+RATE = 16000
+
+
+@pytest.fixture
+def processor(tmp_path):
+    extractor = DecompSerFeatureExtractor(f0_method="dio")
+    return DecompSerProcessor.from_vocabulary(extractor, ENGLISH_VOCABULARY, tmp_path)
+
+
+def spell(labels: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Frames that CTC reads as these labels: a blank between neighbours."""
+    rows = []
+    for row in labels:
+        tokens = [t for label in row[row >= 0] for t in (label, 0)]
+        rows.append(tokens or [0])
+    size = max(map(len, rows))
+    return np.array([r + [0] * (size - len(r)) for r in rows]), [len(r) for r in rows]
+
+
+def test_text_becomes_labels_and_comes_back(processor):
+    texts = ["Well-- I don't know. [LAUGHTER]", "", "HELLO DOOR"]
+    labels = processor.ctc_labels(texts)
+    assert (labels[1] == -100).all()
+    frames, lengths = spell(labels)
+    assert processor.decode_ctc(frames, lengths) == ["WELL I DON'T KNOW", "", "HELLO DOOR"]
+
+
+def test_decoding_reads_valid_frames_only(processor):
+    a, b = ENGLISH_VOCABULARY["A"], ENGLISH_VOCABULARY["B"]
+    assert processor.decode_ctc(np.array([[a, a, 0, a, b, b]]), [4]) == ["AA"]
+
+
+def test_unknown_transcripts_have_no_labels(processor):
+    assert (processor.ctc_labels([None, None]) == -100).all()
+
+
+def test_polish_letters_have_labels_of_their_own(tmp_path):
+    vocabulary = make_vocabulary(["ZIMA TO CZAS JEŻDŻENIA"])
+    extractor = DecompSerFeatureExtractor(f0_method="dio")
+    processor = DecompSerProcessor.from_vocabulary(extractor, vocabulary, tmp_path)
+    frames, lengths = spell(processor.ctc_labels(["jeżdżenia"]))
+    assert processor.decode_ctc(frames, lengths) == ["JEŻDŻENIA"]
+
+
+def test_audio_and_text_together(processor):
+    batch = processor(
+        [np.zeros(4000), np.zeros(3000)], ["A", "BE"], sampling_rate=RATE, return_tensors="pt"
+    )
+    assert batch["ctc_labels"].shape == (2, 2)
+    assert batch["mel"].shape[0] == 2
+    with pytest.raises(ValueError, match="1 transcripts for 2 utterances"):
+        processor([np.zeros(400), np.zeros(400)], ["A"], sampling_rate=RATE)
+    with pytest.raises(ValueError, match="neither audio nor text"):
+        processor()
+
+
+def test_processor_survives_saving(processor, tmp_path):
+    processor.save_pretrained(tmp_path / "saved")
+    loaded = DecompSerProcessor.from_pretrained(tmp_path / "saved")
+    assert loaded.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+    assert loaded.feature_extractor.to_dict() == processor.feature_extractor.to_dict()
+    assert loaded.tokenizer.pad_token_id == 0

@@ -1,0 +1,47 @@
+import pytest
+
+from processing.errors import InputError
+from train_scripts.readme_results import README, read_results, render_results, update_text
+
+RESULTS = {
+    "metrics": {
+        "num_turns": 64,
+        "weighted_accuracy": 0.75,
+        "unweighted_average_recall": 0.5,
+        "word_error_rate": 0.25,
+        "speech_mse": None,
+    },
+    "constant_baselines": {"word_error_rate": 0.8},
+    "protocol": {"name": "speaker-5", "version": 1, "hash": "abc", "leaks": False},
+    "fold": "1",
+    "seed": 3,
+    "size": "tiny",
+    "backbone": "scratch",
+    "commit": "0123456789abcdef",
+}
+
+
+def test_readme_shows_what_the_results_files_say():
+    text = README.read_text(encoding="utf-8")
+    assert update_text(text, read_results()) == text, "run `make readme`"
+
+
+def test_a_table_names_its_protocol_seed_and_commit():
+    table = render_results(RESULTS)
+    assert "| WA (correct / all) | 0.75 |" in table
+    assert "| word error rate | 0.25 (the best constant sentence: 0.8) |" in table
+    assert "reconstruction" not in table
+    for item in ("speaker-5", "version 1 (abc)", "seed (3)", "0123456789ab", "scratch"):
+        assert item in table
+    assert "leaks" not in table
+    leaking = {**RESULTS, "protocol": {**RESULTS["protocol"], "leaks": True}}
+    assert "It leaks." in render_results(leaking)
+
+
+def test_only_what_stands_between_the_markers_is_replaced():
+    text = "a\n<!-- results:x -->\nstale\n<!-- /results:x -->\nb\n"
+    new = update_text(text, {"x": RESULTS})
+    assert new.startswith("a\n<!-- results:x -->\n| test turns | 64 |")
+    assert new.endswith("<!-- /results:x -->\nb\n") and "stale" not in new
+    with pytest.raises(InputError, match="results:y"):
+        update_text(text, {"y": RESULTS})

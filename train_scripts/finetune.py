@@ -1,0 +1,278 @@
+"""`decomp-ser finetune`: train on all tasks at once and score the test fold (section 3.3, equation
+5).
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from transformers import set_seed
+
+from modeling_decomp_ser import DecompSerForAudioClassification
+from processing import DecompSerDataCollator, DecompSerProcessor
+from processing.errors import InputError
+from train_scripts.arguments import FROM_SCRATCH, RunSettings, build_config, load_settings
+from train_scripts.cli import run
+from train_scripts.fold_data import FoldData, task_weights
+from train_scripts.inference import predict_turns
+from train_scripts.loss_plot import plot_losses
+from train_scripts.results import (
+    PREDICTIONS,
+    describe_fold,
+    score_rows,
+    summarize,
+    write_predictions,
+    write_results,
+)
+from train_scripts.run_folder import find_overlap, load_model, open_run_folder, save_model
+from train_scripts.trainer import DecompSerTrainer
+from train_scripts.training import (
+    load_run_data,
+    logging_steps,
+    model_fields,
+    read_log,
+    settings_summary,
+    train,
+    training_arguments,
+)
+
+app = typer.Typer(add_completion=False)
+
+
+def finetune(
+    preset: str,
+    *,
+    data: str,
+    protocol: str,
+    fold: str,
+    output: str | Path,
+    pretrained: str | None = None,
+    overrides: list[str] | None = None,
+    skip_bad: bool = False,
+    allow_overlap: bool = False,
+) -> dict:
+    """Train on the training turns of a fold and score its test turns; an interrupted run goes on
+    where it stopped.
+
+    Args:
+        preset: name or path.
+        data: see `load_corpus`.
+        protocol: see `load_folds`.
+        fold: see `load_folds`.
+        output: folder of the run; the saved model is in it.
+        pretrained: folder of `pretrain`, whose decomposition is the starting point.
+        overrides: "key=value" settings.
+        skip_bad: leave out clips that cannot be used.
+        allow_overlap: take a pre-trained model that knows test turns or speakers; the result is
+            marked.
+
+    Returns:
+        The content of results.json.
+    """
+    overrides = overrides or []
+    settings = load_settings(preset, overrides)
+    folder = open_run_folder(output, settings)
+    fold_data, processor = load_run_data(settings, folder, data, protocol, fold, skip_bad)
+    if settings.finetuning.select == "validation" and not len(fold_data.folds["validation"]):
+        raise InputError(
+            f"finetuning.select=validation: protocol '{protocol}' has no validation speakers. Use "
+            "select=last."
+        )
+    overlap = check_pretrained(pretrained, fold_data, allow_overlap)
+    set_seed(settings.seed)
+    model = build_model(settings, fold_data, processor)
+    if pretrained is not None:
+        take_decomposition(model, pretrained)
+    model.freeze_speech_encoder()
+
+    trainer = build_trainer(model, settings, fold_data, processor, folder)
+    seconds = train(trainer, folder)
+    model.config.emotion_head_trained = True
+
+    test = predict_turns(model, trainer.data_collator, fold_data.folds["test"])
+    heldout_rows = fold_data.folds["heldout_turns"]
+    heldout = predict_turns(model, trainer.data_collator, heldout_rows)
+    scores = score_rows(
+        fold_data.folds["test"], test, fold_data.labels, heldout=(heldout_rows, heldout)
+    )
+    results = {
+        "preset": settings.preset,
+        "size": settings.size,
+        "backbone": settings.speech_encoder if model.config.use_speech_encoder else None,
+        **describe_fold(fold_data),
+        "seed": settings.seed,
+        "selected_by": settings.finetuning.select,
+        "pretrained": str(pretrained) if pretrained is not None else None,
+        "n_parameters": sum(p.numel() for p in model.parameters()),
+        **scores,
+        "predictions": PREDICTIONS,
+        "task_weights": model.loss_weights,
+        "tasks_switched_off": fold_data.missing,
+        "settings": settings_summary(settings, overrides),
+        "seconds": seconds,
+    }
+    if overlap:
+        results["protocol"] = {**fold_data.protocol, "leaks": True}
+        results["pretraining_overlap"] = overlap
+    if trainer.is_world_process_zero():
+        save_model(folder, model, processor, fold_data)
+        write_predictions(folder, fold_data.folds["test"], test, fold_data.labels)
+        plot_losses(read_log(folder), folder / "losses.png", title="Fine-tuning")
+        results = write_results(folder, results)
+    return results
+
+
+def check_pretrained(pretrained: str | None, data: FoldData, allow_overlap: bool) -> str | None:
+    """Refuse a pre-trained model that knows the test fold, unless told; returns what overlaps."""
+    if pretrained is None:
+        return None
+    test = data.folds["test"]
+    overlap = find_overlap(pretrained, test["id"], test["speaker"])
+    if overlap and not allow_overlap:
+        raise InputError(
+            f"--pretrained {pretrained}: {overlap}. Pre-train on the same protocol and fold, or "
+            "pass --allow-overlap to have the "
+            "result marked as leaking."
+        )
+    return overlap
+
+
+def build_model(
+    settings: RunSettings, data: FoldData, processor: DecompSerProcessor
+) -> DecompSerForAudioClassification:
+    """Untrained model of a run, on its speech encoder; tasks without labels are switched off.
+
+    Raises:
+        InputError: if the speech encoder cannot be loaded.
+    """
+    fields = model_fields(data, processor)
+    weights = {f"{k}_weight": w for k, w in wanted_weights(settings, data).items()}
+    config = build_config(settings, **{**fields, **weights})
+    if not config.use_speech_encoder or settings.speech_encoder == FROM_SCRATCH:
+        return DecompSerForAudioClassification(config)
+    try:
+        return DecompSerForAudioClassification.from_speech_encoder(settings.speech_encoder, config)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"speech_encoder={settings.speech_encoder}: {' '.join(str(error).split())} Give a "
+            "folder or a repository id that can "
+            "be reached, or speech_encoder=scratch to train without pretrained weights."
+        ) from error
+
+
+def wanted_weights(settings: RunSettings, data: FoldData) -> dict[str, float]:
+    """Task weights of the preset, without the tasks that the data do not allow."""
+    config = build_config(settings)
+    weights = {
+        name: getattr(config, f"{name}_weight")
+        for name in ("emotion", "ctc", "speaker", "reconstruction")
+    }
+    return task_weights(weights, data.missing)
+
+
+def take_decomposition(model: DecompSerForAudioClassification, pretrained: str) -> None:
+    """Start from a pre-trained decomposition."""
+    if model.decomposition is None:
+        raise InputError(
+            f"--pretrained {pretrained}: this preset has no decomposition. Leave the option out."
+        )
+    autoencoder, _ = load_model(pretrained, pretraining=True)
+    try:
+        model.load_decomposition(autoencoder)
+    except ValueError as error:
+        raise InputError(f"--pretrained {pretrained}: {error}") from error
+
+
+def build_trainer(
+    model, settings: RunSettings, data: FoldData, processor: DecompSerProcessor, folder: Path
+) -> DecompSerTrainer:
+    """Trainer of a run."""
+    stage = settings.finetuning
+    collator = DecompSerDataCollator(
+        processor,
+        labels=data.labels,
+        speakers=data.speakers if model.speaker_head is not None else (),
+        with_waveform=model.speech_encoder is not None,
+        with_text=model.ctc_head is not None,
+        with_row_keys=True,
+    )
+    steps = stage.epochs * -(-len(data.folds["train"]) // (stage.batch_size * stage.accumulation))
+    selecting = stage.select == "validation"
+    arguments = training_arguments(
+        folder,
+        settings,
+        num_train_epochs=stage.epochs,
+        per_device_train_batch_size=stage.batch_size,
+        gradient_accumulation_steps=stage.accumulation,
+        learning_rate=stage.learning_rate,
+        weight_decay=stage.weight_decay,
+        warmup_steps=int(stage.warmup * steps),
+        lr_scheduler_type=stage.schedule,
+        max_grad_norm=stage.max_grad_norm,
+        train_sampling_strategy="group_by_length" if stage.group_by_length else "random",
+        eval_strategy="epoch" if selecting else "no",
+        save_strategy="epoch",
+        load_best_model_at_end=selecting,
+        metric_for_best_model="unweighted_average_recall" if selecting else None,
+        logging_steps=logging_steps(steps),
+    )
+    return DecompSerTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=data.folds["train"],
+        eval_dataset=data.folds["validation"] if selecting else None,
+        data_collator=collator,
+        score_turns=lambda rows, turns: score_rows(rows, turns, data.labels)["metrics"],
+    )
+
+
+@app.command()
+def command(
+    preset: Annotated[str, typer.Argument(help="Name of a preset, or path of a YAML file.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Settings as key=value, such as size=tiny or finetuning.epochs=5."),
+    ] = None,
+    data: Annotated[
+        str, typer.Option(help="Prepared folder, folder with metadata.csv, or Hub id.")
+    ] = ...,
+    protocol: Annotated[
+        str, typer.Option(help="How the corpus is split, such as speaker-5.")
+    ] = ...,
+    fold: Annotated[str, typer.Option(help="Which fold is tested, such as 1 or 01F.")] = ...,
+    output: Annotated[
+        Path, typer.Option(help="Folder of the run; an interrupted run goes on.")
+    ] = ...,
+    pretrained: Annotated[
+        str | None, typer.Option(help="Output folder of `decomp-ser pretrain` to start from.")
+    ] = None,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Leave out clips that cannot be used; they are listed."),
+    ] = False,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option(
+            "--allow-overlap",
+            help="Take a pre-trained model that knows the test fold; marks the result.",
+        ),
+    ] = False,
+) -> None:
+    """Train on all tasks (equation 5), score the test fold and save the model."""
+    results = finetune(
+        preset,
+        data=data,
+        protocol=protocol,
+        fold=fold,
+        output=output,
+        pretrained=pretrained,
+        overrides=overrides,
+        skip_bad=skip_bad,
+        allow_overlap=allow_overlap,
+    )
+    typer.echo(summarize(results))
+    typer.echo(f"Saved to {output}")
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,158 @@
+"""A fold of a corpus, ready for a run: rows with signals, labels, speakers, and which tasks its
+labels allow.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from datasets import Dataset, DatasetDict
+
+from processing.corpora.loading import load_corpus
+from processing.corpora.schema import label_order
+from processing.errors import InputError
+from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
+from processing.features import add_signals
+from processing.folds import describe_protocol, load_folds
+from processing.leakage import check_shared_speakers, leak_report
+from processing.pitch import f0_statistics
+from processing.text import normalize_transcript
+
+logger = logging.getLogger(__name__)
+
+TASKS = ("emotion", "ctc", "speaker", "reconstruction")
+
+
+@dataclass
+class FoldData:
+    """One fold of a corpus.
+
+    Attributes:
+        folds: train, validation, heldout_turns and test, rows with the columns `mel` and `f0_hz`.
+        protocol: name, version, hash and whether it leaks by rule.
+        fold: its name.
+        leaks: report of `leakage.leak_report`.
+        labels: emotion words in the order of the labels.
+        speakers: training speakers in the order of the speaker head.
+        missing: tasks that the training labels do not allow, with the reason.
+    """
+
+    folds: DatasetDict
+    protocol: dict
+    fold: str
+    leaks: dict
+    labels: list[str]
+    speakers: list[str]
+    missing: dict[str, str]
+
+
+def load_fold_data(
+    data: str,
+    protocol: str,
+    fold: str,
+    feature_extractor: DecompSerFeatureExtractor,
+    *,
+    skip_bad: bool = False,
+    num_proc: int | None = None,
+) -> FoldData:
+    """Load a corpus, extract its signals, split it and report its leaks.
+
+    Args:
+        data: see `load_corpus`.
+        protocol: see `load_folds`.
+        fold: see `load_folds`.
+        feature_extractor: its F0 statistics are set from the training turns where its settings ask
+            for any.
+        skip_bad: leave out clips that cannot be used, counted and listed, instead of stopping.
+        num_proc: processes of the extraction; default all processors.
+
+    Raises:
+        InputError: if anything of it is wrong, or test speakers are in the training set of a
+            protocol that does not say so.
+    """
+    corpus = load_corpus(data, skip_bad=skip_bad)
+    load_folds(corpus, protocol, fold)  # a wrong protocol or fold is said before the long work
+    corpus = add_signals(corpus, feature_extractor, num_proc=num_proc, skip_bad=skip_bad)
+    folds = with_arrays(load_folds(corpus, protocol, fold))
+    leaks = leak_report(folds)
+    check_shared_speakers(leaks, protocol)
+    fit_f0_statistics(feature_extractor, folds["train"])
+    labels = label_order(folds["train"]["emotion"])
+    for split, rows in folds.items():
+        check_labels(rows, labels, f"split '{split}' of {data}")
+    speakers = sorted(set(folds["train"]["speaker"]) - {None})
+    return FoldData(
+        folds=folds,
+        protocol=describe_protocol(protocol, folds),
+        fold=fold,
+        leaks=leaks,
+        labels=labels,
+        speakers=speakers,
+        missing=find_missing_tasks(folds["train"], speakers),
+    )
+
+
+def with_arrays(folds):
+    """Have the signals come as NumPy arrays."""
+    return folds.with_format("numpy", columns=["mel", "f0_hz"], output_all_columns=True)
+
+
+def check_labels(rows: Dataset, labels: list[str], place: str) -> None:
+    """Raise InputError for an emotion that is none of the labels."""
+    unknown = sorted({e for e in rows["emotion"] if e not in labels}, key=str)
+    if unknown:
+        raise InputError(
+            f"{place}: emotion {unknown[0]!r} is none of the labels {', '.join(labels)}. Rename or "
+            "leave it out with "
+            "`decomp-ser prepare folder SOURCE OUTPUT --map old=new --labels "
+            + ",".join(labels)
+            + "`."
+        )
+
+
+def find_missing_tasks(train: Dataset, speakers: list[str]) -> dict[str, str]:
+    """Tasks that the training rows have no labels for, with the reason."""
+    missing = {}
+    if len(speakers) < 2:
+        missing["speaker"] = (
+            f"{len(speakers)} speakers are named in the training rows, at least 2 are needed"
+        )
+    if not any(normalize_transcript(t) for t in train["text"] if t is not None):
+        missing["ctc"] = "no training row has a transcript"
+    return missing
+
+
+def task_weights(weights: dict[str, float], missing: dict[str, str]) -> dict[str, float]:
+    """Switch tasks off and spread their weight over the others in proportion; says so.
+
+    Args:
+        weights: weight of each task.
+        missing: tasks to switch off, with the reason.
+
+    Returns:
+        Weights with the same sum.
+
+    Examples:
+        >>> task_weights({"emotion": 0.6, "ctc": 0.4}, {"ctc": "no text"})
+        {'emotion': 1.0, 'ctc': 0.0}
+    """
+    for task, reason in missing.items():
+        if weights.get(task):
+            logger.warning("Task '%s' is switched off: %s.", task, reason)
+    kept = {k: 0.0 if k in missing else w for k, w in weights.items()}
+    scale = sum(weights.values()) / sum(kept.values())
+    return {k: w * scale for k, w in kept.items()}
+
+
+def fit_f0_statistics(feature_extractor: DecompSerFeatureExtractor, train: Dataset) -> None:
+    """Set the statistics that log-F0 is normalised by, from training turns only."""
+    contours = train["f0_hz"]
+    if feature_extractor.f0_stats == "global":
+        feature_extractor.f0_global_stats = f0_statistics(contours)
+        if feature_extractor.f0_global_stats is None:
+            raise InputError("features.f0_stats=global: no training turn has a voiced frame.")
+    if feature_extractor.f0_stats == "speaker":
+        turns: dict[str, list] = {}
+        for speaker, contour in zip(train["speaker"], contours, strict=True):
+            turns.setdefault(speaker, []).append(contour)
+        found = {s: f0_statistics(c) for s, c in turns.items() if s is not None}
+        feature_extractor.f0_speaker_stats = {s: v for s, v in found.items() if v is not None}

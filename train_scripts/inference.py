@@ -1,0 +1,87 @@
+"""Run a trained model over the turns of a corpus."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from datasets import Dataset
+from datasets.utils import tqdm
+
+from processing.collation import DecompSerDataCollator
+
+
+@dataclass
+class TurnPredictions:
+    """What a model says of N turns, in the order of the rows; a head that it lacks is None.
+
+    Attributes:
+        logits: emotion, (N, L) float32.
+        speakers: name of the recognised training speaker, N entries.
+        texts: recognised words, N entries.
+        speech_mse: reconstruction error over valid frames, (N,).
+        speech_mse_padded: over at least 192 frames, padding included, (N,).
+    """
+
+    logits: np.ndarray | None = None
+    speakers: list[str] | None = None
+    texts: list[str] | None = None
+    speech_mse: np.ndarray | None = None
+    speech_mse_padded: np.ndarray | None = None
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Softmax of the logits, (N, L) float64."""
+        logits = self.logits.astype(np.float64)
+        exponents = np.exp(logits - logits.max(1, keepdims=True))
+        return exponents / exponents.sum(1, keepdims=True)
+
+
+@torch.no_grad()
+def predict_turns(
+    model, collator: DecompSerDataCollator, rows: Dataset, *, batch_size: int = 8
+) -> TurnPredictions:
+    """Predict every turn, in batches of similar length.
+
+    Args:
+        model: `DecompSerForAudioClassification` or `DecompSerForPreTraining`; left in the mode it
+            had.
+        collator: makes its batches.
+        rows: rows with signals.
+        batch_size: turns a batch. It does not change the answers.
+    """
+    was_training = model.training
+    model.eval()
+    order = np.argsort(np.asarray(rows["duration"]), kind="stable")
+    found: dict[str, list] = {}
+    starts = range(0, len(order), batch_size)
+    for start in tqdm(starts, desc="Turns", unit="batch", leave=False):
+        batch = collator([rows[int(i)] for i in order[start : start + batch_size]])
+        batch.pop("row_keys", None)
+        output = model(**{k: v.to(model.device) for k, v in batch.items()})
+        for name, value in turn_outputs(output, collator).items():
+            found.setdefault(name, []).extend(value)
+    model.train(was_training)
+    back = np.argsort(order, kind="stable")
+    in_order = {name: [values[i] for i in back] for name, values in found.items()}
+    words = ("texts", "speakers")
+    return TurnPredictions(**{k: v if k in words else np.stack(v) for k, v in in_order.items()})
+
+
+def turn_outputs(output, collator: DecompSerDataCollator) -> dict[str, list]:
+    """The fields of TurnPredictions for one batch."""
+    turns = {}
+    for name, value in (
+        ("logits", output.logits),
+        ("speech_mse", output.speech_mse),
+        ("speech_mse_padded", output.speech_mse_padded),
+    ):
+        if value is not None:
+            turns[name] = list(value.float().cpu().numpy())
+    if output.speaker_logits is not None:
+        turns["speakers"] = [
+            collator.speakers[i] for i in output.speaker_logits.argmax(-1).tolist()
+        ]
+    if output.ctc_logits is not None:
+        ids = output.ctc_logits.argmax(-1).cpu().numpy()
+        turns["texts"] = collator.processor.decode_ctc(ids, output.ctc_lengths.cpu().numpy())
+    return turns

@@ -1,0 +1,215 @@
+"""`decomp-ser predict`: the emotion of audio files, whole and over time."""
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from datasets.utils import tqdm
+
+from modeling_decomp_ser.audio_windows import own_spans, window_samples
+from modeling_decomp_ser.pipeline_decomp_ser import WINDOW_SECONDS, DecompSerPipeline
+from processing.errors import InputError
+from train_scripts.cli import run
+from train_scripts.run_folder import load_model
+
+logger = logging.getLogger(__name__)
+app = typer.Typer(add_completion=False)
+
+
+class Format(StrEnum):
+    """How answers are written."""
+
+    json = "json"
+    csv = "csv"
+    rttm = "rttm"
+
+
+def predict(
+    model_name: str,
+    files: list[str],
+    *,
+    window_seconds: float = WINDOW_SECONDS,
+    hop_seconds: float | None = None,
+    batch_size: int = 1,
+    skip_bad: bool = False,
+) -> list[dict]:
+    """Recognise the emotion of files.
+
+    Args:
+        model_name: folder of a run, or a repository id.
+        files: paths or URLs of WAV, FLAC, OGG or MP3 files of any rate and channels.
+        window_seconds: see DecompSerPipeline.
+        hop_seconds: see DecompSerPipeline.
+        batch_size: windows at once; does not change the answers.
+        skip_bad: leave out files that cannot be used; they are counted and listed in a warning.
+
+    Returns:
+        For each file {"file", "emotion", "probabilities": {emotion: probability}, "flags",
+        "timeline"}; the timeline has for each window {"start", "end"} in seconds and the same three
+        entries. See DecompSerPipeline for the flags.
+
+    Raises:
+        InputError: if the model, an option or a file cannot be used, or no file is left.
+    """
+    try:
+        window_samples(window_seconds, hop_seconds, 1000)
+    except ValueError as error:
+        raise InputError(f"--window and --hop: {error}") from error
+    model, processor = load_model(model_name)
+    recognize = DecompSerPipeline(
+        model=model,
+        feature_extractor=processor.feature_extractor,
+        task="audio-classification",
+        batch_size=batch_size,
+        top_k=None,
+        return_timeline=True,
+        return_flags=True,
+        window_seconds=window_seconds,
+        hop_seconds=hop_seconds,
+    )
+    answers, problems = [], []
+    found = recognize_files(recognize, files, batch_size)
+    for file, answer in zip(files, tqdm(found, total=len(files), unit="file"), strict=True):
+        if isinstance(answer, ValueError):
+            if not skip_bad:
+                raise InputError(f"{answer} --skip-bad leaves out what cannot be used.") from answer
+            problems.append(str(answer))
+        else:
+            answers.append({"file": file, **describe(answer), "timeline": timeline(answer)})
+    if problems:
+        logger.warning(
+            "%d of %d files cannot be used:\n%s", len(problems), len(files), "\n".join(problems)
+        )
+    if not answers:
+        raise InputError(f"none of the {len(files)} files can be used.")
+    return answers
+
+
+def recognize_files(
+    recognize: DecompSerPipeline, files: list[str], batch_size: int
+) -> Iterator[dict | ValueError]:
+    """The pipeline's answer for each file, or why there is none; short files share batches."""
+    for start in range(0, len(files), batch_size):
+        together = files[start : start + batch_size]
+        try:
+            yield from recognize(together)
+        except ValueError:  # one of them is bad: each for itself
+            for file in together:
+                try:
+                    yield recognize(file)
+                except ValueError as error:
+                    yield error
+
+
+def describe(answer: dict) -> dict:
+    """Emotion, probabilities and flags of an answer or of a window."""
+    return {
+        "emotion": answer["scores"][0]["label"],
+        "probabilities": {s["label"]: s["score"] for s in answer["scores"]},
+        "flags": answer["flags"],
+    }
+
+
+def timeline(answer: dict) -> list[dict]:
+    """Windows of an answer."""
+    return [
+        {"start": window["start"], "end": window["end"], **describe(window)}
+        for window in answer["timeline"]
+    ]
+
+
+def format_answers(answers: list[dict], form: Format) -> str:
+    """Write what `predict` returns as text.
+
+    Args:
+        answers: of at least one file.
+        form: "json": the list; "csv": see `format_csv`; "rttm": see `format_rttm`.
+    """
+    if form is Format.json:
+        return json.dumps(answers, indent=2, ensure_ascii=False)
+    return format_csv(answers) if form is Format.csv else format_rttm(answers)
+
+
+def format_csv(answers: list[dict]) -> str:
+    """One row a window: file, start, end, emotion, a probability for each emotion in alphabetical
+    order, and flags divided by blanks.
+    """
+    labels = sorted(answers[0]["probabilities"])
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file", "start", "end", "emotion", *labels, "flags"])
+    for answer in answers:
+        for window in answer["timeline"]:
+            times = [f"{window[name]:.3f}" for name in ("start", "end")]
+            shown = [f"{window['probabilities'][label]:.6f}" for label in labels]
+            flags = " ".join(window["flags"])
+            table.writerow([answer["file"], *times, window["emotion"], *shown, flags])
+    return text.getvalue().rstrip("\n")
+
+
+def format_rttm(answers: list[dict]) -> str:
+    """Rich Transcription Time Marked (NIST), with the emotion in the place of the speaker.
+
+    One line a window: SPEAKER, file, channel 1, start and duration in seconds, <NA>, <NA>, emotion,
+    its probability, <NA>. Overlaps of windows are divided in the middle, so that each instant of a
+    file has one label. Blanks in file names become underscores, since blanks divide fields.
+    """
+    lines = []
+    for answer in answers:
+        name = "_".join(answer["file"].split())
+        windows = answer["timeline"]
+        spans = own_spans([(w["start"], w["end"]) for w in windows])
+        for window, (start, end) in zip(windows, spans, strict=True):
+            emotion = window["emotion"]
+            lines.append(
+                f"SPEAKER {name} 1 {start:.3f} {end - start:.3f} <NA> <NA> "
+                f"{'_'.join(emotion.split())} {window['probabilities'][emotion]:.3f} <NA>"
+            )
+    return "\n".join(lines)
+
+
+@app.command()
+def command(
+    model: Annotated[str, typer.Argument(help="Output folder of `finetune`, or a repository id.")],
+    files: Annotated[list[str], typer.Argument(help="WAV, FLAC, OGG or MP3 files.")],
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="json: each file's answer and timeline; csv: a row a window; rttm: a line a "
+            "window, the emotion in the place of the speaker.",
+        ),
+    ] = Format.json,
+    window: Annotated[
+        float, typer.Option(help="Seconds; longer files are answered by windows of this length.")
+    ] = WINDOW_SECONDS,
+    hop: Annotated[
+        float | None, typer.Option(help="Seconds from window to window; default half a window.")
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Windows at once; does not change the answers.")
+    ] = 1,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Leave out files that cannot be used; they are listed."),
+    ] = False,
+) -> None:
+    """Recognise the emotion of audio files of any length, rate and number of channels."""
+    answers = predict(
+        model,
+        files,
+        window_seconds=window,
+        hop_seconds=hop,
+        batch_size=batch_size,
+        skip_bad=skip_bad,
+    )
+    typer.echo(format_answers(answers, form))
+
+
+if __name__ == "__main__":
+    run(app)

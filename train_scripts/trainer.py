@@ -1,0 +1,203 @@
+"""The four-task Trainer: weighted losses, each logged, exact under accumulation, with keyed
+randomness.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Trainer
+
+from modeling_decomp_ser.keyed_random import fold_in, uniform
+from modeling_decomp_ser.masked_layers import length_mask
+from modeling_decomp_ser.multitask_losses import IGNORED, frames_needed
+from modeling_decomp_ser.speech_encoder import encoder_lengths
+from train_scripts.inference import predict_turns
+
+
+class DecompSerTrainer(Trainer):
+    """Trainer of `DecompSerForAudioClassification` (equation 5).
+
+    A task's loss is a mean over the turns that carry its label in the whole optimiser step, over
+    all accumulated batches and all processes, so that neither changes what is learned. Random draws
+    of a turn are keyed by the run's seed, the epoch and the turn's id, so that neither order,
+    batch, process nor restart changes them.
+
+    Args:
+        loss_weights: weight of each task; default the model's configuration.
+        score_turns: turns predictions into the metrics of an evaluation; see `evaluate`.
+        **kwargs: as in `transformers.Trainer`. The collator must give `row_keys`.
+    """
+
+    # compute_loss divides by the turns of the whole step
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self, *args, loss_weights: dict[str, float] | None = None, score_turns=None, **kwargs
+    ):
+        super().__init__(*args, **kwargs)
+        self.loss_weights = loss_weights or self.model.loss_weights
+        self.score_turns = score_turns
+        self.logged: dict[str, Tensor] = {}
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list, Any]:
+        """Collect the batches of a step and count the turns of each task in it, over all
+        processes.
+        """
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not batches:
+            return batches, None
+        per_batch = [count_turns(batch, self.model_config) for batch in batches]
+        counts = {k: sum(c[k] for c in per_batch).to(device) for k in per_batch[0]}
+        return batches, {
+            k: self.accelerator.reduce(v, "sum").clamp(min=1) for k, v in counts.items()
+        }
+
+    @property
+    def model_config(self):
+        """Configuration of the model, whatever wraps it."""
+        return self.accelerator.unwrap_model(self.model).config
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Weighted sum of the task losses; see the class."""
+        inputs = dict(inputs)
+        row_keys = inputs.pop("row_keys")
+        if model.training:
+            keys = fold_in(fold_in(row_keys, self.args.seed), int(self.state.epoch or 0))
+            inputs = self.perturb(inputs, keys)
+        outputs = model(**inputs)
+        counts = num_items_in_batch or {}
+        # Gradients are averaged over processes, and each has divided by the turns of all.
+        scale = self.accelerator.num_processes if num_items_in_batch else 1
+        terms = {k: scale * task.mean(counts.get(k)) for k, task in outputs.task_losses.items()}
+        loss = sum(self.loss_weights[k] * term for k, term in terms.items())
+        if model.training:
+            self.note(terms, outputs)
+        return (loss, outputs) if return_outputs else loss
+
+    def perturb(self, inputs: dict[str, Tensor], keys: Tensor) -> dict[str, Tensor]:
+        """Add the randomness of a training step to a batch."""
+        return {**inputs, "resampling_keys": keys}
+
+    def note(self, terms: dict[str, Tensor], outputs) -> None:
+        """Add up what the next log line reports."""
+        notes = {f"loss_{k}": v for k, v in terms.items()}
+        if outputs.ctc_impossible is not None:
+            notes["transcripts_longer_than_frames"] = outputs.ctc_impossible.sum()
+        for name, value in notes.items():
+            self.logged[name] = self.logged.get(name, 0.0) + value.detach().float()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add each unweighted task loss, as a mean over the steps since the last line."""
+        if "loss" in logs and self.logged:
+            steps = max(1, self.state.global_step - getattr(self, "_noted_step", 0))
+            self._noted_step = self.state.global_step
+            for name in sorted(self.logged):
+                counted = not name.startswith("loss_")
+                value = self.accelerator.reduce(self.logged[name], "sum" if counted else "mean")
+                if not counted:
+                    logs[name] = value.item() / steps
+                elif value.item():
+                    logs[name] = int(value.item())
+            self.logged = {}
+        super().log(logs, start_time)
+
+    def evaluate(
+        self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval"
+    ) -> dict:
+        """Score a data set turn by turn; every process sees all of it, so nothing is gathered or
+        padded.
+
+        Args:
+            eval_dataset: rows with signals; default the evaluation data set.
+            ignore_keys: unused.
+            metric_key_prefix: put before the name of each metric.
+
+        Returns:
+            Metrics by name.
+        """
+        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
+        turns = predict_turns(
+            self.accelerator.unwrap_model(self.model),
+            self.data_collator,
+            dataset,
+            batch_size=self.args.per_device_eval_batch_size,
+        )
+        scores = self.score_turns(dataset, turns)
+        metrics = {f"{metric_key_prefix}_{k}": v for k, v in scores.items() if v is not None}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+
+class DecompSerPreTrainer(DecompSerTrainer):
+    """Trainer of `DecompSerForPreTraining` (equation 7) on random crops.
+
+    Args:
+        crop_frames: shortest and longest crop, both inclusive.
+        **kwargs: as in `DecompSerTrainer`.
+    """
+
+    def __init__(self, *args, crop_frames: tuple[int, int], **kwargs):
+        super().__init__(*args, **kwargs)
+        self.crop_frames = crop_frames
+
+    def perturb(self, inputs: dict[str, Tensor], keys: Tensor) -> dict[str, Tensor]:
+        """Crop each utterance and key its resampling."""
+        return {**crop_at_random(inputs, keys, *self.crop_frames), "resampling_keys": keys}
+
+
+def count_turns(batch: dict[str, Tensor], config) -> dict[str, Tensor]:
+    """Turns of a batch that count in the loss of each task, as the model will count them.
+
+    Args:
+        batch: what the collator returned.
+        config: configuration of the model.
+
+    Returns:
+        Scalars by task.
+    """
+    counts = {"reconstruction": torch.tensor(len(batch["row_keys"]))}
+    for task, column in (("emotion", "labels"), ("speaker", "speaker_labels")):
+        if column in batch:
+            counts[task] = (batch[column] != IGNORED).sum()
+    if "ctc_labels" in batch and "attention_mask" in batch:
+        labels = batch["ctc_labels"]
+        frames = encoder_lengths(config.speech_config, batch["attention_mask"].sum(1))
+        spoken = (labels != IGNORED).any(1)
+        counts["ctc"] = (spoken & (frames_needed(labels) <= frames)).sum()
+    return counts
+
+
+def crop_at_random(
+    batch: dict[str, Tensor], keys: Tensor, shortest: int, longest: int
+) -> dict[str, Tensor]:
+    """Cut a random piece out of each utterance; one shorter than its crop is taken whole.
+
+    Args:
+        batch: with `mel` (B, T, M), `log_f0`, `voiced` and `frame_mask` (B, T).
+        keys: randomness of each row, (B,).
+        shortest: frames, inclusive.
+        longest: frames, inclusive.
+
+    Returns:
+        The batch with these four cut to at most `longest` frames.
+    """
+    draws = uniform(fold_in(keys, 3), 2)
+    lengths = batch["frame_mask"].sum(1)
+    crops = shortest + (draws[:, 0] * (longest - shortest + 1)).to(torch.int64)
+    crops = torch.minimum(crops, lengths)
+    starts = (draws[:, 1] * (lengths - crops + 1)).to(torch.int64)
+    size = min(longest, batch["mel"].shape[1])
+    index = starts[:, None] + torch.arange(size, device=keys.device)  # (B, T')
+    index = index.clamp(max=batch["mel"].shape[1] - 1)
+    valid = length_mask(crops, size)
+    cut = {name: batch[name].gather(1, index) * valid for name in ("log_f0", "voiced")}
+    cut["mel"] = batch["mel"].gather(1, index[..., None].expand(-1, -1, batch["mel"].shape[2]))
+    cut["mel"] = cut["mel"] * valid[..., None]
+    return {**batch, **cut, "frame_mask": valid.to(batch["frame_mask"].dtype)}
