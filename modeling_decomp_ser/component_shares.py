@@ -79,7 +79,7 @@ class ShapleyValues:
     subset_probability: Tensor
 
 
-def explain_prediction(shares: Tensor) -> ShapleyValues:
+def explain_prediction(shares: Tensor, temperature: float = 1.0) -> ShapleyValues:
     """Shapley values of the five parts for the predicted emotion, by all 32 subsets.
 
     Replacing a part sets its share of every logit to 0, so the 32 answers need the shares alone:
@@ -87,8 +87,9 @@ def explain_prediction(shares: Tensor) -> ShapleyValues:
 
     Args:
         shares: of `component_shares`, (B, 6, L), L >= 2.
+        temperature: that the logits are divided by before the softmax, the configuration's.
     """
-    logits = subset_logits(shares)  # (B, G, L)
+    logits = subset_logits(shares) / temperature  # (B, G, L)
     predicted = logits[:, -1].argmax(-1)
     probability = chosen(logits.softmax(-1), predicted)
     log_odds = chosen(class_log_odds(logits), predicted)

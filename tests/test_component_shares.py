@@ -201,6 +201,15 @@ def test_log_odds_stay_finite_where_the_probability_rounds_to_one():
     assert_close(odds[0, 0], torch.tensor(60.0) - torch.tensor(2.0).log())
 
 
+def test_a_temperature_divides_all_log_odds_of_two_classes_and_changes_no_decision():
+    shares = random_shares(15, labels=2)
+    sharp, mild = explain_prediction(shares), explain_prediction(shares, temperature=4.0)
+    assert mild.predicted.equal(sharp.predicted)
+    assert_close(mild.log_odds, sharp.log_odds / 4)
+    total = mild.base_probability + mild.probability.sum(1)
+    assert_close(total, (shares.sum(1) / 4).softmax(-1).amax(-1))
+
+
 def test_explaining_does_not_depend_on_batch_mates():
     shares = random_shares(12)
     together = explain_prediction(shares)

@@ -123,7 +123,7 @@ class PitchListener(nn.Module):
     """A planted model: low speech is 'sad', high speech 'happy', nothing else matters."""
 
     device = torch.device("cpu")
-    config = types.SimpleNamespace(id2label={0: "sad", 1: "happy"})
+    config = types.SimpleNamespace(id2label={0: "sad", 1: "happy"}, temperature=1.0)
 
     def forward(self, log_f0, voiced, **inputs):
         height = 40 * (log_f0[voiced].mean() - 0.5)
@@ -166,8 +166,16 @@ def test_changes_leave_the_speech_as_it_was(speech):
 
 
 def test_an_answer_is_a_distribution_over_the_models_labels():
-    answer = ask(PitchListener(), DecompSerFeatureExtractor(f0_method="dio"), vowel())
+    extractor = DecompSerFeatureExtractor(
+        f0_method="dio", f0_stats="global", f0_global_stats=(np.log(110.0), 0.3)
+    )
+    answer = ask(PitchListener(), extractor, vowel())
     assert list(answer) == ["sad", "happy"] and sum(answer.values()) == pytest.approx(1)
+    mild = PitchListener()
+    mild.config = types.SimpleNamespace(id2label={0: "sad", 1: "happy"}, temperature=2.0)
+    calibrated = ask(mild, extractor, vowel())
+    odds = [np.log(x["happy"] / x["sad"]) for x in (answer, calibrated)]
+    assert odds[1] == pytest.approx(odds[0] / 2, abs=1e-3) and abs(odds[0]) > 0.5
 
 
 def test_flattening_keeps_what_is_unvoiced(speech):

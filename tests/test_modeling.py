@@ -145,12 +145,10 @@ def test_resampling_in_finetuning_can_be_switched_off():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["table3_ours", "table3_m4"])
-def test_batched_equals_single_at_real_size(variant):
+def test_batched_equals_single_at_real_size():
     torch.manual_seed(0)
-    fields = {**VARIANTS[variant], "speakers": list("abcdefghi")}
-    model = DecompSerForAudioClassification(DecompSerConfig(**fields)).eval()
-    batch = random_batch([1600, 480000, 16000, 40000, 72000], garbage=5.0)
+    model = DecompSerForAudioClassification(DecompSerConfig(speakers=list("abcdefghi"))).eval()
+    batch = random_batch([1600, 480000, 72000], garbage=5.0)
     check_batch_equals_single(model, batch, **asked_outputs(model))
 
 
@@ -497,6 +495,15 @@ def test_pretraining_encodes_what_a_crop_may_be_stretched_into_and_decodes_the_c
         )
     model(**for_pretraining(random_batch([100 * 256 - 1, 70 * 256 - 1])))
     assert seen == {"content": 192, "decoder": 100}
+
+
+def test_short_crops_may_be_stretched_as_far_as_the_reference_lets_them():
+    model = tiny_autoencoder()
+    lengths = torch.full((300,), 64)
+    plans = model.draw_plans(lengths, 64, torch.arange(300), padded=False)
+    assert plans.input.lengths.max() <= 96  # 1.5 times
+    # each of the three inner stages may stretch once more, up to 192 frames
+    assert 96 < plans.inner[-1].lengths.max() <= 192
 
 
 # Saving and loading.

@@ -1,4 +1,5 @@
-"""`decomp-ser convert`: remove a component of speech, or take it from another recording, and listen.
+"""`decomp-ser convert`: remove a component of speech or take it from another recording, and
+listen.
 
 The decoder turns the codes back into a spectrogram, and Griffin and Lim's algorithm turns that into
 sound. How much of a factor goes with its code shows how well the components are told apart, as in

@@ -36,7 +36,7 @@ SHORTER_TRACT, LONGER_TRACT = 1.15, 0.87
 UNCHANGED = "resynthesised only"
 """The answer that the others are compared with, so that no effect of the vocoder is counted."""
 
-ANOTHER_VOICE = "another speaker's spectrum"
+ANOTHER_VOICE = "spectrum of another speaker"
 
 
 @dataclass
@@ -81,7 +81,7 @@ def take_spectrum(speech: VocodedSpeech, voice: VocodedSpeech) -> VocodedSpeech:
         voice: any other speech, of the same sampling rate.
 
     Returns:
-        Speech whose log envelope, meaned over its voiced frames, is that of the voice.
+        Speech whose log envelope, averaged over its voiced frames, is that of the voice.
     """
     difference = mean_spectrum(voice) - mean_spectrum(speech)  # (K,)
     return replace(speech, log_envelope=speech.log_envelope + difference)
@@ -166,9 +166,10 @@ def counterfactuals(
 def ask(
     model, feature_extractor: DecompSerFeatureExtractor, waveform: np.ndarray
 ) -> dict[str, float]:
-    """Probability of each label for a waveform at the model's rate."""
+    """Calibrated probability of each label for a waveform at the model's rate."""
     features = feature_extractor(
         waveform, sampling_rate=feature_extractor.sampling_rate, return_tensors="pt"
     )
-    probabilities = model(**features.to(model.device)).logits[0].softmax(-1).tolist()
+    logits = model(**features.to(model.device)).logits[0] / model.config.temperature  # (L,)
+    probabilities = logits.softmax(-1).tolist()
     return {model.config.id2label[i]: p for i, p in enumerate(probabilities)}
