@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import pytest
 from huggingface_hub.errors import StrictDataclassError
@@ -63,6 +64,8 @@ def test_labels_given_in_any_form_agree(given, id2label):
 def test_a_saved_configuration_comes_back_equal(tmp_path, fields):
     config = DecompSerConfig(**fields)
     config.save_pretrained(tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())["id2label"]
+    assert stored == {str(i): name for i, name in config.id2label.items()}
     for loader in (DecompSerConfig, AutoConfig):
         loaded = loader.from_pretrained(tmp_path)
         assert type(loaded) is DecompSerConfig

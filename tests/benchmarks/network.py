@@ -1,6 +1,8 @@
 """Cost of the network: ratios of interleaved pairs, at real size with random weights.
 
-    python tests/benchmarks/network.py [--repetitions N] [--only inference|training|pretraining|memory]
+    OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 python tests/benchmarks/network.py [--only NAME]
+
+NAME is inference, training, pretraining or memory; all take about 15 minutes on one processor.
 
 A ratio is the median over pairs run in turn, by processor time of the process (and by the clock in
 brackets, which other work on the machine disturbs). Bars are those the project has set itself.
