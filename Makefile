@@ -33,6 +33,8 @@ format: install
 bench: install
 	$(BIN)/python tests/benchmarks/front_end.py
 	$(BIN)/python tests/benchmarks/network.py
+	$(BIN)/python tests/benchmarks/inference.py
+	$(BIN)/python tests/benchmarks/explanation.py
 
 readme: install
 	$(BIN)/python -m train_scripts.readme_results

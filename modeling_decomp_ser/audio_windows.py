@@ -134,8 +134,11 @@ def open_file(file: str | io.BytesIO, name: str) -> AudioStream:
         raise ValueError(f"{name}: 0 bytes, expected a sound file. Copy it again from its source.")
     try:
         sound = soundfile.SoundFile(file)
-    # TypeError: the extension .raw asks for the rate of samples without a header
-    except (RuntimeError, OSError, TypeError) as error:
+    except TypeError as error:  # soundfile asks for the rate of what is called .raw
+        raise ValueError(
+            f"{name}: its extension says that it has no header. Give it that of its format."
+        ) from error
+    except (RuntimeError, OSError) as error:
         raise ValueError(
             f"{name}: cannot be read as a sound file ({reason(error)}). Expected WAV, FLAC, OGG, "
             "MP3 or another format of libsndfile: convert it to one of them."

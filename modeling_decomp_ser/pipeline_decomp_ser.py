@@ -27,6 +27,9 @@ WINDOW_SECONDS = 10.0
 the longest piece of the kind that a model knows. The default hop of half a window puts every
 instant of a long file well inside of at least one window."""
 
+MINIMUM_SECONDS = 0.025
+"""One frame of wav2vec2 (400 samples at 16 kHz); shorter training clips are refused too."""
+
 WINDOWING = ("window_seconds", "hop_seconds")
 MODEL_OUTPUTS = ("return_text", "return_speaker_embedding")
 ANSWER = ("top_k", "function_to_apply", "return_timeline", "return_flags", *MODEL_OUTPUTS)
@@ -62,8 +65,8 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
       probability is below the configuration's `abstain_below`.
     * `return_text`: "text", the recognised words; where windows overlap, each transcribes what is
       nearest to its middle.
-    * `return_speaker_embedding`: "speaker_embedding", the timbre code, its mean over time; a list
-      of floats.
+    * `return_speaker_embedding`: "speaker_embedding", the timbre code, pooled over time as the
+      emotion head reads it, a list of floats; of windows their mean.
 
     Args:
         window_seconds: longest piece that is answered in one.
@@ -81,6 +84,9 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         recognize("interview.mp3", return_timeline=True, return_flags=True)
         ```
     """
+
+    model: Any
+    feature_extractor: Any
 
     def check_model_type(self, supported_models):
         """Refuse a model whose emotion head was never trained."""
@@ -106,14 +112,15 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         Raises:
             ValueError: see the class; names the sound.
         """
+        sounds: Any = inputs
         single = isinstance(inputs, str | bytes | bytearray | memoryview)
         if isinstance(inputs, Sequence) and not single:
-            inputs = list(inputs)  # also tuples, and columns of `datasets`
-            if not inputs:
+            sounds = list(inputs)  # also tuples, and columns of `datasets`
+            if not sounds:
                 return []
         elif isinstance(inputs, Iterator):
-            inputs = (item for item in inputs)  # transformers knows generators only
-        return super().__call__(inputs, **kwargs)
+            sounds = (item for item in inputs)  # transformers knows generators only
+        return super().__call__(sounds, **kwargs)
 
     def _sanitize_parameters(self, **options):
         known = (*WINDOWING, *ANSWER)
@@ -170,6 +177,11 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         """
         extractor = self.feature_extractor
         start_seconds, seconds = start / sampling_rate, len(samples) / sampling_rate
+        if seconds < MINIMUM_SECONDS:
+            raise ValueError(
+                f"{name}: {len(samples)} samples at {sampling_rate} Hz ({seconds:.4f} s), expected "
+                f"at least {MINIMUM_SECONDS} s."
+            )
         try:
             waveform = extractor.prepare_waveforms([samples], sampling_rate)[0]
             features = extractor(
@@ -199,22 +211,24 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
     ) -> dict[str, Any]:
         inputs = {k: v for k, v in model_inputs.items() if isinstance(v, Tensor)}
         carried = {k: v for k, v in model_inputs.items() if k not in inputs}
-        options = {"output_ctc_logits": True} if return_text else {}
-        output = self.model(**inputs, **options)
+        output = self.model(
+            **inputs,
+            output_ctc_logits=return_text,
+            output_pooled_features=return_speaker_embedding,
+        )
         outputs = {"logits": output.logits.float()}  # (B, L)
         if return_text:
             outputs["token_ids"] = output.ctc_logits.argmax(-1)  # (B, U)
             outputs["token_lengths"] = output.ctc_lengths
         if return_speaker_embedding:
-            outputs["speaker_embedding"] = self.embed_speaker(inputs)
+            outputs["speaker_embedding"] = self.speaker_embedding(output.pooled_features)
         return {**outputs, **carried}
 
-    def embed_speaker(self, inputs: dict[str, Tensor]) -> Tensor:
-        """The timbre code of each row, pooled over time, (B, D)."""
-        lengths = self.model.lengths_of(inputs["mel"], inputs["frame_mask"])
-        signals = (inputs[name] for name in ("mel", "log_f0", "voiced"))
-        timbre = self.model.decompose(*signals, lengths, None)["timbre"]
-        return self.model.pool(timbre.values, timbre.lengths).float()
+    def speaker_embedding(self, pooled_features: Tensor) -> Tensor:
+        """The part of the emotion head's input that is the timbre code, (B, sum D) -> (B, D)."""
+        config = self.model.config
+        position = int(config.use_speech_encoder) + list(config.components).index("timbre")
+        return pooled_features.split(self.model.part_sizes, dim=-1)[position].float()
 
     def postprocess(
         self,

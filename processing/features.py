@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Array2D, Dataset, Features, Sequence, Value, concatenate_datasets
@@ -136,6 +137,7 @@ def signal_settings(feature_extractor: DecompSerFeatureExtractor) -> str:
 def content_hash(rows: Dataset, settings: str) -> str:
     """Name of a shard: settings, and each row's id, gender and audio bytes."""
     digest = hashlib.blake2b(settings.encode(), digest_size=16)
+    row: Any
     for row in rows:
         digest.update(f"\n{row['id']}\t{row['gender']}\t".encode())
         audio = row["audio"]

@@ -3,6 +3,7 @@ out.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ class DecompSerProcessor(ProcessorMixin):
             batch.update(BatchFeature({"ctc_labels": labels}, tensor_type=tensor_type))
         return batch
 
-    def ctc_labels(self, texts: list[str | None]) -> np.ndarray:
+    def ctc_labels(self, texts: Sequence[str | None]) -> np.ndarray:
         """Characters of transcripts as (B, N) int64, padded with -100; a row of -100 alone where
         there are no words.
         """

@@ -1,11 +1,12 @@
-"""Fixtures that several test files share: a small corpus of real (synthesised) speech and a trained run."""
+"""Fixtures that several test files share: a small corpus of synthesised speech and a run."""
 
 import os
 
 import pytest
 import torch
 
-# Before any test opens a process: signals are cached for this session only, and nothing asks the Hub.
+# Before any test opens a process: signals are cached for this session only, and nothing asks the
+# Hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 

@@ -20,7 +20,6 @@ from train_scripts.results import (
     PREDICTIONS,
     describe_fold,
     score_rows,
-    summarize,
     write_predictions,
     write_results,
 )
@@ -31,10 +30,12 @@ from train_scripts.training import (
     logging_steps,
     model_fields,
     read_log,
+    report,
     settings_summary,
     train,
     training_arguments,
 )
+from train_scripts.training_mean import store_training_mean
 
 app = typer.Typer(add_completion=False)
 
@@ -88,6 +89,7 @@ def finetune(
     trainer = build_trainer(model, settings, fold_data, processor, folder)
     seconds = train(trainer, folder)
     model.config.emotion_head_trained = True
+    store_training_mean(model, trainer.data_collator, fold_data.folds["train"])
 
     test = predict_turns(model, trainer.data_collator, fold_data.folds["test"])
     heldout_rows = fold_data.folds["heldout_turns"]
@@ -102,7 +104,8 @@ def finetune(
         **describe_fold(fold_data),
         "seed": settings.seed,
         "selected_by": settings.finetuning.select,
-        "pretrained": str(pretrained) if pretrained is not None else None,
+        # a path of this machine would tell others nothing
+        "pretrained": Path(pretrained).name if pretrained is not None else None,
         "n_parameters": sum(p.numel() for p in model.parameters()),
         **scores,
         "predictions": PREDICTIONS,
@@ -270,8 +273,7 @@ def command(
         skip_bad=skip_bad,
         allow_overlap=allow_overlap,
     )
-    typer.echo(summarize(results))
-    typer.echo(f"Saved to {output}")
+    report(results, output)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from train_scripts.cli import run
 from train_scripts.fold_data import FoldData
 from train_scripts.inference import predict_turns
 from train_scripts.loss_plot import plot_losses
-from train_scripts.results import describe_fold, summarize, write_results
+from train_scripts.results import describe_fold, write_results
 from train_scripts.run_folder import open_run_folder, save_model
 from train_scripts.trainer import DecompSerPreTrainer
 from train_scripts.training import (
@@ -24,6 +24,7 @@ from train_scripts.training import (
     logging_steps,
     model_fields,
     read_log,
+    report,
     settings_summary,
     train,
     training_arguments,
@@ -185,8 +186,7 @@ def command(
         overrides=overrides,
         skip_bad=skip_bad,
     )
-    typer.echo(summarize(results))
-    typer.echo(f"Saved to {output}")
+    report(results, output)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from train_scripts.run_folder import RESULTS
 
 app = typer.Typer(add_completion=False)
 
+CORPUS = "num_speakers=10,num_sentences=8"
 PROTOCOL, FOLD = "speaker-5", "1"
 SETTINGS = ["size=tiny"]
 LOWEST_UAR = 0.6
@@ -64,7 +65,7 @@ def quickstart(output: str | Path) -> dict:
     corpus = output / "corpus"
     say(describe_corpus())
     if not (corpus / MANIFEST_NAME).is_file():
-        prepare("synthetic", "num_sentences=8", corpus)
+        prepare("synthetic", CORPUS, corpus)
     run_options = {"data": str(corpus), "protocol": PROTOCOL, "fold": FOLD, "overrides": SETTINGS}
     say("Pre-training the decomposition (equation 7) ...")
     pretrained = output / "pretrained"

@@ -3,11 +3,13 @@ interruption.
 """
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import typer
 from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -15,6 +17,7 @@ from processing import DecompSerFeatureExtractor, DecompSerProcessor
 from processing.text import ENGLISH_VOCABULARY, make_vocabulary
 from train_scripts.arguments import RunSettings, build_feature_extractor
 from train_scripts.fold_data import FoldData, load_fold_data
+from train_scripts.results import summarize
 
 CHECKPOINTS = "checkpoints"
 LOG = "log.jsonl"
@@ -130,6 +133,12 @@ def model_fields(data: FoldData, processor: DecompSerProcessor) -> dict:
 def logging_steps(total_steps: int) -> int:
     """Steps between log lines: about a hundred lines a run."""
     return max(1, total_steps // 100)
+
+
+def report(results: dict, output: Path) -> None:
+    """Print the summary of a run, once where there are several processes (torchrun sets RANK)."""
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(f"{summarize(results)}\nSaved to {output}")
 
 
 def settings_summary(settings: RunSettings, overrides: Sequence[str]) -> dict:

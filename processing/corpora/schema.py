@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from datasets import Audio, Features, Value
 
 EMOTIONS = ("angry", "happy", "sad", "neutral")
-"""The four classes of the paper (Table 1) in the fixed order of the labels; "excited" is merged into happy."""
+"""The four classes of the paper (Table 1) in the fixed order of the labels; "excited" is merged
+into happy.
+"""
 
 SAMPLING_RATE = 16000
 """Hz. Every prepared corpus is stored at this rate."""
@@ -13,7 +15,8 @@ SAMPLING_RATE = 16000
 ROW_FEATURES = Features(
     {
         "id": Value("string"),  # unique within the corpus
-        "audio": Audio(sampling_rate=SAMPLING_RATE, decode=False),  # {"bytes", "path"}, see audio_files
+        # {"bytes", "path"}; audio_files decodes it
+        "audio": Audio(sampling_rate=SAMPLING_RATE, decode=False),
         "emotion": Value("string"),  # the word, never a number
         "speaker": Value("string"),
         "gender": Value("string"),  # "female", "male" or null
@@ -28,7 +31,8 @@ ROW_FEATURES = Features(
 
 
 def label_order(emotions: Iterable[str]) -> list[str]:
-    """Order the emotion words of a corpus: the paper's four first, in its order, then the others by name.
+    """Order the emotion words of a corpus: the paper's four first, in its order, then the others by
+    name.
 
     The order never depends on the order of rows, so that a label id means the same in every fold.
 
