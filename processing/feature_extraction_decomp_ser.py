@@ -246,13 +246,15 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
                     "deviation of ln F0 over the "
                     "training set (processing.pitch.f0_statistics computes them)."
                 )
-            return tuple(self.f0_global_stats)
+            mean, deviation = self.f0_global_stats
+            return mean, deviation
         if (
             self.f0_stats == "speaker"
             and self.f0_speaker_stats
             and speaker in self.f0_speaker_stats
         ):
-            return tuple(self.f0_speaker_stats[speaker])
+            mean, deviation = self.f0_speaker_stats[speaker]
+            return mean, deviation
         return None
 
     def pad_utterances(

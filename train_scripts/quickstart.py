@@ -26,7 +26,7 @@ from train_scripts.fold_data import with_arrays
 from train_scripts.metrics import word_error_rate
 from train_scripts.prepare import prepare
 from train_scripts.pretrain import pretrain
-from train_scripts.results import summarize
+from train_scripts.results import summarize, write_json
 from train_scripts.run_folder import RESULTS
 
 app = typer.Typer(add_completion=False)
@@ -78,6 +78,7 @@ def quickstart(output: str | Path) -> dict:
     else:
         results = finetune("base", output=model, pretrained=str(pretrained), **run_options)
     results["constant_baselines"] = constant_baselines(corpus)
+    write_json(model / RESULTS, results)
     check(results)
     return results
 

@@ -5,6 +5,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 from processing.errors import InputError
@@ -78,8 +79,25 @@ def read_results(folder: Path = RESULTS_FOLDER) -> dict[str, dict]:
     }
 
 
+def keep_results(run: Path, name: str) -> None:
+    """Keep the results of a run for README and cards, without what only its machine knows.
+
+    Args:
+        run: folder with results.json.
+        name: of the file under model_cards/results.
+    """
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    for entry in ("pretrained", "predictions", "model"):
+        results.pop(entry, None)
+    RESULTS_FOLDER.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+    (RESULTS_FOLDER / f"{name}.json").write_text(text, encoding="utf-8")
+
+
 def main() -> None:
-    """Rewrite README.md."""
+    """Keep the results of a run if one is named (RUN NAME), and rewrite README.md."""
+    if len(sys.argv) == 3:
+        keep_results(Path(sys.argv[1]), sys.argv[2])
     README.write_text(
         update_text(README.read_text(encoding="utf-8"), read_results()), encoding="utf-8"
     )

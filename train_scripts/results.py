@@ -91,10 +91,15 @@ def write_results(folder: Path, results: dict) -> dict:
         What was written.
     """
     results = {**results, "versions": package_versions(), "commit": git_commit()}
-    part = folder / f"{RESULTS}.part"
-    part.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(folder / RESULTS)
+    write_json(folder / RESULTS, results)
     return results
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a file of JSON that appears only when it is whole."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)
 
 
 def describe_fold(data: FoldData) -> dict:
