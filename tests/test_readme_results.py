@@ -34,6 +34,8 @@ def test_a_table_names_its_protocol_seed_and_commit():
     for item in ("speaker-5", "version 1 (abc)", "seed (3)", "0123456789ab", "scratch"):
         assert item in table
     assert "leaks" not in table
+    changed = {**RESULTS, "commit": RESULTS["commit"] + "+changes"}
+    assert "commit 0123456789ab+changes." in render_results(changed)
     leaking = {**RESULTS, "protocol": {**RESULTS["protocol"], "leaks": True}}
     assert "It leaks." in render_results(leaking)
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
 from modeling_decomp_ser import DecompSerForAudioClassification
 from processing.errors import InputError
+from train_scripts.arguments import build_feature_extractor, load_settings
 from train_scripts.evaluate_model import evaluate
 from train_scripts.finetune import finetune
-from train_scripts.fold_data import task_weights
+from train_scripts.fold_data import load_fold_data, task_weights
 from train_scripts.pretrain import pretrain
 from train_scripts.results import summarize
 from train_scripts.training import read_log
@@ -102,6 +104,15 @@ def test_the_pretrained_decomposition_is_where_finetuning_starts(
     assert len(names) > 50
     for name in names:
         torch.testing.assert_close(after[name], before[name], rtol=0, atol=0)
+
+
+def test_the_leak_report_is_printed_before_training(corpus, fold, capsys):
+    extractor = build_feature_extractor(load_settings("base", ["size=tiny"]))
+    load_fold_data(corpus, "speaker", fold, extractor, num_proc=1)
+    printed = capsys.readouterr().err
+    assert "What of the test turns is in training" in printed
+    # every speaker says the same three sentences
+    assert re.search(rf"{fold} +12 .*12 \(100", printed), printed
 
 
 def test_the_second_run_into_a_folder_is_refused(trained_run, corpus_folder, fold, quick_settings):
@@ -245,8 +256,6 @@ def test_variants_without_a_decomposition_train_but_are_not_pretrained(
 def test_pretrained_speech_encoders_are_loaded_by_name(
     corpus_folder, fold, quick_settings, tmp_path
 ):
-    from train_scripts.arguments import load_settings
-
     sizes = load_settings("base", quick_settings).model["speech_config"]
     encoder = Wav2Vec2ForPreTraining(
         Wav2Vec2Config(**sizes, codevector_dim=32, proj_codevector_dim=32)

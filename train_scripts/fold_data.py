@@ -5,6 +5,7 @@ labels allow.
 import logging
 from dataclasses import dataclass
 
+import typer
 from datasets import Dataset, DatasetDict
 
 from processing.corpora.loading import load_corpus
@@ -13,7 +14,7 @@ from processing.errors import InputError
 from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
 from processing.features import add_signals
 from processing.folds import describe_protocol, load_folds
-from processing.leakage import check_shared_speakers, leak_report
+from processing.leakage import check_shared_speakers, format_leak_table, leak_report
 from processing.pitch import f0_statistics
 from processing.text import normalize_transcript
 
@@ -74,6 +75,9 @@ def load_fold_data(
     corpus = add_signals(corpus, feature_extractor, num_proc=num_proc, skip_bad=skip_bad)
     folds = with_arrays(load_folds(corpus, protocol, fold))
     leaks = leak_report(folds)
+    typer.echo(
+        f"What of the test turns is in training:\n{format_leak_table({fold: leaks})}", err=True
+    )
     check_shared_speakers(leaks, protocol)
     fit_f0_statistics(feature_extractor, folds["train"])
     labels = label_order(folds["train"]["emotion"])

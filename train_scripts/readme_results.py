@@ -41,7 +41,8 @@ def render_results(results: dict) -> str:
             lines.append(f"| {title} | {metrics[name]:.3g}{beside} |")
     protocol = results["protocol"]
     leak = " **It leaks.**" if protocol["leaks"] else ""
-    commit = (results["commit"] or "unknown")[:12]
+    commit, changed, _ = (results["commit"] or "unknown").partition("+changes")
+    commit = commit[:12] + changed
     origin = (
         f"Protocol `{protocol['name']}` version {protocol['version']} ({protocol['hash']}), fold "
         f"{results['fold']}, one seed ({results['seed']}), size `{results['size']}`, "
