@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-# Before any test opens a process: signals are cached for this session only, and nothing asks the
+# Before any test opens a process: signals are cached for these tests only, and nothing asks the
 # Hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -15,6 +15,7 @@ from processing.folds import describe_protocol, load_folds
 from train_scripts.cli import run
 from train_scripts.fold_data import check_labels, with_arrays
 from train_scripts.inference import predict_turns
+from train_scripts.options import Data, SkipBad
 from train_scripts.results import (
     PREDICTIONS,
     score_rows,
@@ -124,9 +125,8 @@ def write_evaluation(results: dict, corpus: Dataset, turns, labels: list[str], o
 @app.command()
 def command(
     model: Annotated[str, typer.Argument(help="Output folder of `finetune`, or a repository id.")],
-    data: Annotated[
-        str, typer.Option(help="Prepared folder, folder with metadata.csv, or Hub id.")
-    ] = ...,
+    *,
+    data: Data,
     protocol: Annotated[
         str | None, typer.Option(help="Score the test turns of this protocol only.")
     ] = None,
@@ -134,10 +134,7 @@ def command(
     output: Annotated[
         Path | None, typer.Option(help="Folder for results.json and predictions.parquet.")
     ] = None,
-    skip_bad: Annotated[
-        bool,
-        typer.Option("--skip-bad", help="Leave out clips that cannot be used; they are listed."),
-    ] = False,
+    skip_bad: SkipBad = False,
     allow_overlap: Annotated[
         bool,
         typer.Option(

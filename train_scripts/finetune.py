@@ -16,6 +16,15 @@ from train_scripts.cli import run
 from train_scripts.fold_data import FoldData, task_weights
 from train_scripts.inference import predict_turns
 from train_scripts.loss_plot import plot_losses
+from train_scripts.options import (
+    Data,
+    FoldName,
+    Overrides,
+    PresetName,
+    ProtocolName,
+    RunFolder,
+    SkipBad,
+)
 from train_scripts.results import (
     PREDICTIONS,
     describe_fold,
@@ -231,28 +240,17 @@ def build_trainer(
 
 @app.command()
 def command(
-    preset: Annotated[str, typer.Argument(help="Name of a preset, or path of a YAML file.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="Settings as key=value, such as size=tiny or finetuning.epochs=5."),
-    ] = None,
-    data: Annotated[
-        str, typer.Option(help="Prepared folder, folder with metadata.csv, or Hub id.")
-    ] = ...,
-    protocol: Annotated[
-        str, typer.Option(help="How the corpus is split, such as speaker-5.")
-    ] = ...,
-    fold: Annotated[str, typer.Option(help="Which fold is tested, such as 1 or 01F.")] = ...,
-    output: Annotated[
-        Path, typer.Option(help="Folder of the run; an interrupted run goes on.")
-    ] = ...,
+    preset: PresetName,
+    overrides: Overrides = None,
+    *,
+    data: Data,
+    protocol: ProtocolName,
+    fold: FoldName,
+    output: RunFolder,
     pretrained: Annotated[
         str | None, typer.Option(help="Output folder of `decomp-ser pretrain` to start from.")
     ] = None,
-    skip_bad: Annotated[
-        bool,
-        typer.Option("--skip-bad", help="Leave out clips that cannot be used; they are listed."),
-    ] = False,
+    skip_bad: SkipBad = False,
     allow_overlap: Annotated[
         bool,
         typer.Option(

@@ -3,7 +3,6 @@
 """
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from transformers import set_seed
@@ -16,6 +15,15 @@ from train_scripts.cli import run
 from train_scripts.fold_data import FoldData
 from train_scripts.inference import predict_turns
 from train_scripts.loss_plot import plot_losses
+from train_scripts.options import (
+    Data,
+    FoldName,
+    Overrides,
+    PresetName,
+    ProtocolName,
+    RunFolder,
+    SkipBad,
+)
 from train_scripts.results import describe_fold, write_results
 from train_scripts.run_folder import open_run_folder, save_model
 from train_scripts.trainer import DecompSerPreTrainer
@@ -156,25 +164,14 @@ def score(model, collator: PreTrainingCollator, data: FoldData) -> dict:
 
 @app.command()
 def command(
-    preset: Annotated[str, typer.Argument(help="Name of a preset, or path of a YAML file.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="Settings as key=value, such as size=tiny or pretraining.steps=2000."),
-    ] = None,
-    data: Annotated[
-        str, typer.Option(help="Prepared folder, folder with metadata.csv, or Hub id.")
-    ] = ...,
-    protocol: Annotated[
-        str, typer.Option(help="How the corpus is split, such as speaker-5.")
-    ] = ...,
-    fold: Annotated[str, typer.Option(help="Which fold is left out, such as 1 or 01F.")] = ...,
-    output: Annotated[
-        Path, typer.Option(help="Folder of the run; an interrupted run goes on.")
-    ] = ...,
-    skip_bad: Annotated[
-        bool,
-        typer.Option("--skip-bad", help="Leave out clips that cannot be used; they are listed."),
-    ] = False,
+    preset: PresetName,
+    overrides: Overrides = None,
+    *,
+    data: Data,
+    protocol: ProtocolName,
+    fold: FoldName,
+    output: RunFolder,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Pre-train the decomposition on the training turns of a fold (equation 7)."""
     results = pretrain(
