@@ -8,6 +8,9 @@ import torch
 # Before any test opens a process: signals are cached for these tests only, and nothing asks the
 # Hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# The order of a sum depends on the number of threads: processes that are compared bit for bit share
+# it.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session", autouse=True)
