@@ -178,8 +178,9 @@ def test_draws_are_keyed_by_turn_not_by_place(model, rows, collator, tmp_path):
 
     forward, backward = losses([4, 5, 6, 7]), losses([7, 4])
     assert backward == pytest.approx({i: forward[i] for i in (7, 4)}, abs=1e-6)
-    # the mean square error of an untrained decoder hardly depends on its codes: compare exactly
-    assert losses([4, 5], epoch=1.5) != losses([4, 5], epoch=0.5)
+    # other draws move the error far more than the tolerance above, so keying by place would show
+    other = losses([4, 5], epoch=1.5)
+    assert min(abs(other[i] - forward[i]) for i in (4, 5)) > 2e-5
 
 
 def test_counted_turns_are_those_the_model_counts(model, rows, collator):
