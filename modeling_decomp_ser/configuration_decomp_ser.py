@@ -78,6 +78,9 @@ class DecompSerConfig(PreTrainedConfig):
         pooling: how a sequence becomes one vector for the heads: "mean" (over valid time steps; the
             paper says nothing, its baseline means over time) or "statistics" (mean, standard
             deviation and maximum).
+        pooled_normalization: "none", or "layer": each part's pooled vector has zero mean and unit
+            variance over its entries before the heads read it, so that no part is drowned by
+            another's scale. Every part is normalised alone, so component shares stay exact.
         head_dropout: dropout before the emotion and speaker heads.
         mel_normalization: "none", or "utterance": the encoders see the spectrogram less its mean
             over the utterance in each band, which removes the channel and the recording level. The
@@ -159,6 +162,7 @@ class DecompSerConfig(PreTrainedConfig):
     pretraining_padding: Literal["masked", "padded192"] = "masked"
 
     pooling: Literal["mean", "statistics"] = "mean"
+    pooled_normalization: Literal["none", "layer"] = "none"
     head_dropout: float | int = 0.0
     emotion_weight: float | int = 0.45
     ctc_weight: float | int = 0.05

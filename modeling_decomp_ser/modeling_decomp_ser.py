@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils.generic import ModelOutput, can_return_tuple
@@ -49,6 +50,7 @@ SHARED_BY_STAGES = (
     "timbre_input",
     "timbre_pooling",
     "pooling",
+    "pooled_normalization",
 )
 """Fields that decide what a weight of the decomposition means, but not its shape."""
 
@@ -196,9 +198,11 @@ class DecompSerPreTrainedModel(PreTrainedModel):
         """(B, time, D) and valid steps to one vector a row, (B, D) or (B, 3 D) as the configuration
         says.
         """
-        return (masked_statistics if self.config.pooling == "statistics" else masked_mean)(
-            values, lengths
-        )
+        pool = masked_statistics if self.config.pooling == "statistics" else masked_mean
+        pooled = pool(values, lengths)
+        if self.config.pooled_normalization == "layer":
+            pooled = F.layer_norm(pooled, pooled.shape[-1:])
+        return pooled
 
     def pooled_size(self, width: int) -> int:
         """Size of a pooled vector of sequences of this width."""

@@ -46,7 +46,8 @@ class DecompSerDataCollator:
         """Collate.
 
         Args:
-            rows: rows of a corpus with the columns of `features.add_signals`.
+            rows: rows of a corpus with the columns of `features.add_signals`; the audio of a row
+                that has its decoded `waveform` is not read.
 
         Returns:
             The inputs of `DecompSerForAudioClassification.forward`, with `labels` (B,),
@@ -56,9 +57,7 @@ class DecompSerDataCollator:
         silence = torch.zeros(1).numpy()
         utterances = [
             extractor.assemble(
-                read_audio(row["audio"], sampling_rate=extractor.sampling_rate)
-                if self.with_waveform
-                else silence,
+                self.read_waveform(row) if self.with_waveform else silence,
                 row["mel"],
                 row["f0_hz"],
                 speaker=row["speaker"],
@@ -77,6 +76,13 @@ class DecompSerDataCollator:
         if self.with_row_keys:
             batch["row_keys"] = torch.tensor([row_key(row["id"]) for row in rows])
         return batch
+
+    def read_waveform(self, row: Mapping):
+        """Samples of a row at the model's rate, (S,) float32."""
+        if "waveform" in row:
+            return row["waveform"]
+        rate = self.processor.feature_extractor.sampling_rate
+        return read_audio(row["audio"], sampling_rate=rate)
 
     def label_ids(self, column: str, rows: Sequence[Mapping]) -> torch.Tensor:
         """Label ids of a column, (B,) int64, IGNORED where the word is none of the classes."""

@@ -10,12 +10,13 @@ from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompS
 from processing.features import add_signals
 from processing.text import make_vocabulary
 from train_scripts.arguments import build_config, load_settings
+from train_scripts.augmentation import crop_at_random
 from train_scripts.fold_data import with_arrays
+from train_scripts.rows_in_memory import RowsInMemory
 from train_scripts.trainer import (
     DecompSerPreTrainer,
     DecompSerTrainer,
     count_turns,
-    crop_at_random,
 )
 
 LABELS = ["angry", "happy", "sad", "neutral"]
@@ -270,3 +271,88 @@ def test_pretraining_minimises_equation_7_on_crops(rows, collator, tmp_path):
         omega * line["loss_speaker"] + (1 - omega) * line["loss_reconstruction"], rel=1e-4
     )
     assert widths == [60, 60]
+
+
+def one_step(model, rows, collator, folder, **options):
+    trainer = DecompSerTrainer(
+        model=copy.deepcopy(model),
+        args=arguments(folder, max_steps=1, train_sampling_strategy="sequential"),
+        train_dataset=rows,
+        data_collator=collator,
+        **options,
+    )
+    trainer.train()
+    return trainer
+
+
+def test_weighted_losses_and_the_norm_of_each_task_s_gradient_are_logged(
+    model, rows, collator, tmp_path
+):
+    line = one_step(model, rows, collator, tmp_path).state.log_history[0]
+    tasks = model.loss_weights
+    for task, weight in tasks.items():
+        assert line[f"weighted_loss_{task}"] == pytest.approx(weight * line[f"loss_{task}"])
+    norms = [line[f"gradient_norm_{task}"] for task in tasks]
+    assert all(norm > 0 for norm in norms)
+    # the triangle inequality, which norms of other gradients would hardly keep to
+    assert max(norms) * 0.2 < line["grad_norm"] <= sum(norms) * 1.0001
+
+
+def test_a_gradient_norm_is_that_of_the_weighted_loss_alone(model, rows, collator, tmp_path):
+    alone = {k: w if k == "ctc" else 0.0 for k, w in model.loss_weights.items()}
+    line = one_step(model, rows, collator, tmp_path, loss_weights=alone).state.log_history[0]
+    assert line["gradient_norm_ctc"] == pytest.approx(line["grad_norm"], rel=1e-4)
+    assert line["gradient_norm_emotion"] == 0
+
+
+def test_each_part_has_its_own_learning_rate(model, rows, collator, tmp_path):
+    rates = {"speech_encoder": 0.0, "decomposition": 1.0, "heads": 2.0}
+    trained = one_step(model, rows, collator, tmp_path / "a", rates=rates).model
+    equal = one_step(model, rows, collator, tmp_path / "b").model
+    before, same = dict(model.named_parameters()), dict(equal.named_parameters())
+    for name, parameter in trained.named_parameters():
+        moved, expected = parameter - before[name], same[name] - before[name]
+        factor = {"speech_encoder": 0.0, "decomposition": 1.0}.get(name.split(".")[0], 2.0)
+        torch.testing.assert_close(moved, factor * expected, rtol=1e-2, atol=1e-6)
+    assert (trained.emotion_head.weight != model.emotion_head.weight).any()
+
+
+def test_class_weights_and_label_smoothing_are_those_of_torch(model, rows, collator, tmp_path):
+    weights = torch.tensor([0.5, 1.0, 1.5, 2.0])
+    trainer = DecompSerTrainer(
+        model=copy.deepcopy(model).train(),
+        args=arguments(tmp_path),
+        train_dataset=rows,
+        data_collator=collator,
+        label_smoothing=0.2,
+        class_weights=weights,
+    )
+    batch = collator(rows)
+    trainer.state.epoch = 0
+    _, output = trainer.compute_loss(trainer.model, batch, return_outputs=True)
+    log_p, labels = output.logits.log_softmax(-1), batch["labels"]
+    target = torch.full_like(log_p, 0.2 / 4)
+    target[torch.arange(8), labels] += 0.8
+    expected = -(target * log_p).sum(1) * weights[labels]
+    torch.testing.assert_close(output.task_losses["emotion"].per_row, expected)
+    # evaluation knows neither
+    trainer.model.eval()
+    _, output = trainer.compute_loss(trainer.model, batch, return_outputs=True)
+    plain = torch.nn.functional.cross_entropy(output.logits, labels, reduction="none")
+    torch.testing.assert_close(output.task_losses["emotion"].per_row, plain)
+
+
+def test_batches_of_rows_in_memory_are_grouped_by_length(model, rows, collator, tmp_path):
+    kept = RowsInMemory(rows, 16000)
+    trainer = DecompSerTrainer(
+        model=copy.deepcopy(model),
+        args=arguments(
+            tmp_path, train_sampling_strategy="group_by_length", length_column_name="duration"
+        ),
+        train_dataset=kept,
+        data_collator=collator,
+    )
+    order = list(trainer._get_train_sampler())
+    lengths = [rows[i]["duration"] for i in order]
+    assert sorted(order) == list(range(8))
+    assert lengths == sorted(lengths, reverse=True)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,9 +19,9 @@ from modeling_decomp_ser import DecompSerForAudioClassification
 from processing.errors import InputError
 from train_scripts.arguments import build_feature_extractor, load_settings
 from train_scripts.evaluate_model import evaluate
-from train_scripts.finetune import finetune
+from train_scripts.finetune import class_weights, finetune
 from train_scripts.fold_data import load_fold_data, task_weights
-from train_scripts.pretrain import pretrain
+from train_scripts.pretrain import pretrain, sweep_omega
 from train_scripts.results import summarize
 from train_scripts.training import read_log
 
@@ -321,3 +322,63 @@ def test_the_saved_folder_answers_where_the_repository_is_not(trained_run, corpu
     assert {f["label"]: f["score"] for f in found} == pytest.approx(
         expected["probabilities"], abs=1e-6
     )
+
+
+def test_the_temperature_of_validation_speakers_is_stored_with_the_model(trained_run):
+    _, model, results = trained_run
+    calibration = results["calibration"]
+    assert calibration["num_turns"] == 12
+    assert calibration["nll_after"] <= calibration["nll_before"]
+    config = json.loads((model / "config.json").read_text())
+    assert config["temperature"] == pytest.approx(calibration["temperature"])
+    assert config["temperature"] != 1.0
+
+
+def test_training_stops_early_when_validation_does_not_improve(
+    corpus_folder, fold, quick_settings, tmp_path
+):
+    overrides = [
+        *quick_settings,
+        "finetuning.epochs=4",
+        "finetuning.select=validation",
+        "finetuning.patience=1",
+        "finetuning.learning_rate=0.0",
+        "finetuning.class_weights=balanced",
+    ]
+    results = finetune("table3_m1", output=tmp_path, **options(corpus_folder, fold, overrides))
+    # the first epoch is the best so far, the second is not better
+    assert results["epochs_trained"] == 2
+    assert results["selected_by"] == "validation"
+
+
+def test_balanced_weights_have_a_mean_of_1_over_the_turns(corpus_folder, fold):
+    settings = load_settings("base", ["size=tiny", "finetuning.class_weights=balanced"])
+    emotions = ["sad"] * 6 + ["happy"] * 3 + ["angry"]
+    data = SimpleNamespace(folds={"train": {"emotion": emotions}}, labels=["angry", "happy", "sad"])
+    weights = class_weights(settings, data)
+    assert weights.tolist() == pytest.approx([10 / 3, 10 / 9, 10 / 18])
+    assert sum(weights[data.labels.index(e)] for e in emotions) == pytest.approx(10)
+
+
+def test_pretraining_on_all_turns_is_a_declared_leak(corpus_folder, fold, quick_settings, tmp_path):
+    everything = [*quick_settings, "pretraining.scope=all"]
+    run = options(corpus_folder, fold, everything)
+    results = pretrain("encoders_alone", output=tmp_path / "all", **run)
+    assert results["protocol"]["leaks"] is True
+    trained = json.loads((tmp_path / "all" / "training_rows.json").read_text())
+    assert len(trained["ids"]) == 48 and fold in trained["speakers"]
+    with pytest.raises(InputError, match="12 of the test turns and 1 of the test speakers"):
+        finetune("encoders_alone", output=tmp_path / "m", pretrained=str(tmp_path / "all"), **run)
+
+
+def test_the_sweep_of_omega_goes_on_where_it_stopped(corpus_folder, fold, quick_settings, tmp_path):
+    run = options(corpus_folder, fold, [*quick_settings, "pretraining.steps=1"])
+    rows = sweep_omega([0.0], "encoders_alone", output=tmp_path, **run)
+    first = (tmp_path / "omega-0" / "results.json").stat().st_mtime_ns
+    rows = sweep_omega([0.0, 0.5], "encoders_alone", output=tmp_path, **run)
+    assert [row["omega"] for row in rows] == [0.0, 0.5]
+    assert (tmp_path / "omega-0" / "results.json").stat().st_mtime_ns == first
+    assert json.loads((tmp_path / "omega.json").read_text()) == {"runs": rows}
+    assert (tmp_path / "omega.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match="expected weights from 0 to 1"):
+        sweep_omega([1.5], "encoders_alone", output=tmp_path, **run)

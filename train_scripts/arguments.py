@@ -29,7 +29,7 @@ class PreTrainingSettings:
     """Settings of `pretrain` (section 3.2).
 
     Args:
-        steps: optimiser steps.
+        steps: optimiser steps; 0 leaves pre-training out of cross-validation.
         batch_size: crops a step.
         learning_rate: of Adam.
         warmup: share of the steps over which the learning rate rises from 0.
@@ -37,6 +37,9 @@ class PreTrainingSettings:
         shortest_crop: frames of the shortest crop.
         longest_crop: frames of the longest crop.
         save_every: steps between checkpoints.
+        group_by_length: batches of turns of similar length (their crops differ all the same).
+        scope: turns to train on: those of the "fold", or "all", test turns included, which is a
+            leak: the result says so, and fine-tuning refuses it unless told.
     """
 
     steps: int = 1_000_000
@@ -47,6 +50,25 @@ class PreTrainingSettings:
     shortest_crop: int = 64
     longest_crop: int = 128
     save_every: int = 10_000
+    group_by_length: bool = False
+    scope: Literal["fold", "all"] = "fold"
+
+
+@dataclass
+class AugmentationSettings:
+    """Perturbation of the training turns in `finetune`, beside random resampling; none by default,
+    as in the paper.
+
+    Args:
+        excerpt_frames: the decomposition reads a random excerpt of this many frames of longer
+            turns; 0 reads whole turns.
+        vocal_tract_warp: largest relative shift of the mel bands up or down.
+        gain_decibels: largest change of level up or down, in dB.
+    """
+
+    excerpt_frames: int = 0
+    vocal_tract_warp: float = 0.0
+    gain_decibels: float = 0.0
 
 
 @dataclass
@@ -62,9 +84,18 @@ class FineTuningSettings:
         warmup: share of the steps over which the learning rate rises from 0.
         schedule: "constant" or "cosine" (to 0 at the last step).
         max_grad_norm: gradients of a greater norm are scaled down to it; 0 never.
+        speech_encoder_rate, decomposition_rate, heads_rate: the learning rate of these parts, as a
+            multiple of `learning_rate`.
+        label_smoothing: share of the emotion target that is spread over all labels.
+        class_weights: "none", or "balanced": an emotion's loss counts in inverse proportion to its
+            training turns, with a mean of 1 over these.
         group_by_length: batches of turns of similar length, which wastes less on padding.
+        lora_rank: rank of low-rank adapters on the attention of the speech encoder, which then is
+            not trained otherwise; merged into it when saved. 0 trains it in full. Needs peft.
         select: which checkpoint is kept: the "last", or the best on "validation" speakers by UAR
             after each epoch.
+        patience: epochs without a better one after which training stops early, with
+            select=validation; 0 never stops.
     """
 
     epochs: int = 50
@@ -75,8 +106,15 @@ class FineTuningSettings:
     warmup: float = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
     max_grad_norm: float = 0.0
+    speech_encoder_rate: float = 1.0
+    decomposition_rate: float = 1.0
+    heads_rate: float = 1.0
+    label_smoothing: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
     group_by_length: bool = False
+    lora_rank: int = 0
     select: Literal["last", "validation"] = "last"
+    patience: int = 0
 
 
 @dataclass
@@ -90,10 +128,13 @@ class RunSettings:
         speech_encoder: repository id or folder of pretrained weights, or "scratch".
         vocabulary: characters of speech recognition: "english" (those of wav2vec2-base) or
             "training" (of the training transcripts).
+        precision: "float32", or "bfloat16" where the hardware has it (weights stay float32).
+        tracking: where curves go beside `log.jsonl`: "none", "tensorboard" or "trackio".
         model: fields of DecompSerConfig.
         features: arguments of DecompSerFeatureExtractor.
         pretraining: see PreTrainingSettings.
         finetuning: see FineTuningSettings.
+        augmentation: see AugmentationSettings.
     """
 
     preset: str = "base"
@@ -101,10 +142,13 @@ class RunSettings:
     seed: int = 0
     speech_encoder: str = FROM_SCRATCH
     vocabulary: Literal["english", "training"] = "english"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    tracking: Literal["none", "tensorboard", "trackio"] = "none"
     model: dict[str, Any] = field(default_factory=dict)
     features: dict[str, Any] = field(default_factory=dict)
     pretraining: PreTrainingSettings = field(default_factory=PreTrainingSettings)
     finetuning: FineTuningSettings = field(default_factory=FineTuningSettings)
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain dictionary, as stored with a run."""
@@ -213,13 +257,18 @@ def build_settings(content: Mapping[str, Any]) -> RunSettings:
         InputError: if a key is unknown or a value has another type.
     """
     values = check_fields(RunSettings, content, "")
-    values["pretraining"] = PreTrainingSettings(
-        **check_fields(PreTrainingSettings, values.get("pretraining", {}), "pretraining.")
-    )
-    values["finetuning"] = FineTuningSettings(
-        **check_fields(FineTuningSettings, values.get("finetuning", {}), "finetuning.")
-    )
+    for group, kind in (
+        ("pretraining", PreTrainingSettings),
+        ("finetuning", FineTuningSettings),
+        ("augmentation", AugmentationSettings),
+    ):
+        values[group] = kind(**check_fields(kind, values.get(group, {}), f"{group}."))
     settings = RunSettings(**values)
+    if settings.finetuning.patience and settings.finetuning.select != "validation":
+        raise InputError(
+            f"finetuning.patience={settings.finetuning.patience}: training stops early by "
+            "validation speakers. Set finetuning.select=validation too."
+        )
     known_model = {f.name for f in dataclasses.fields(DecompSerConfig)}
     check_names(settings.model, known_model, "model.")
     known_features = set(DecompSerFeatureExtractor().to_dict())

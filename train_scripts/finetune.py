@@ -5,16 +5,20 @@
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
-from transformers import set_seed
+from torch import Tensor
+from transformers import EarlyStoppingCallback, set_seed
 
 from modeling_decomp_ser import DecompSerForAudioClassification
 from processing import DecompSerDataCollator, DecompSerProcessor
 from processing.errors import InputError
 from train_scripts.arguments import FROM_SCRATCH, RunSettings, build_config, load_settings
+from train_scripts.calibration import calibrate_model
 from train_scripts.cli import run
 from train_scripts.fold_data import FoldData, task_weights
 from train_scripts.inference import predict_turns
+from train_scripts.lora import add_adapters, merge_adapters
 from train_scripts.loss_plot import plot_losses
 from train_scripts.options import (
     Data,
@@ -32,6 +36,7 @@ from train_scripts.results import (
     write_predictions,
     write_results,
 )
+from train_scripts.rows_in_memory import keep_in_memory
 from train_scripts.run_folder import find_overlap, load_model, open_run_folder, save_model
 from train_scripts.trainer import DecompSerTrainer
 from train_scripts.training import (
@@ -94,11 +99,18 @@ def finetune(
     if pretrained is not None:
         take_decomposition(model, pretrained)
     model.freeze_speech_encoder()
+    if settings.finetuning.lora_rank:
+        add_adapters(model, settings.finetuning.lora_rank)
 
     trainer = build_trainer(model, settings, fold_data, processor, folder)
     seconds = train(trainer, folder)
+    if settings.finetuning.lora_rank:
+        merge_adapters(model)
     model.config.emotion_head_trained = True
     store_training_mean(model, trainer.data_collator, fold_data.folds["train"])
+    calibration = None
+    if len(fold_data.folds["validation"]):
+        calibration = calibrate_model(model, trainer.data_collator, fold_data.folds["validation"])
 
     test = predict_turns(model, trainer.data_collator, fold_data.folds["test"])
     heldout_rows = fold_data.folds["heldout_turns"]
@@ -111,8 +123,10 @@ def finetune(
         "size": settings.size,
         "backbone": settings.speech_encoder if model.config.use_speech_encoder else None,
         **describe_fold(fold_data),
+        "corpus": "+".join(sorted(set(fold_data.folds["test"]["corpus"]) - {None})) or None,
         "seed": settings.seed,
         "selected_by": settings.finetuning.select,
+        "epochs_trained": trainer.state.epoch,
         # a path of this machine would tell others nothing
         "pretrained": Path(pretrained).name if pretrained is not None else None,
         "n_parameters": sum(p.numel() for p in model.parameters()),
@@ -120,6 +134,7 @@ def finetune(
         "predictions": PREDICTIONS,
         "task_weights": model.loss_weights,
         "tasks_switched_off": fold_data.missing,
+        "calibration": calibration,
         "settings": settings_summary(settings, overrides),
         "seconds": seconds,
     }
@@ -209,6 +224,11 @@ def build_trainer(
         with_row_keys=True,
     )
     steps = stage.epochs * -(-len(data.folds["train"]) // (stage.batch_size * stage.accumulation))
+    rows = keep_in_memory(
+        data.folds["train"],
+        sampling_rate=processor.feature_extractor.sampling_rate,
+        with_waveform=collator.with_waveform,
+    )
     selecting = stage.select == "validation"
     arguments = training_arguments(
         folder,
@@ -231,11 +251,33 @@ def build_trainer(
     return DecompSerTrainer(
         model=model,
         args=arguments,
-        train_dataset=data.folds["train"],
+        train_dataset=rows,
         eval_dataset=data.folds["validation"] if selecting else None,
         data_collator=collator,
         score_turns=lambda rows, turns: score_rows(rows, turns, data.labels)["metrics"],
+        augmentation=settings.augmentation,
+        label_smoothing=stage.label_smoothing,
+        class_weights=class_weights(settings, data),
+        rates={
+            "speech_encoder": stage.speech_encoder_rate,
+            "decomposition": stage.decomposition_rate,
+            "heads": stage.heads_rate,
+        },
+        callbacks=[EarlyStoppingCallback(stage.patience)] if stage.patience else [],
     )
+
+
+def class_weights(settings: RunSettings, data: FoldData) -> Tensor | None:
+    """Weight of each emotion, (L,), in inverse proportion to its training turns; None for equal
+    weights.
+
+    Their mean over the training turns is 1, so that the balance with the other tasks stays.
+    """
+    if settings.finetuning.class_weights == "none":
+        return None
+    emotions = data.folds["train"]["emotion"]
+    counts = [emotions.count(label) for label in data.labels]
+    return torch.tensor([len(emotions) / (len(data.labels) * count) for count in counts])
 
 
 @app.command()

@@ -38,3 +38,28 @@ def plot_losses(log: list[dict], path: Path, *, title: str) -> None:
             axes.set_yscale("log")
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=150)
+
+
+def plot_omega(rows: list[dict], path: Path) -> None:
+    """Draw both results of pre-training over omega (section 3.2).
+
+    Args:
+        rows: with `omega`, `speech_mse` and `speaker_accuracy` (which may be None).
+        path: of the PNG.
+    """
+    figure = Figure(figsize=(6.8, 3.2), layout="constrained")
+    figure.suptitle("Weight of the speaker loss in pre-training (equation 7)")
+    for axes, (name, title) in zip(
+        figure.subplots(1, 2),
+        (
+            ("speech_mse", "reconstruction MSE, test turns"),
+            ("speaker_accuracy", "speaker accuracy, held-out turns"),
+        ),
+        strict=True,
+    ):
+        points = [(row["omega"], row[name]) for row in rows if row[name] is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o")
+        axes.set(title=title, xlabel="omega")
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)

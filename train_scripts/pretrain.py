@@ -2,9 +2,13 @@
 7).
 """
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import typer
+from datasets import DatasetDict, concatenate_datasets
 from transformers import set_seed
 
 from modeling_decomp_ser import DecompSerForPreTraining
@@ -12,9 +16,9 @@ from processing import DecompSerDataCollator
 from processing.errors import InputError
 from train_scripts.arguments import build_config, load_settings
 from train_scripts.cli import run
-from train_scripts.fold_data import FoldData
+from train_scripts.fold_data import FoldData, with_arrays
 from train_scripts.inference import predict_turns
-from train_scripts.loss_plot import plot_losses
+from train_scripts.loss_plot import plot_losses, plot_omega
 from train_scripts.options import (
     Data,
     FoldName,
@@ -24,8 +28,9 @@ from train_scripts.options import (
     RunFolder,
     SkipBad,
 )
-from train_scripts.results import describe_fold, write_results
-from train_scripts.run_folder import open_run_folder, save_model
+from train_scripts.results import describe_fold, write_json, write_results
+from train_scripts.rows_in_memory import keep_in_memory
+from train_scripts.run_folder import RESULTS, open_run_folder, save_model
 from train_scripts.trainer import DecompSerPreTrainer
 from train_scripts.training import (
     load_run_data,
@@ -75,6 +80,8 @@ def pretrain(
         )
     folder = open_run_folder(output, settings)
     fold_data, processor = load_run_data(settings, folder, data, protocol, fold, skip_bad)
+    if settings.pretraining.scope == "all":
+        fold_data = train_on_all(fold_data)
     set_seed(settings.seed)
     model = build_autoencoder(settings, fold_data, processor)
     collator = DecompSerDataCollator(
@@ -100,8 +107,13 @@ def pretrain(
             max_grad_norm=0.0,
             save_steps=stage.save_every,
             logging_steps=logging_steps(stage.steps),
+            train_sampling_strategy="group_by_length" if stage.group_by_length else "random",
         ),
-        train_dataset=fold_data.folds["train"],
+        train_dataset=keep_in_memory(
+            fold_data.folds["train"],
+            sampling_rate=processor.feature_extractor.sampling_rate,
+            with_waveform=False,
+        ),
         data_collator=PreTrainingCollator(collator),
         crop_frames=(stage.shortest_crop, stage.longest_crop),
     )
@@ -123,6 +135,17 @@ def pretrain(
         plot_losses(read_log(folder), folder / "losses.png", title="Pre-training")
         results = write_results(folder, results)
     return results
+
+
+def train_on_all(data: FoldData) -> FoldData:
+    """The same fold with every turn in its training set, which then leaks."""
+    folds = DatasetDict({**data.folds, "train": concatenate_datasets(list(data.folds.values()))})
+    return replace(
+        data,
+        folds=with_arrays(folds),
+        protocol={**data.protocol, "leaks": True},
+        speakers=sorted(set(folds["train"]["speaker"]) - {None}),
+    )
 
 
 def build_autoencoder(settings, data: FoldData, processor) -> DecompSerForPreTraining:
@@ -162,6 +185,35 @@ def score(model, collator: PreTrainingCollator, data: FoldData) -> dict:
     }
 
 
+def sweep_omega(omegas: list[float], preset: str, *, output: str | Path, **options) -> list[dict]:
+    """Pre-train once for each omega of equation (7); finished ones are not trained again.
+
+    Args:
+        omegas: weights of the speaker loss in [0, 1].
+        preset: see `pretrain`.
+        output: folder of the sweep; each run has a folder in it, beside omega.json and omega.png.
+        **options: of `pretrain`.
+
+    Returns:
+        For each omega its metrics.
+    """
+    rows = []
+    overrides = options.pop("overrides", None) or []
+    for omega in omegas:
+        if not 0 <= omega <= 1:
+            raise InputError(f"--sweep-omega {omega:g}: expected weights from 0 to 1.")
+        folder = Path(output) / f"omega-{omega:g}"
+        if (folder / RESULTS).is_file():
+            results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        else:
+            weight = f"model.pretraining_speaker_weight={omega}"
+            results = pretrain(preset, output=folder, overrides=[*overrides, weight], **options)
+        rows.append({"omega": omega, **results["metrics"]})
+        write_json(Path(output) / "omega.json", {"runs": rows})
+    plot_omega(rows, Path(output) / "omega.png")
+    return rows
+
+
 @app.command()
 def command(
     preset: PresetName,
@@ -172,18 +224,35 @@ def command(
     fold: FoldName,
     output: RunFolder,
     skip_bad: SkipBad = False,
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            "--sweep-omega",
+            help="Pre-train for each of these weights of the speaker loss, such as 0,0.1,0.5,1.",
+        ),
+    ] = None,
 ) -> None:
     """Pre-train the decomposition on the training turns of a fold (equation 7)."""
-    results = pretrain(
-        preset,
-        data=data,
-        protocol=protocol,
-        fold=fold,
-        output=output,
-        overrides=overrides,
-        skip_bad=skip_bad,
-    )
-    report(results, output)
+    options = {
+        "data": data,
+        "protocol": protocol,
+        "fold": fold,
+        "output": output,
+        "overrides": overrides,
+        "skip_bad": skip_bad,
+    }
+    if sweep is None:
+        report(pretrain(preset, **options), output)
+        return
+    try:
+        omegas = [float(text) for text in sweep.split(",")]
+    except ValueError as error:
+        raise InputError(f"--sweep-omega {sweep}: expected numbers divided by commas.") from error
+    for row in sweep_omega(omegas, preset, **options):
+        accuracy = row["speaker_accuracy"]
+        said = "none" if accuracy is None else f"{accuracy:.3f}"
+        typer.echo(f"omega {row['omega']:<5g} speech MSE {row['speech_mse']:.5f}  speaker {said}")
+    typer.echo(f"Saved to {output}")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import Trainer
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from modeling_decomp_ser.keyed_random import fold_in, uniform
-from modeling_decomp_ser.masked_layers import length_mask
-from modeling_decomp_ser.multitask_losses import IGNORED, frames_needed
+from modeling_decomp_ser.keyed_random import fold_in
+from modeling_decomp_ser.multitask_losses import IGNORED, TaskLoss, frames_needed
 from modeling_decomp_ser.speech_encoder import encoder_lengths
+from train_scripts.arguments import AugmentationSettings
+from train_scripts.augmentation import augment, crop_at_random
 from train_scripts.inference import predict_turns
+
+PARTS = ("speech_encoder", "decomposition")
+"""Modules with a learning rate of their own; everything else counts as "heads"."""
+
+GRADIENT_NORM_LINES = 10
+"""How many log lines of a run carry the norm of each task's gradient, which costs a backward pass
+a task."""
 
 
 class DecompSerTrainer(Trainer):
@@ -24,9 +34,17 @@ class DecompSerTrainer(Trainer):
     of a turn are keyed by the run's seed, the epoch and the turn's id, so that neither order,
     batch, process nor restart changes them.
 
+    Log lines have each task's loss without and with its weight and, some of them, the norm of the
+    gradient that the weighted loss gives all trained parameters (of the first batch of the step, on
+    one process).
+
     Args:
         loss_weights: weight of each task; default the model's configuration.
         score_turns: turns predictions into the metrics of an evaluation; see `evaluate`.
+        augmentation: perturbation of training batches; default none.
+        label_smoothing: share of the emotion target that is spread over all labels, in training.
+        class_weights: weight of each emotion's loss in training, (L,); default equal.
+        rates: multiples of the learning rate by part: "speech_encoder", "decomposition", "heads".
         **kwargs: as in `transformers.Trainer`. The collator must give `row_keys`.
     """
 
@@ -34,12 +52,60 @@ class DecompSerTrainer(Trainer):
     loss_is_scaled_for_ga = True
 
     def __init__(
-        self, *args, loss_weights: dict[str, float] | None = None, score_turns=None, **kwargs
+        self,
+        *args,
+        loss_weights: dict[str, float] | None = None,
+        score_turns=None,
+        augmentation: AugmentationSettings | None = None,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
+        rates: dict[str, float] | None = None,
+        **kwargs,
     ):
         super().__init__(*args, **kwargs)
         self.loss_weights = loss_weights or self.model.loss_weights
         self.score_turns = score_turns
+        self.augmentation = augmentation
+        self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
+        self.rates = rates or {}
         self.logged: dict[str, Tensor] = {}
+        self.gradient_norms: dict[str, float] = {}
+
+    def create_optimizer(self, model=None):
+        """As in transformers, with a learning rate for each part of the model."""
+        if self.optimizer is not None or not self.rates:
+            return super().create_optimizer(model)
+        model = self.model if model is None else model
+        decayed = set(self.get_decay_parameter_names(model))
+        groups: dict[tuple[str, bool], list] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                key = (part_of(name), name in decayed)
+                groups.setdefault(key, []).append(parameter)
+        kind, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+        self.optimizer = kind(
+            [
+                {
+                    "params": parameters,
+                    "weight_decay": self.args.weight_decay if decays else 0.0,
+                    "lr": self.args.learning_rate * self.rates.get(part, 1.0),
+                }
+                for (part, decays), parameters in groups.items()
+            ],
+            **options,
+        )
+        return self.optimizer
+
+    def _get_train_sampler(self, train_dataset=None):
+        """As in transformers, but lengths are also read from rows that are kept in memory."""
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(rows)
+        return LengthGroupedSampler(
+            self.args.train_batch_size * self.args.gradient_accumulation_steps,
+            lengths=list(rows[self.args.length_column_name]),
+        )
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
@@ -69,17 +135,46 @@ class DecompSerTrainer(Trainer):
             keys = fold_in(fold_in(row_keys, self.args.seed), int(self.state.epoch or 0))
             inputs = self.perturb(inputs, keys)
         outputs = model(**inputs)
+        if model.training:
+            self.harden_or_soften(outputs, inputs.get("labels"))
         counts = num_items_in_batch or {}
         # Gradients are averaged over processes, and each has divided by the turns of all.
         scale = self.accelerator.num_processes if num_items_in_batch else 1
         terms = {k: scale * task.mean(counts.get(k)) for k, task in outputs.task_losses.items()}
-        loss = sum(self.loss_weights[k] * term for k, term in terms.items())
+        weighted = {k: self.loss_weights[k] * term for k, term in terms.items()}
+        loss = sum(weighted.values())
         if model.training:
             self.note(terms, outputs)
+            if self.wants_gradient_norms():
+                self.gradient_norms = gradient_norms(weighted, model)
         return (loss, outputs) if return_outputs else loss
+
+    def harden_or_soften(self, outputs, labels: Tensor | None) -> None:
+        """Replace the emotion loss by that with class weights and label smoothing."""
+        if labels is None or not (self.label_smoothing or self.class_weights is not None):
+            return
+        logits = outputs.logits.float()
+        per_row = F.cross_entropy(
+            logits,
+            labels,
+            ignore_index=IGNORED,
+            reduction="none",
+            label_smoothing=self.label_smoothing,
+        )
+        if self.class_weights is not None:
+            per_row = per_row * self.class_weights.to(per_row)[labels.clamp(min=0)]
+        outputs.task_losses["emotion"] = TaskLoss(per_row, labels != IGNORED)
+
+    def wants_gradient_norms(self) -> bool:
+        """Whether the step that is about to end a log line is one of those that carry them."""
+        step, every = self.state.global_step + 1, max(1, int(self.state.logging_steps or 1))
+        lines = max(1, self.state.max_steps // every // GRADIENT_NORM_LINES)
+        return step % (every * lines) == 0 and not self.gradient_norms
 
     def perturb(self, inputs: dict[str, Tensor], keys: Tensor) -> dict[str, Tensor]:
         """Add the randomness of a training step to a batch."""
+        if self.augmentation is not None:
+            inputs = augment(inputs, keys, self.augmentation)
         return {**inputs, "resampling_keys": keys}
 
     def note(self, terms: dict[str, Tensor], outputs) -> None:
@@ -100,9 +195,12 @@ class DecompSerTrainer(Trainer):
                 value = self.accelerator.reduce(self.logged[name], "sum" if counted else "mean")
                 if not counted:
                     logs[name] = value.item() / steps
+                    task = name.removeprefix("loss_")
+                    logs[f"weighted_{name}"] = self.loss_weights[task] * logs[name]
                 elif value.item():
                     logs[name] = int(value.item())
-            self.logged = {}
+            logs.update({f"gradient_norm_{k}": v for k, v in self.gradient_norms.items()})
+            self.logged, self.gradient_norms = {}, {}
         super().log(logs, start_time)
 
     def evaluate(
@@ -152,6 +250,28 @@ class DecompSerPreTrainer(DecompSerTrainer):
         return {**crop_at_random(inputs, keys, *self.crop_frames), "resampling_keys": keys}
 
 
+def part_of(name: str) -> str:
+    """Part of the model that a parameter belongs to.
+
+    Examples:
+        >>> part_of("speech_encoder.masked_spec_embed"), part_of("emotion_head.bias")
+        ('speech_encoder', 'heads')
+    """
+    own = name.removeprefix("module.").split(".")[0]
+    return own if own in PARTS else "heads"
+
+
+def gradient_norms(losses: dict[str, Tensor], model) -> dict[str, float]:
+    """Norm of each loss's gradient over all trained parameters; the graph is kept."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    norms = {}
+    for name, loss in losses.items():
+        if loss.requires_grad:
+            found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+            norms[name] = torch.stack([g.norm() for g in found if g is not None]).norm().item()
+    return norms
+
+
 def count_turns(batch: dict[str, Tensor], config) -> dict[str, Tensor]:
     """Turns of a batch that count in the loss of each task, as the model will count them.
 
@@ -172,32 +292,3 @@ def count_turns(batch: dict[str, Tensor], config) -> dict[str, Tensor]:
         spoken = (labels != IGNORED).any(1)
         counts["ctc"] = (spoken & (frames_needed(labels) <= frames)).sum()
     return counts
-
-
-def crop_at_random(
-    batch: dict[str, Tensor], keys: Tensor, shortest: int, longest: int
-) -> dict[str, Tensor]:
-    """Cut a random piece out of each utterance; one shorter than its crop is taken whole.
-
-    Args:
-        batch: with `mel` (B, T, M), `log_f0`, `voiced` and `frame_mask` (B, T).
-        keys: randomness of each row, (B,).
-        shortest: frames, inclusive.
-        longest: frames, inclusive.
-
-    Returns:
-        The batch with these four cut to at most `longest` frames.
-    """
-    draws = uniform(fold_in(keys, 3), 2)
-    lengths = batch["frame_mask"].sum(1)
-    crops = shortest + (draws[:, 0] * (longest - shortest + 1)).to(torch.int64)
-    crops = torch.minimum(crops, lengths)
-    starts = (draws[:, 1] * (lengths - crops + 1)).to(torch.int64)
-    size = min(longest, batch["mel"].shape[1])
-    index = starts[:, None] + torch.arange(size, device=keys.device)  # (B, T')
-    index = index.clamp(max=batch["mel"].shape[1] - 1)
-    valid = length_mask(crops, size)
-    cut = {name: batch[name].gather(1, index) * valid for name in ("log_f0", "voiced")}
-    cut["mel"] = batch["mel"].gather(1, index[..., None].expand(-1, -1, batch["mel"].shape[2]))
-    cut["mel"] = cut["mel"] * valid[..., None]
-    return {**batch, **cut, "frame_mask": valid.to(batch["frame_mask"].dtype)}

@@ -3,6 +3,7 @@ interruption.
 """
 
 import json
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from processing.text import ENGLISH_VOCABULARY, make_vocabulary
 from train_scripts.arguments import RunSettings, build_feature_extractor
 from train_scripts.fold_data import FoldData, load_fold_data
 from train_scripts.results import summarize
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 LOG = "log.jsonl"
@@ -39,13 +42,25 @@ def training_arguments(folder: Path, settings: RunSettings, **arguments) -> Trai
         remove_unused_columns=False,
         length_column_name="duration",
         save_total_limit=2,
-        report_to=[],
+        report_to=[] if settings.tracking == "none" else [settings.tracking],
+        bf16=settings.precision == "bfloat16" and has_bfloat16(),
         # Every process scores the whole evaluation set by itself, see DecompSerTrainer.evaluate.
         per_device_eval_batch_size=8,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         **arguments,
     )
+
+
+def has_bfloat16() -> bool:
+    """Whether the device computes in bfloat16; warns where it would only emulate it."""
+    if torch.cuda.is_available():
+        found = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        found = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if not found:
+        logger.warning("precision=bfloat16: this device has none, float32 is used.")
+    return found
 
 
 def load_run_data(
