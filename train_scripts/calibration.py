@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from processing.collation import DecompSerDataCollator
 from processing.errors import InputError
-from train_scripts.inference import predict_turns
+from train_scripts.inference import TurnPredictions, predict_turns
 from train_scripts.metrics import expected_calibration_error
 
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
@@ -211,13 +211,43 @@ def calibrate_model(
             "speakers."
         )
     turns = predict_turns(model, collator, rows, batch_size=batch_size)
-    names = model.config.id2label
-    ids = {names[i]: i for i in range(model.config.num_labels)}
-    labels = [ids[emotion] for emotion in rows["emotion"]]
+    return calibrate_on(model, turns, rows, wanted_risk=wanted_risk)
+
+
+def calibrate_on(
+    model, turns: TurnPredictions, rows: Dataset, *, wanted_risk: float | None = None
+) -> dict:
+    """`calibrate_model` on turns that have been predicted."""
+    labels = label_ids(model, rows)
     found = calibrate(turns.logits, labels, wanted_risk=wanted_risk)
     model.config.temperature = found.temperature
     model.config.abstain_below = found.abstain_below
     return asdict(found)
+
+
+def calibration_on_test(model, turns: TurnPredictions, rows: Dataset) -> dict[str, float]:
+    """Expected calibration error on test turns before and after the model's temperature.
+
+    Args:
+        model: with its fitted temperature.
+        turns: predicted test turns.
+        rows: the same turns.
+    """
+    labels = label_ids(model, rows)
+    logits = torch.from_numpy(np.asarray(turns.logits, np.float64))
+    return {
+        name: expected_calibration_error(labels, (logits / temperature).softmax(-1).numpy())
+        for name, temperature in (
+            ("ece_test_before", 1.0),
+            ("ece_test_after", model.config.temperature),
+        )
+    }
+
+
+def label_ids(model, rows: Dataset) -> list[int]:
+    """Label ids of turns."""
+    ids = {model.config.id2label[i]: i for i in range(model.config.num_labels)}
+    return [ids[emotion] for emotion in rows["emotion"]]
 
 
 def check_logits(logits: np.ndarray, labels: Sequence[int] | np.ndarray):

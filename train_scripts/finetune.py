@@ -14,7 +14,7 @@ from modeling_decomp_ser import DecompSerForAudioClassification
 from processing import DecompSerDataCollator, DecompSerProcessor
 from processing.errors import InputError
 from train_scripts.arguments import FROM_SCRATCH, RunSettings, build_config, load_settings
-from train_scripts.calibration import calibrate_model
+from train_scripts.calibration import calibrate_on, calibration_on_test
 from train_scripts.cli import run
 from train_scripts.fold_data import FoldData, task_weights
 from train_scripts.inference import predict_turns
@@ -108,11 +108,15 @@ def finetune(
         merge_adapters(model)
     model.config.emotion_head_trained = True
     store_training_mean(model, trainer.data_collator, fold_data.folds["train"])
-    calibration = None
-    if len(fold_data.folds["validation"]):
-        calibration = calibrate_model(model, trainer.data_collator, fold_data.folds["validation"])
 
     test = predict_turns(model, trainer.data_collator, fold_data.folds["test"])
+    calibration = validation = None
+    validation_rows = fold_data.folds["validation"]
+    if len(validation_rows):
+        turns = predict_turns(model, trainer.data_collator, validation_rows)
+        validation = score_rows(validation_rows, turns, fold_data.labels)["metrics"]
+        calibration = calibrate_on(model, turns, validation_rows)
+        calibration |= calibration_on_test(model, test, fold_data.folds["test"])
     heldout_rows = fold_data.folds["heldout_turns"]
     heldout = predict_turns(model, trainer.data_collator, heldout_rows)
     scores = score_rows(
@@ -134,6 +138,7 @@ def finetune(
         "predictions": PREDICTIONS,
         "task_weights": model.loss_weights,
         "tasks_switched_off": fold_data.missing,
+        "validation_metrics": validation,
         "calibration": calibration,
         "settings": settings_summary(settings, overrides),
         "seconds": seconds,
