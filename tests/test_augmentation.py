@@ -5,9 +5,11 @@ from hypothesis import strategies as st
 
 from modeling_decomp_ser.keyed_random import draw_keys
 from train_scripts.arguments import AugmentationSettings
-from train_scripts.augmentation import augment, warp_bands
+from train_scripts.augmentation import augment, stretch_time, warp_bands
 
-FULL = AugmentationSettings(excerpt_frames=20, vocal_tract_warp=0.1, gain_decibels=6.0)
+FULL = AugmentationSettings(
+    excerpt_frames=20, time_stretch=0.2, vocal_tract_warp=0.1, gain_decibels=6.0
+)
 
 
 def make_batch(lengths, frames=50, bands=80):
@@ -29,9 +31,12 @@ def test_a_row_is_perturbed_alone_as_in_a_batch():
     for i, length in enumerate((50, 31, 12)):
         alone = {name: value[i : i + 1, :length] for name, value in batch.items()}
         single = augment(alone, row_keys[i : i + 1], FULL)
-        size = single["mel"].shape[1]
-        torch.testing.assert_close(together["mel"][i, :size], single["mel"][0], rtol=0, atol=0)
-        assert together["frame_mask"][i].sum() == min(20, length)
+        size = int(single["frame_mask"].sum())
+        torch.testing.assert_close(
+            together["mel"][i, :size], single["mel"][0, :size], rtol=0, atol=0
+        )
+        assert together["frame_mask"][i].sum() == size
+        assert abs(size / min(20, length) - 1) <= 0.2 + 1 / min(20, length)
 
 
 def test_other_keys_perturb_otherwise_and_equal_ones_alike():
@@ -66,6 +71,24 @@ def test_gain_moves_every_bin_of_a_row_by_the_same_decibels():
     assert 0.1 < change.mean(dim=(1, 2)).abs().max() <= 6.0
 
 
+def test_a_stretched_turn_has_its_spectrum_and_pitch_at_the_stretched_time():
+    frames = torch.arange(40.0)
+    batch = {
+        "mel": (frames / 100)[None, :, None].expand(2, 40, 80) * torch.ones(2, 1, 1),
+        "log_f0": (frames / 100).expand(2, 40),
+        "voiced": torch.ones(2, 40, dtype=torch.bool),
+        "frame_mask": torch.ones(2, 40, dtype=torch.int64),
+    }
+    result = stretch_time(batch, torch.tensor([0.5, 1.25]))
+    assert result["frame_mask"].sum(1).tolist() == [20, 50]
+    expected = torch.arange(50) / 1.25 / 100
+    torch.testing.assert_close(result["mel"][1, :49, 7], expected[:49])
+    assert (result["log_f0"][1, :49] - expected[:49]).abs().max() <= 0.005
+    torch.testing.assert_close(result["mel"][0, :20, 0], torch.arange(20) * 2 / 100)
+    assert not result["mel"][0, 20:].any() and not result["voiced"][0, 20:].any()
+    assert result["voiced"].dtype == torch.bool
+
+
 def test_warping_moves_a_spectral_peak_by_the_factor():
     mel = torch.zeros(1, 1, 80)
     mel[0, 0, 40] = 1.0
@@ -93,7 +116,9 @@ def test_nothing_is_perturbed_by_default():
         assert torch.equal(result[name], value), name
 
 
-@pytest.mark.parametrize("setting", ["excerpt_frames", "vocal_tract_warp", "gain_decibels"])
+@pytest.mark.parametrize(
+    "setting", ["excerpt_frames", "time_stretch", "vocal_tract_warp", "gain_decibels"]
+)
 def test_each_setting_does_something(setting):
     batch = make_batch([50, 31])
     value = {"excerpt_frames": 20}.get(setting, 0.5)

@@ -62,11 +62,13 @@ class AugmentationSettings:
     Args:
         excerpt_frames: the decomposition reads a random excerpt of this many frames of longer
             turns; 0 reads whole turns.
+        time_stretch: largest relative change of a turn's duration, the same throughout the turn.
         vocal_tract_warp: largest relative shift of the mel bands up or down.
         gain_decibels: largest change of level up or down, in dB.
     """
 
     excerpt_frames: int = 0
+    time_stretch: float = 0.0
     vocal_tract_warp: float = 0.0
     gain_decibels: float = 0.0
 
