@@ -19,6 +19,7 @@ VERBS = {
     "leaks": ("leaks", "Say what of each test fold is in its training set."),
     "pretrain": ("pretrain", "Pre-train the decomposition (equation 7)."),
     "finetune": ("finetune", "Train on all tasks (equation 5) and score the test fold."),
+    "cross-validate": ("cross_validate", "Every fold of every preset and seed."),
     "evaluate": ("evaluate_model", "Score a trained model on a corpus or a test fold."),
     "predict": ("predict", "Recognise the emotion of audio files."),
     "explain": ("explain", "Say why: shares of the parts of speech, and what would change it."),
@@ -33,7 +34,7 @@ HELP = "\n".join(
         "Speech emotion recognition from decomposed speech.",
         "",
         "Verbs:",
-        *(f"  {verb:12} {line}" for verb, (_, line) in VERBS.items()),
+        *(f"  {verb:14} {line}" for verb, (_, line) in VERBS.items()),
         "",
         "decomp-ser VERB --help explains a verb.",
     ]

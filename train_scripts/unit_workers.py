@@ -1,0 +1,190 @@
+"""Run units over worker processes of this machine: each takes the next unit whose pre-training is
+there.
+
+A worker lives for many units, so that imports are paid once. One that dies (killed, out of memory)
+loses its unit only, and another takes its place.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+
+from train_scripts.units import Unit
+
+STOP_SECONDS = 30.0
+"""How long a worker is given to stop its run."""
+
+
+class Worker:
+    """A process that runs units one after another.
+
+    Args:
+        variables: of its environment, set before it imports anything.
+        threads: of torch.
+    """
+
+    def __init__(self, variables: Mapping[str, str], threads: int):
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=work, args=(other, threads))
+        with environment(variables):
+            self.process.start()
+        # with the other end open here too, a worker's death would go unnoticed
+        other.close()
+        self.unit: Unit | None = None
+
+    def begin(self, unit: Unit) -> None:
+        """Have it run a unit."""
+        self.unit = unit
+        self.connection.send(unit)
+
+    def end(self) -> tuple[Unit | None, str | None]:
+        """The unit that ended, and why it failed or None."""
+        unit, self.unit = self.unit, None
+        try:
+            return unit, self.connection.recv()
+        except EOFError:
+            self.process.join()
+            return unit, f"its process ended with exit code {self.process.exitcode}"
+
+    def stop(self) -> None:
+        """Ask it to stop; `join` waits for it."""
+        if self.process.is_alive():
+            self.process.terminate()
+
+    def join(self) -> None:
+        """Wait until it has stopped, and see to it after a while."""
+        self.process.join(STOP_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.connection.close()
+
+
+def run_units(
+    units: Iterable[Unit],
+    *,
+    jobs: int,
+    threads: int,
+    devices: Sequence[str] = (),
+    begun: Callable[[Unit], None] = lambda unit: None,
+    ended: Callable[[Unit, str | None], None] = lambda unit, problem: None,
+) -> dict[Unit, str]:
+    """Run units, those that are ready first in their order.
+
+    Args:
+        units: to be run. One whose `pretrained` is the folder of another waits for it.
+        jobs: workers at once.
+        threads: of each worker.
+        devices: GPUs of each worker as CUDA_VISIBLE_DEVICES spells them; none leaves it as it is.
+        begun: called when a unit begins.
+        ended: called when a unit ends, with why it failed or None.
+
+    Returns:
+        Why each unit that failed did.
+    """
+    pending, failed = list(units), {}
+    workers: list[Worker | None] = [None] * max(1, min(jobs, len(pending)))
+
+    def finish(unit: Unit, problem: str | None) -> None:
+        if problem is not None:
+            failed[unit] = problem
+        ended(unit, problem)
+
+    try:
+        while pending or any(w is not None and w.unit for w in workers):
+            for unit in [u for u in pending if u.pretrained in {f.folder for f in failed}]:
+                pending.remove(unit)
+                finish(unit, f"its pre-training {unit.pretrained} failed")
+            for slot, unit in assign(pending, workers):
+                if workers[slot] is None:
+                    variables = {"OMP_NUM_THREADS": str(threads)}
+                    if devices:
+                        variables["CUDA_VISIBLE_DEVICES"] = devices[slot]
+                    workers[slot] = Worker(variables, threads)
+                pending.remove(unit)
+                workers[slot].begin(unit)
+                begun(unit)
+            busy = {w.connection: slot for slot, w in enumerate(workers) if w and w.unit}
+            for connection in wait(list(busy)):
+                slot = busy[connection]
+                worker = workers[slot]
+                finish(*worker.end())
+                if not worker.process.is_alive():
+                    workers[slot] = None
+    finally:
+        stop_workers([w for w in workers if w is not None])
+    return failed
+
+
+def assign(pending: Sequence[Unit], workers: Sequence[Worker | None]) -> list[tuple[int, Unit]]:
+    """Which free slot takes which unit: the first whose pre-training neither runs nor waits."""
+    running = [w.unit for w in workers if w is not None and w.unit is not None]
+    unfinished = {unit.folder for unit in (*pending, *running)}
+    ready = [unit for unit in pending if unit.pretrained not in unfinished]
+    free = [slot for slot, worker in enumerate(workers) if worker is None or worker.unit is None]
+    return list(zip(free, ready, strict=False))
+
+
+def stop_workers(workers: Sequence[Worker]) -> None:
+    """Stop all at once, not one after another."""
+    for worker in workers:
+        worker.stop()
+    for worker in workers:
+        worker.join()
+
+
+def work(connection: Connection, threads: int) -> None:
+    """What a worker does: run each unit that comes."""
+    # Ctrl-C goes to the whole group; the first process decides what it means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    threading.Thread(target=stop_with_parent, daemon=True).start()
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+
+    import torch
+
+    from train_scripts.unit_runs import attempt_unit
+
+    torch.set_num_threads(threads)
+    while True:
+        try:
+            unit = connection.recv()
+        except EOFError:
+            return
+        connection.send(attempt_unit(unit))
+
+
+def stop_with_parent() -> None:
+    """End this process when the one that started it has: a run nobody waits for would hold its
+    folder against the next try.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(STOP_SECONDS)
+    os._exit(1)
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment for processes that start here, which inherit them."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
