@@ -47,9 +47,7 @@ def add_functionals(
         corpus,
         extract_functionals,
         {"feature_set": feature_set},
-        columns=Features(
-            {"functionals": Sequence(Value("float32")), "problem": Value("string")}
-        ),
+        columns=Features({"functionals": Sequence(Value("float32")), "problem": Value("string")}),
         settings=json.dumps(settings),
         title=f"Functionals-{feature_set}",
         cache_folder=cache_folder,
@@ -75,7 +73,7 @@ def extract_functionals(row: dict, feature_set: str) -> dict:
 
 @cache
 def load_smile(feature_set: str):
-    """openSMILE for one feature set; it is loaded once a process."""
+    """The extractor of a feature set, loaded once a process."""
     try:
         import opensmile
     except ImportError as error:
