@@ -8,6 +8,7 @@ stopped.
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,40 +67,83 @@ def add_signals(
     Raises:
         InputError: if a clip cannot be used; names it.
     """
+    return add_columns(
+        corpus,
+        extract_row,
+        {"feature_extractor": feature_extractor},
+        columns=signal_features(feature_extractor.num_mel_bins),
+        settings=signal_settings(feature_extractor),
+        title="Signals",
+        cache_folder=cache_folder,
+        num_proc=num_proc,
+        skip_bad=skip_bad,
+    )
+
+
+def add_columns(
+    corpus: Dataset,
+    extract: Callable[..., dict],
+    arguments: dict[str, Any],
+    *,
+    columns: Features,
+    settings: str,
+    title: str,
+    cache_folder: str | Path | None = None,
+    num_proc: int | None = None,
+    skip_bad: bool = False,
+) -> Dataset:
+    """Add what a function extracts from the audio of each row, from the cache where it is there.
+
+    Args:
+        corpus: rows of the schema.
+        extract: row with id, audio and gender, and `arguments` -> values of `columns`.
+        arguments: further ones of `extract`.
+        columns: what it returns; `problem` says why a clip cannot be used, or is null.
+        settings: all that its values depend on beside the row, as text.
+        title: what is extracted, for the progress and the names of the files.
+        cache_folder: see `add_signals`.
+        num_proc: see `add_signals`.
+        skip_bad: see `add_signals`.
+
+    Returns:
+        The corpus with the columns except `problem`, memory-mapped.
+
+    Raises:
+        InputError: if a clip cannot be used; names it.
+    """
     folder = Path(cache_folder) if cache_folder is not None else default_cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     num_proc = num_proc or os.cpu_count() or 1
-    settings = signal_settings(feature_extractor)
     starts = range(0, len(corpus), SHARD_ROWS)
     shards = []
-    for start in tqdm(starts, desc="Signals", unit="shard", disable=len(starts) < 2):
+    for start in tqdm(starts, desc=title, unit="shard", disable=len(starts) < 2):
         rows = corpus.select(range(start, min(start + SHARD_ROWS, len(corpus))))
         rows = rows.select_columns(["id", "audio", "gender"]).flatten_indices()
-        path = folder / f"signals-{content_hash(rows, settings)}.arrow"
+        path = folder / f"{title.lower()}-{content_hash(rows, settings)}.arrow"
         shards.append(
             rows.map(
-                extract_row,
-                fn_kwargs={"feature_extractor": feature_extractor},
+                extract,
+                fn_kwargs=arguments,
                 remove_columns=rows.column_names,
-                features=signal_features(feature_extractor.num_mel_bins),
+                features=columns,
                 cache_file_name=str(path),
                 new_fingerprint=path.stem,
                 num_proc=None if num_proc == 1 or path.exists() else min(num_proc, len(rows)),
                 writer_batch_size=64,
-                desc="Signals",
+                desc=title,
             )
         )
-    signals = concatenate_datasets(shards)
-    bad = [i for i, problem in enumerate(signals["problem"]) if problem is not None]
+    found = concatenate_datasets(shards)
+    bad = [i for i, problem in enumerate(found["problem"]) if problem is not None]
     if bad and not skip_bad:
         raise InputError(
-            f"{signals[bad[0]]['problem']} ({len(bad)} of {len(corpus)} clips cannot be used; "
+            f"{found[bad[0]]['problem']} ({len(bad)} of {len(corpus)} clips cannot be used; "
             "--skip-bad leaves them out.)"
         )
-    corpus = concatenate_datasets([corpus, signals.remove_columns("problem")], axis=1)
+    corpus = concatenate_datasets([corpus, found.remove_columns("problem")], axis=1)
     if bad:
         warn_of_bad_clips(
-            [BadClip(corpus[i]["id"], signals[i]["problem"]) for i in bad], total=len(corpus)
+            [BadClip(corpus[i]["id"], found[i]["problem"]) for i in bad], total=len(corpus)
         )
         corpus = corpus.select(sorted(set(range(len(corpus))) - set(bad)))
     return corpus

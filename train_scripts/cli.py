@@ -21,6 +21,7 @@ VERBS = {
     "finetune": ("finetune", "Train on all tasks (equation 5) and score the test fold."),
     "cross-validate": ("cross_validate", "Every fold of every preset and seed."),
     "evaluate": ("evaluate_model", "Score a trained model on a corpus or a test fold."),
+    "report": ("report", "Tables and figures of runs, with intervals and tests."),
     "predict": ("predict", "Recognise the emotion of audio files."),
     "explain": ("explain", "Say why: shares of the parts of speech, and what would change it."),
     "convert": ("conversion", "Hear speech without a component, or with another's."),

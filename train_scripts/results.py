@@ -76,6 +76,7 @@ def write_predictions(
         **{f"probability_{label}": probabilities[:, i] for i, label in enumerate(labels)},
         "text": rows["text"],
         "recognized_text": turns.texts if turns.texts is not None else [None] * len(rows),
+        "duration": rows["duration"],
     }
     Dataset.from_dict(table).to_parquet(folder / PREDICTIONS)
 

@@ -1,0 +1,271 @@
+"""`decomp-ser report`: the paper's tables from run folders, with intervals and tests."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+import yaml
+from datasets.utils import tqdm
+
+from processing.errors import InputError
+from train_scripts.arguments import PRESETS
+from train_scripts.cli import run
+from train_scripts.report_comparisons import (
+    DEFAULT_PAIRS,
+    EVERY,
+    Pair,
+    choose_pairs,
+    compare,
+    correct_p_values,
+)
+from train_scripts.report_plots import plot_confusion, plot_pretraining, plot_rows, plot_speakers
+from train_scripts.report_rows import Run, group_rows, read_runs
+from train_scripts.report_scores import score_row, tabulate
+from train_scripts.report_tables import figure_name, grouped, pooled, render_report, split_of
+from train_scripts.results import git_commit, write_json
+from train_scripts.training import read_log
+
+PAPER_TABLES = PRESETS / "paper" / "tables.yaml"
+REPORT_JSON, REPORT_MARKDOWN = "report.json", "report.md"
+CARD_METRICS = {
+    "weighted_accuracy": ("accuracy", "WA (correct / all)"),
+    "unweighted_average_recall": ("recall", "UAR (mean recall of the classes)"),
+    "macro_f1": ("f1", "Macro F1"),
+    "word_error_rate": ("wer", "Word error rate"),
+}
+"""Metric to type and name in the metadata of a model card."""
+
+app = typer.Typer(add_completion=False)
+
+
+def report(
+    runs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    pairs: Sequence[tuple[str, str]] = DEFAULT_PAIRS,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Write a report of run folders.
+
+    Args:
+        runs: run folders, or folders that hold some at any depth.
+        output: folder for report.md, report.json and the figures.
+        pairs: presets to compare; see `choose_pairs`.
+        num_resamples: of the bootstrap over speakers, 2,000 or more.
+        seed: of the bootstrap.
+
+    Returns:
+        The content of report.json.
+
+    Raises:
+        InputError: if nothing is found, a file is damaged, or runs cannot share a row.
+    """
+    if num_resamples < 2000:
+        raise InputError(f"--resamples {num_resamples}: expected at least 2000.")
+    scored_runs, pretraining_runs, passed_over = read_runs(runs)
+    rows = group_rows(scored_runs)
+    tables = {row.key.slug: tabulate(row) for row in rows}
+    scored = [
+        score_row(row, tables[row.key.slug], num_resamples=num_resamples, seed=seed)
+        for row in tqdm(rows, desc="Rows", unit="row", disable=len(rows) < 4)
+    ]
+    chosen, refused = choose_pairs(rows, pairs)
+    comparisons = []
+    for first, second in tqdm(chosen, desc="Tests", unit="pair", disable=len(chosen) < 4):
+        pair = Pair(first, second, tables[first.key.slug], tables[second.key.slug])
+        comparisons.append(compare(pair, num_resamples=num_resamples, seed=seed))
+    correct_p_values(comparisons)
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "commit": git_commit(),
+        "num_resamples": num_resamples,
+        "bootstrap_seed": seed,
+        "rows": scored,
+        "comparisons": comparisons,
+        "passed_over": [*passed_over, *(f"not compared: {line}" for line in refused)],
+        "corpora": count_classes(scored),
+        "pretraining": report_pretraining(pretraining_runs, folder),
+        "paper": yaml.safe_load(PAPER_TABLES.read_text(encoding="utf-8")),
+        "model_index": [{"row": row["row"], "results": card_results(row)} for row in scored],
+    }
+    draw_rows(scored, folder)
+    (folder / REPORT_MARKDOWN).write_text(render_report(content), encoding="utf-8")
+    write_json(folder / REPORT_JSON, content)
+    return content
+
+
+def draw_rows(rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Write the figures of all rows."""
+    for (corpus, protocol), same in grouped(rows, split_of):
+        title = f"{corpus}, protocol {protocol}"
+        plot_rows(same, folder / figure_name(corpus, protocol), title=title)
+    for row in tqdm(rows, desc="Figures", unit="row", disable=len(rows) < 4):
+        plot_confusion(row, folder / f"confusion_{row['row']}.png")
+        if row["per_speaker"]:
+            plot_speakers(row, folder / f"speakers_{row['row']}.png")
+
+
+def count_classes(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Table 1 of each corpus: turns and minutes of the classes, from the row that tested most.
+
+    Returns:
+        {corpus: {"classes": {label or "total": {"turns", "minutes"}}, "whole", "row"}}; `whole`:
+        every turn of the corpus was tested.
+    """
+    corpora = {}
+    for corpus, own in grouped(rows, lambda row: row["corpus"]):
+        row = max(own, key=lambda r: (r["num_turns"], r["minutes"] is not None))
+        minutes = row["minutes"] or {}
+        classes = {
+            label: {"turns": scores["num_turns"], "minutes": minutes.get(label)}
+            for label, scores in row["per_class"].items()
+        }
+        total = sum(minutes.values()) if minutes else None
+        classes["total"] = {"turns": row["num_turns"], "minutes": total}
+        whole = not any("in no tested fold" in text for text in row["missing"])
+        corpora[corpus] = {"classes": classes, "whole": whole, "row": row["row"]}
+    return corpora
+
+
+def report_pretraining(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]]:
+    """Figure 3 for each kind of pre-training: all folds and seeds in one figure."""
+    curves = []
+    for key, same in grouped(runs, lambda run: run.key.slug):
+        logs = [read_log(run.folder) for run in same]
+        first = same[0]
+        name = f"figure3_{key}.png"
+        where = f"{first.key.corpus}, {first.key.protocol}, {first.key.size}"
+        runs_in_words = f"{len(same)} run{'s' if len(same) > 1 else ''}"
+        plot_pretraining(
+            logs, folder / name, title=f"Pre-training {first.key.title} ({where}; {runs_in_words})"
+        )
+        curves.append(
+            {
+                "row": key,
+                "title": first.key.title,
+                "corpus": first.key.corpus,
+                "protocol": first.key.protocol,
+                "size": first.key.size,
+                "seeds": sorted({run.cell[0] for run in same}),
+                "folds": sorted({run.cell[1] for run in same}),
+                "num_runs": len(same),
+                "steps": max((line["step"] for log in logs for line in log), default=0),
+                "last": {
+                    loss: mean_of_last(logs, loss)
+                    for loss in ("loss_reconstruction", "loss_speaker")
+                },
+                "metrics": {
+                    metric: mean_or_none([run.results["metrics"].get(metric) for run in same])
+                    for metric in ("speech_mse", "speech_mse_padded", "speaker_accuracy")
+                },
+                "figure": name,
+            }
+        )
+    return curves
+
+
+def mean_of_last(logs: Sequence[Sequence[dict]], loss: str) -> float | None:
+    """Mean over runs of the last logged value of a loss; None where none has it."""
+    values = [[line[loss] for line in log if loss in line] for log in logs]
+    return mean_or_none([v[-1] for v in values if v])
+
+
+def mean_or_none(values: Sequence[float | None]) -> float | None:
+    """Mean of what is known."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def card_results(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Metadata of a model card: arguments of `huggingface_hub.EvalResult` for each metric.
+
+    Args:
+        row: of `score_row`.
+    """
+    protocol = row["protocol"]
+    results = []
+    for name, (kind, title) in CARD_METRICS.items():
+        score = row["metrics"][name]
+        if score["pooled"] is None:
+            continue
+        speech = name == "word_error_rate"
+        results.append(
+            {
+                "task_type": "automatic-speech-recognition" if speech else "audio-classification",
+                "task_name": "Speech recognition" if speech else "Speech emotion recognition",
+                "dataset_type": row["corpus"],
+                "dataset_name": row["corpus"],
+                "dataset_config": protocol["name"],
+                "dataset_split": "test",
+                "dataset_args": {"protocol_version": protocol["version"], "hash": protocol["hash"]},
+                "metric_type": kind,
+                "metric_name": title,
+                "metric_value": score["pooled"],
+                "metric_args": {
+                    "interval_95": score.get("interval_95"),
+                    "num_turns": row["num_turns"],
+                    "num_speakers": row["num_speakers"],
+                    "seeds": row["seeds"],
+                    "folds": row["folds"],
+                    "notes": row["notes"],
+                },
+            }
+        )
+    return results
+
+
+def parse_pair(text: str) -> tuple[str, str]:
+    """Two presets written as FIRST:SECOND.
+
+    Examples:
+        >>> parse_pair("table3_ours:table3_m4")
+        ('table3_ours', 'table3_m4')
+    """
+    first, colon, second = text.partition(":")
+    if not (first and colon and second):
+        raise InputError(f"--compare {text}: expected FIRST:SECOND, such as {EVERY}:table3_m1.")
+    return first, second
+
+
+@app.command()
+def command(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders, or folders that hold some at any depth.")
+    ],
+    *,
+    output: Annotated[Path, typer.Option(help="Folder for report.md, report.json and figures.")],
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Presets to test against each other, FIRST:SECOND; may be repeated. Default: "
+            + ", ".join(":".join(pair) for pair in DEFAULT_PAIRS)
+        ),
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option(help="Resamples of the bootstrap over speakers, 2000 or more.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+) -> None:
+    """Write tables with intervals and tests, figures and the paper's figures beside them."""
+    content = report(
+        runs,
+        output,
+        pairs=[parse_pair(text) for text in compare] if compare else DEFAULT_PAIRS,
+        num_resamples=resamples,
+        seed=seed,
+    )
+    for row in content["rows"]:
+        typer.echo(
+            f"{row['corpus']} {row['protocol']['name']} {row['title']}: "
+            f"WA {pooled(row, 'weighted_accuracy')}, UAR {pooled(row, 'unweighted_average_recall')}"
+            + "".join(f"\n  {note}" for note in row["notes"] if note.isupper() or ":" in note)
+        )
+    typer.echo(f"Saved to {Path(output) / REPORT_MARKDOWN}")
+
+
+if __name__ == "__main__":
+    run(app)

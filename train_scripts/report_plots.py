@@ -1,0 +1,173 @@
+"""Figures of a report: rows with their intervals, confusion, speakers, and pre-training losses."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+BLUE, RED = "#4477aa", "#ee6677"
+MEASURES = {
+    "weighted_accuracy": ("WA (correct / all)", BLUE, "o"),
+    "unweighted_average_recall": ("UAR (mean recall)", RED, "s"),
+}
+
+
+def plot_rows(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+    """Draw WA and UAR of each row with their intervals.
+
+    Args:
+        rows: of `score_row`, of one corpus and protocol.
+        path: of the PNG.
+        title: of the figure.
+    """
+    rows = sorted(rows, key=lambda row: row["metrics"]["weighted_accuracy"]["pooled"])
+    figure = Figure(figsize=(9, 1.6 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(rows))
+    for shift, (name, (label, colour, marker)) in zip((0.13, -0.13), MEASURES.items(), strict=True):
+        for place, row in zip(places, rows, strict=True):
+            score = row["metrics"][name]
+            if score["interval_95"]:
+                axes.plot(score["interval_95"], [place + shift] * 2, color=colour, linewidth=2)
+        pooled = [row["metrics"][name]["pooled"] for row in rows]
+        axes.plot(pooled, places + shift, marker, color=colour, markersize=5, label=label)
+    axes.set_yticks(places, [row_label(row) for row in rows])
+    chance = 1 / len(rows[0]["labels"])
+    axes.axvline(chance, color="grey", linestyle=":", label="UAR of a constant answer")
+    axes.set(title=title, xlabel="pooled over folds; line: 95 % over resampled speakers")
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small")
+    figure.savefig(path, dpi=130)
+
+
+def plot_confusion(row: Mapping[str, Any], path: Path) -> None:
+    """Draw the confusion matrix of a row: share of each reference class, and turns.
+
+    Args:
+        row: of `score_row`; its counts are means over seeds.
+        path: of the PNG.
+    """
+    counts = np.array(row["confusion"])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
+    labels = row["labels"]
+    side = 2.6 + 0.85 * len(labels)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for i, j in np.ndindex(*counts.shape):
+        text = f"{100 * shares[i, j]:.0f} %\n{counts[i, j]:.4g}"
+        colour = "white" if shares[i, j] > 0.55 else "black"
+        axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+    axes.set_yticks(range(len(labels)), labels)
+    seeds = len(row["seeds"])
+    below = "turns" if seeds == 1 else f"turns, mean of {seeds} seeds"
+    axes.set(xlabel="recognised", ylabel="reference")
+    axes.set_title(row_heading(row) + f"\nrecall of each class; below: {below}", fontsize=9)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the reference class")
+    figure.savefig(path, dpi=130)
+
+
+def plot_speakers(row: Mapping[str, Any], path: Path) -> None:
+    """Draw WA and UAR of each speaker of a row, the best recognised first.
+
+    Args:
+        row: of `score_row`.
+        path: of the PNG.
+    """
+    speakers = sorted(
+        row["per_speaker"].items(), key=lambda item: (-item[1]["weighted_accuracy"], item[0])
+    )
+    figure = Figure(figsize=(max(6, 2 + 0.34 * len(speakers)), 4.2), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(speakers))
+    for name, (label, colour, marker) in MEASURES.items():
+        values = [scores[name] for _, scores in speakers]
+        pooled = row["metrics"][name]["pooled"]
+        axes.plot(places, values, marker, color=colour, label=label, markersize=6)
+        axes.axhline(
+            pooled, color=colour, linewidth=1, linestyle="--", label=f"pooled {pooled:.3f}"
+        )
+    names = [f"{name} ({scores['num_turns']})" for name, scores in speakers]
+    axes.set_xticks(places, names, rotation=90 if len(names) > 6 else 0, fontsize=8)
+    axes.set(ylim=(0, 1.02), xlabel="test speaker (turns)", ylabel="seeds averaged")
+    axes.set_title(row_heading(row), fontsize=10)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside upper right", ncols=2, fontsize="small")
+    figure.savefig(path, dpi=130)
+
+
+def plot_pretraining(curves: Sequence[Sequence[Mapping[str, Any]]], path: Path, *, title: str):
+    """Draw both losses of pre-training over the steps, as Figure 3 does.
+
+    Args:
+        curves: log lines of each fold and seed.
+        path: of the PNG.
+        title: of the figure.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    for axes, (name, label, colour) in zip(
+        figure.subplots(1, 2),
+        (
+            ("loss_reconstruction", "reconstruction, $L_{MSE}$", BLUE),
+            ("loss_speaker", "speaker, $L_S$ (cross entropy)", RED),
+        ),
+        strict=True,
+    ):
+        series = [curve_of(lines, name) for lines in curves]
+        series = [points for points in series if len(points)]
+        for points in series:
+            alpha = 1.0 if len(series) == 1 else 0.35
+            axes.plot(points[:, 0], points[:, 1], color=colour, linewidth=1, alpha=alpha)
+        if len(series) > 1:
+            mean = mean_curve(series)
+            axes.plot(mean[:, 0], mean[:, 1], color="black", linewidth=1.6, label="mean")
+            axes.legend()
+        if not series:
+            axes.text(0.5, 0.5, "not trained", ha="center", transform=axes.transAxes)
+        elif name == "loss_reconstruction":
+            axes.set_yscale("log")
+        axes.set(title=label, xlabel="step")
+        axes.grid(alpha=0.3, which="both")
+    figure.savefig(path, dpi=130)
+
+
+def curve_of(lines: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """Steps and values of one loss, (points, 2)."""
+    return np.array([(line["step"], line[name]) for line in lines if name in line], dtype=float)
+
+
+def mean_curve(series: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean of curves over the steps that all of them reach, (points, 2)."""
+    longest = max(series, key=len)
+    steps = longest[longest[:, 0] <= min(points[-1, 0] for points in series), 0]
+    values = [np.interp(steps, points[:, 0], points[:, 1]) for points in series]
+    return np.stack([steps, np.mean(values, axis=0)], axis=1)
+
+
+def row_label(row: Mapping[str, Any]) -> str:
+    """A row on an axis."""
+    size = f" ({row['size']})" if row["size"] else ""
+    mark = "" if row["complete"] else " *incomplete*"
+    leak = " *leaks*" if row["protocol"]["leaks"] else ""
+    return wrap(row["title"], 44) + size + mark + leak
+
+
+def row_heading(row: Mapping[str, Any]) -> str:
+    """A row above a figure."""
+    where = f"{row['corpus']}, {row['protocol']['name']}, {row['num_turns']} turns"
+    return f"{row_label(row)}\n{where}, {row['num_speakers']} speakers"
+
+
+def wrap(text: str, width: int) -> str:
+    """Break a text at blanks so that lines keep to a width."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)
