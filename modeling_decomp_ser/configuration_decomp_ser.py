@@ -81,6 +81,9 @@ class DecompSerConfig(PreTrainedConfig):
         pooled_normalization: "none", or "layer": each part's pooled vector has zero mean and unit
             variance over its entries before the heads read it, so that no part is drowned by
             another's scale. Every part is normalised alone, so component shares stay exact.
+        part_dropout: probability of leaving a part's pooled vector out of the emotion head in
+            training, for each turn and part; the others are scaled up. It keeps a part that learns
+            the training turns by heart from silencing the others.
         head_dropout: dropout before the emotion and speaker heads.
         mel_normalization: "none", or "utterance": the encoders see the spectrogram less its mean
             over the utterance in each band, which removes the channel and the recording level. The
@@ -163,6 +166,7 @@ class DecompSerConfig(PreTrainedConfig):
 
     pooling: Literal["mean", "statistics"] = "mean"
     pooled_normalization: Literal["none", "layer"] = "none"
+    part_dropout: float | int = 0.0
     head_dropout: float | int = 0.0
     emotion_weight: float | int = 0.45
     ctc_weight: float | int = 0.05
@@ -239,6 +243,8 @@ class DecompSerConfig(PreTrainedConfig):
                 f"downsampling={self.downsampling} is no multiple of "
                 f"conv_stride={self.conv_stride}: the code rate would not divide."
             )
+        if not 0 <= self.part_dropout < 1:
+            raise ValueError(f"part_dropout={self.part_dropout}: expected 0 or more, below 1.")
         if self.conv_kernel_size % 2 == 0:
             raise ValueError(
                 f"conv_kernel_size={self.conv_kernel_size}: expected an odd number of frames."

@@ -27,7 +27,7 @@ from .decomposition import (
     MelProjection,
     ResamplingPlans,
 )
-from .keyed_random import draw_keys, fold_in
+from .keyed_random import draw_keys, fold_in, uniform
 from .masked_layers import length_mask, masked_mean, masked_statistics, pad_steps
 from .multitask_losses import (
     IGNORED,
@@ -506,7 +506,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
             timbre = self.pool(codes["timbre"].values, codes["timbre"].lengths)
             output.speaker_logits = self.speaker_head(self.dropout(timbre))
 
-        pooled = torch.cat(features, dim=-1)
+        pooled = torch.cat(self.drop_parts(features, keys), dim=-1)
         output.logits = self.emotion_head(self.dropout(pooled))
         if output_pooled_features:
             output.pooled_features = pooled
@@ -518,6 +518,15 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
             tasks = self.task_losses(output, mel, frame_mask, labels, ctc_labels, speaker_labels)
             self.add_losses(output, tasks)
         return output
+
+    def drop_parts(self, features: list[Tensor], keys: Tensor | None) -> list[Tensor]:
+        """Leave parts out at random in training, row by row; pooled vectors, (B, D) each."""
+        probability = self.config.part_dropout
+        if keys is None or not probability or len(features) == 1:
+            return features
+        kept = uniform(fold_in(keys, 5), len(features)) >= probability  # (B, parts)
+        scale = kept.to(features[0].dtype) / (1 - probability)
+        return [part * scale[:, i : i + 1] for i, part in enumerate(features)]
 
     def encode_speech(self, input_values, attention_mask, keys) -> tuple[Tensor, Tensor]:
         """Waveform to hidden states (B, U, D) and their valid lengths (B,)."""

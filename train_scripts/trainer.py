@@ -21,7 +21,7 @@ from train_scripts.inference import predict_turns
 PARTS = ("speech_encoder", "decomposition")
 """Modules with a learning rate of their own; everything else counts as "heads"."""
 
-GRADIENT_NORM_LINES = 10
+GRADIENT_NORM_LINES = 5
 """How many log lines of a run carry the norm of each task's gradient, which costs a backward pass
 a task."""
 
