@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from modeling_decomp_ser.keyed_random import fold_in, uniform
@@ -14,6 +15,7 @@ from modeling_decomp_ser.masked_layers import length_mask
 from modeling_decomp_ser.multitask_losses import IGNORED, frames_needed
 from modeling_decomp_ser.speech_encoder import encoder_lengths
 from train_scripts.inference import predict_turns
+from train_scripts.step_batches import StepBatches
 
 
 class DecompSerTrainer(Trainer):
@@ -40,6 +42,33 @@ class DecompSerTrainer(Trainer):
         self.loss_weights = loss_weights or self.model.loss_weights
         self.score_turns = score_turns
         self.logged: dict[str, Tensor] = {}
+        self.logged_steps: set[int] = set()
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches whose order neither processes nor interruptions change, see `StepBatches`; other
+        sampling strategies are the library's.
+        """
+        if self.args.train_sampling_strategy not in ("random", "group_by_length"):
+            return super().get_train_dataloader()
+        rows: Any = self.train_dataset
+        grouped = self.args.train_sampling_strategy == "group_by_length"
+        batches = StepBatches(
+            num_turns=len(rows),
+            batch_size=self.args.train_batch_size,
+            accumulation=self.args.gradient_accumulation_steps,
+            processes=self.args.world_size,
+            rank=self.args.process_index,
+            seed=self.args.seed,
+            epoch=lambda: int(self.state.epoch or 0),
+            lengths=rows[self.args.length_column_name] if grouped else None,
+        )
+        return DataLoader(
+            rows,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
@@ -87,14 +116,14 @@ class DecompSerTrainer(Trainer):
         notes = {f"loss_{k}": v for k, v in terms.items()}
         if outputs.ctc_impossible is not None:
             notes["transcripts_longer_than_frames"] = outputs.ctc_impossible.sum()
+        self.logged_steps.add(self.state.global_step)
         for name, value in notes.items():
             self.logged[name] = self.logged.get(name, 0.0) + value.detach().float()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add each unweighted task loss, as a mean over the steps since the last line."""
         if "loss" in logs and self.logged:
-            steps = max(1, self.state.global_step - getattr(self, "_noted_step", 0))
-            self._noted_step = self.state.global_step
+            steps = len(self.logged_steps)
             for name in sorted(self.logged):
                 counted = not name.startswith("loss_")
                 value = self.accelerator.reduce(self.logged[name], "sum" if counted else "mean")
@@ -102,7 +131,7 @@ class DecompSerTrainer(Trainer):
                     logs[name] = value.item() / steps
                 elif value.item():
                     logs[name] = int(value.item())
-            self.logged = {}
+            self.logged, self.logged_steps = {}, set()
         super().log(logs, start_time)
 
     def evaluate(
