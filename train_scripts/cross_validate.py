@@ -4,7 +4,6 @@ own folder.
 
 import hashlib
 import json
-import os
 import sys
 import time
 from collections import defaultdict
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 from datasets import Dataset
 
@@ -24,17 +22,19 @@ from processing.features import add_signals, signal_settings
 from processing.folds import fold_names
 from train_scripts.arguments import build_feature_extractor, load_settings
 from train_scripts.cli import run
+from train_scripts.cluster import run_on_cluster
+from train_scripts.machine import default_jobs, run_on_this_machine
 from train_scripts.metrics import unweighted_average_recall, weighted_accuracy
 from train_scripts.options import Data, ProtocolName, SkipBad
 from train_scripts.results import write_json
 from train_scripts.run_folder import RESULTS
-from train_scripts.unit_runs import ERROR, LOG
-from train_scripts.unit_workers import run_units
+from train_scripts.unit_runs import ERROR, LOG, attempt_unit
 from train_scripts.units import Unit, check_folder, is_baseline, plan_units
 
 app = typer.Typer(add_completion=False)
 
 PLAN = "cross_validation.json"
+TASKS = "tasks"
 
 
 @dataclass
@@ -126,6 +126,9 @@ def cross_validate(
     jobs: int | None = None,
     threads: int | None = None,
     processes: int = 1,
+    cluster: str | None = None,
+    nodes: int = 1,
+    slurm: Sequence[str] = (),
     skip_bad: bool = False,
 ) -> tuple[list[Unit], dict[Unit, str]]:
     """Run every fold of every preset and seed; what is finished is not run again, what was
@@ -139,9 +142,12 @@ def cross_validate(
         output: folder of everything.
         folds: names; default all of the protocol.
         overrides: "key=value" settings of all presets.
-        jobs: units at once; default one a GPU, else one a processor.
-        threads: of each unit; default the processors divided by the units at once.
+        jobs: see `run_on_this_machine`.
+        threads: see `run_on_this_machine`.
         processes: processes that share each step of a unit.
+        cluster: see `run_on_cluster`; default this machine.
+        nodes: machines of the cluster.
+        slurm: parameters of sbatch.
         skip_bad: leave out clips that cannot be used.
 
     Returns:
@@ -168,22 +174,15 @@ def cross_validate(
         check_folder(unit)
     open_output(output, corpus, data, protocol)
     extract_signals(corpus, presets, overrides, skip_bad)
-    devices = share_devices(processes)
-    jobs = jobs or len(devices) or max(1, count_processors() // processes)
-    threads = threads or max(1, count_processors() // (jobs * processes))
     left = [unit for unit in units if not unit.finished]
-    progress = Progress(
-        total=len(units), done=len(units) - len(left), jobs=jobs, left=count_rows(left)
-    )
-    failed = run_units(
-        left,
-        jobs=jobs,
-        threads=threads,
-        devices=[devices[slot % len(devices)] for slot in range(jobs)] if devices else (),
-        begun=progress.begun,
-        ended=progress.ended,
-    )
-    return units, failed
+    at_once = (jobs or default_jobs(processes)) * (nodes if cluster else 1)
+    progress = Progress(len(units), len(units) - len(left), at_once, count_rows(left))
+    options = {"jobs": jobs, "threads": threads, "ended": progress.ended}
+    if cluster is None:
+        options["begun"] = progress.begun
+        return units, run_on_this_machine(left, attempt_unit, **options)
+    options |= {"cluster": cluster, "nodes": nodes, "parameters": slurm}
+    return units, run_on_cluster(left, attempt_unit, folder=output / TASKS, **options)
 
 
 def choose_folds(corpus: Dataset, protocol: str, folds: Sequence[str] | None) -> list[str]:
@@ -236,26 +235,7 @@ def extract_signals(
             extractor = build_feature_extractor(load_settings(preset, overrides))
             extractors[signal_settings(extractor)] = extractor
     for extractor in extractors.values():
-        add_signals(corpus, extractor, num_proc=count_processors(), skip_bad=skip_bad)
-
-
-def share_devices(processes: int) -> list[str]:
-    """GPUs of this machine in groups of `processes`, as CUDA_VISIBLE_DEVICES spells them; none
-    where there is no GPU.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
-    if not torch.cuda.is_available():
-        return []
-    if len(names) < processes:
-        raise InputError(f"--processes-per-fold {processes}: this machine has {len(names)} GPUs.")
-    ends = range(processes, len(names) + 1, processes)
-    return [",".join(names[end - processes : end]) for end in ends]
-
-
-def count_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        add_signals(corpus, extractor, skip_bad=skip_bad)
 
 
 def count_rows(units: Sequence[Unit]) -> dict[str, int]:
@@ -321,6 +301,15 @@ def command(
     processes_per_fold: Annotated[
         int, typer.Option(min=1, help="Processes that share each step of a unit (DDP).")
     ] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="slurm: units over machines, through submitit; local tries it out here."),
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines of the cluster.")] = 1,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(help="Parameter of sbatch as key=value, such as partition=gpu; repeatable."),
+    ] = None,
     skip_bad: SkipBad = False,
 ) -> None:
     """Run every fold of every preset and seed, each in its own folder.
@@ -342,6 +331,9 @@ def command(
         jobs=jobs,
         threads=threads_per_job,
         processes=processes_per_fold,
+        cluster=cluster,
+        nodes=nodes,
+        slurm=slurm or (),
         skip_bad=skip_bad,
     )
     typer.echo(f"{summarize_units(units)}\nSaved to {output}")

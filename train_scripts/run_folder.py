@@ -1,6 +1,7 @@
 """The folder of a run: the saved model that the Hub could serve, and what it was trained on."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -47,7 +48,11 @@ def open_run_folder(folder: str | Path, settings: RunSettings) -> Path:
             "on with it, choose another --output, or delete the folder."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    stored.write_text(content, encoding="utf-8")
+    if not stored.is_file():
+        # whole or not at all, also where several processes open the folder at once
+        part = stored.with_name(f"{SETTINGS}.{os.getpid()}.part")
+        part.write_text(content, encoding="utf-8")
+        part.replace(stored)
     return folder
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 from transformers import Trainer
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from modeling_decomp_ser.keyed_random import fold_in
 from modeling_decomp_ser.multitask_losses import IGNORED, TaskLoss, frames_needed
@@ -17,6 +17,7 @@ from modeling_decomp_ser.speech_encoder import encoder_lengths
 from train_scripts.arguments import AugmentationSettings
 from train_scripts.augmentation import augment, crop_at_random
 from train_scripts.inference import predict_turns
+from train_scripts.step_batches import StepBatches
 
 PARTS = ("speech_encoder", "decomposition")
 """Modules with a learning rate of their own; everything else counts as "heads"."""
@@ -71,6 +72,7 @@ class DecompSerTrainer(Trainer):
         self.rates = rates or {}
         self.logged: dict[str, Tensor] = {}
         self.gradient_norms: dict[str, float] = {}
+        self.logged_steps: set[int] = set()
 
     def create_optimizer(self, model=None):
         """As in transformers, with a learning rate for each part of the model."""
@@ -97,14 +99,30 @@ class DecompSerTrainer(Trainer):
         )
         return self.optimizer
 
-    def _get_train_sampler(self, train_dataset=None):
-        """As in transformers, but lengths are also read from rows that are kept in memory."""
-        rows = self.train_dataset if train_dataset is None else train_dataset
-        if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(rows)
-        return LengthGroupedSampler(
-            self.args.train_batch_size * self.args.gradient_accumulation_steps,
-            lengths=list(rows[self.args.length_column_name]),
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches whose order neither processes nor interruptions change, see `StepBatches`; other
+        sampling strategies are the library's.
+        """
+        if self.args.train_sampling_strategy not in ("random", "group_by_length"):
+            return super().get_train_dataloader()
+        rows: Any = self.train_dataset
+        grouped = self.args.train_sampling_strategy == "group_by_length"
+        batches = StepBatches(
+            num_turns=len(rows),
+            batch_size=self.args.train_batch_size,
+            accumulation=self.args.gradient_accumulation_steps,
+            processes=self.args.world_size,
+            rank=self.args.process_index,
+            seed=self.args.seed,
+            epoch=lambda: int(self.state.epoch or 0),
+            lengths=rows[self.args.length_column_name] if grouped else None,
+        )
+        return DataLoader(
+            rows,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
         )
 
     def get_batch_samples(
@@ -182,14 +200,14 @@ class DecompSerTrainer(Trainer):
         notes = {f"loss_{k}": v for k, v in terms.items()}
         if outputs.ctc_impossible is not None:
             notes["transcripts_longer_than_frames"] = outputs.ctc_impossible.sum()
+        self.logged_steps.add(self.state.global_step)
         for name, value in notes.items():
             self.logged[name] = self.logged.get(name, 0.0) + value.detach().float()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add each unweighted task loss, as a mean over the steps since the last line."""
         if "loss" in logs and self.logged:
-            steps = max(1, self.state.global_step - getattr(self, "_noted_step", 0))
-            self._noted_step = self.state.global_step
+            steps = len(self.logged_steps)
             for name in sorted(self.logged):
                 counted = not name.startswith("loss_")
                 value = self.accelerator.reduce(self.logged[name], "sum" if counted else "mean")
@@ -200,7 +218,7 @@ class DecompSerTrainer(Trainer):
                 elif value.item():
                     logs[name] = int(value.item())
             logs.update({f"gradient_norm_{k}": v for k, v in self.gradient_norms.items()})
-            self.logged, self.gradient_norms = {}, {}
+            self.logged, self.logged_steps, self.gradient_norms = {}, set(), {}
         super().log(logs, start_time)
 
     def evaluate(

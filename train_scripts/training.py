@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 import typer
 from transformers import ProgressCallback, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from processing import DecompSerFeatureExtractor, DecompSerProcessor
 from processing.text import ENGLISH_VOCABULARY, make_vocabulary
 from train_scripts.arguments import RunSettings, build_feature_extractor
+from train_scripts.checkpoints import last_whole_checkpoint
 from train_scripts.fold_data import FoldData, load_fold_data
 from train_scripts.results import summarize
 
@@ -80,6 +80,10 @@ class JsonLog(TrainerCallback):
 
     def __init__(self, path: Path):
         self.path = path
+        # what was being written when its process was killed gets no other line appended
+        if path.is_file() and not path.read_bytes().endswith(b"\n"):
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Append one line of JSON."""
@@ -109,8 +113,8 @@ def train(trainer, folder: Path) -> float:
     Returns:
         Seconds that it took this time.
     """
-    checkpoints = folder / CHECKPOINTS
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    with trainer.args.main_process_first(desc="checkpoints"):
+        last = last_whole_checkpoint(folder / CHECKPOINTS)
     trainer.add_callback(JsonLog(folder / LOG))
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(LossProgress)
@@ -121,14 +125,17 @@ def train(trainer, folder: Path) -> float:
 
 def read_log(folder: Path) -> list[dict]:
     """Lines of a run's log, one a step: after an interruption the later of two with the same
-    step.
+    step, and none that was cut off.
     """
     path = folder / LOG
     if not path.is_file():
         return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     merged: dict[tuple, dict] = {}
-    for line in lines:
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
         merged[(line["step"], *sorted(line))] = line
     return sorted(merged.values(), key=lambda line: line["step"])
 

@@ -15,8 +15,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, TypeAlias
 
-from train_scripts.units import Unit
+if TYPE_CHECKING:  # nothing here needs more than its folder, and it imports torch
+    from train_scripts.units import Unit
+
+Attempt: TypeAlias = Callable[["Unit"], str | None]
 
 STOP_SECONDS = 30.0
 """How long a worker is given to stop its run."""
@@ -26,31 +30,31 @@ class Worker:
     """A process that runs units one after another.
 
     Args:
+        attempt: see `run_units`.
         variables: of its environment, set before it imports anything.
-        threads: of torch.
     """
 
-    def __init__(self, variables: Mapping[str, str], threads: int):
+    def __init__(self, attempt: Attempt, variables: Mapping[str, str]):
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self.process = context.Process(target=work, args=(other, threads))
+        self.process = context.Process(target=work, args=(other, attempt))
         with environment(variables):
             self.process.start()
         # with the other end open here too, a worker's death would go unnoticed
         other.close()
         self.unit: Unit | None = None
 
-    def begin(self, unit: Unit) -> None:
+    def begin(self, unit: "Unit") -> None:
         """Have it run a unit."""
         self.unit = unit
         self.connection.send(unit)
 
-    def end(self) -> tuple[Unit | None, str | None]:
+    def end(self) -> tuple["Unit", str | None]:
         """The unit that ended, and why it failed or None."""
         unit, self.unit = self.unit, None
         try:
             return unit, self.connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             self.process.join()
             return unit, f"its process ended with exit code {self.process.exitcode}"
 
@@ -69,18 +73,20 @@ class Worker:
 
 
 def run_units(
-    units: Iterable[Unit],
+    units: Iterable["Unit"],
+    attempt: Attempt,
     *,
     jobs: int,
     threads: int,
     devices: Sequence[str] = (),
-    begun: Callable[[Unit], None] = lambda unit: None,
-    ended: Callable[[Unit, str | None], None] = lambda unit, problem: None,
-) -> dict[Unit, str]:
+    begun: Callable[["Unit"], None] = lambda unit: None,
+    ended: Callable[["Unit", str | None], None] = lambda unit, problem: None,
+) -> dict["Unit", str]:
     """Run units, those that are ready first in their order.
 
     Args:
         units: to be run. One whose `pretrained` is the folder of another waits for it.
+        attempt: runs a unit and returns why it failed or None; a function that can be pickled.
         jobs: workers at once.
         threads: of each worker.
         devices: GPUs of each worker as CUDA_VISIBLE_DEVICES spells them; none leaves it as it is.
@@ -93,7 +99,7 @@ def run_units(
     pending, failed = list(units), {}
     workers: list[Worker | None] = [None] * max(1, min(jobs, len(pending)))
 
-    def finish(unit: Unit, problem: str | None) -> None:
+    def finish(unit: "Unit", problem: str | None) -> None:
         if problem is not None:
             failed[unit] = problem
         ended(unit, problem)
@@ -104,27 +110,28 @@ def run_units(
                 pending.remove(unit)
                 finish(unit, f"its pre-training {unit.pretrained} failed")
             for slot, unit in assign(pending, workers):
-                if workers[slot] is None:
+                worker = workers[slot]
+                if worker is None:
                     variables = {"OMP_NUM_THREADS": str(threads)}
                     if devices:
                         variables["CUDA_VISIBLE_DEVICES"] = devices[slot]
-                    workers[slot] = Worker(variables, threads)
+                    worker = workers[slot] = Worker(attempt, variables)
                 pending.remove(unit)
-                workers[slot].begin(unit)
+                worker.begin(unit)
                 begun(unit)
-            busy = {w.connection: slot for slot, w in enumerate(workers) if w and w.unit}
-            for connection in wait(list(busy)):
-                slot = busy[connection]
-                worker = workers[slot]
+            busy = [w for w in workers if w is not None and w.unit is not None]
+            ready = wait([worker.connection for worker in busy])
+            for worker in [w for w in busy if w.connection in ready]:
                 finish(*worker.end())
                 if not worker.process.is_alive():
-                    workers[slot] = None
+                    worker.join()
+                    workers[workers.index(worker)] = None
     finally:
         stop_workers([w for w in workers if w is not None])
     return failed
 
 
-def assign(pending: Sequence[Unit], workers: Sequence[Worker | None]) -> list[tuple[int, Unit]]:
+def assign(pending: Sequence["Unit"], workers: Sequence[Worker | None]) -> list[tuple[int, "Unit"]]:
     """Which free slot takes which unit: the first whose pre-training neither runs nor waits."""
     running = [w.unit for w in workers if w is not None and w.unit is not None]
     unfinished = {unit.folder for unit in (*pending, *running)}
@@ -141,25 +148,21 @@ def stop_workers(workers: Sequence[Worker]) -> None:
         worker.join()
 
 
-def work(connection: Connection, threads: int) -> None:
+def work(connection: Connection, attempt: Attempt) -> None:
     """What a worker does: run each unit that comes."""
     # Ctrl-C goes to the whole group; the first process decides what it means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # a cluster warns so, and queues the first process again
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     threading.Thread(target=stop_with_parent, daemon=True).start()
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-
-    import torch
-
-    from train_scripts.unit_runs import attempt_unit
-
-    torch.set_num_threads(threads)
     while True:
         try:
             unit = connection.recv()
         except EOFError:
             return
-        connection.send(attempt_unit(unit))
+        connection.send(attempt(unit))
 
 
 def stop_with_parent() -> None:
