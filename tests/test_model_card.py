@@ -158,7 +158,7 @@ def test_the_embedded_corpus_is_a_demonstration(results, tmp_path):
         ("nemo+ravdess", "cc-by-nc-sa-4.0", ["en", "pl"], "**nEMO**"),
         ("crema-d+ravdess", "other", ["en"], "Open Database License"),
         ("my calls", "other", None, "**my calls**: its terms are not known to this software"),
-        (None, "other", None, "do not name their corpus"),
+        (None, "other", None, "do not name the training corpus. Ask"),
     ],
 )
 def test_it_names_the_training_data_and_their_licence(
@@ -178,7 +178,7 @@ def test_a_pretrained_speech_encoder_is_the_base_model(results, tmp_path):
 
 
 def test_scores_of_evaluate_are_enough_for_a_card(results, tmp_path):
-    for name in ("leaks", "task_weights", "calibration", "best_epoch", "corpus"):
+    for name in ("leaks", "task_weights", "calibration", "best_epoch"):
         del results[name]
     results |= {
         "preset": None,
@@ -191,7 +191,11 @@ def test_scores_of_evaluate_are_enough_for_a_card(results, tmp_path):
         "protocol": {"name": "all", "version": 1, "hash": None, "leaks": False},
         "settings": {},
     }
-    text = load(render_card(results, "me/speech"), tmp_path).text
+    card = load(render_card(results, "me/speech"), tmp_path)
+    text = card.text
+    # the scored corpus need not be the one that it was trained on
+    assert card.data.license == "other" and "do not name the training corpus" in text
+    assert card.data.eval_results[0].dataset_name == "RAVDESS"
     assert "Protocol `all` version 1: 140 test turns" in text
     assert "It was not calibrated" in text and "No further audit" in text
     assert "None" not in text

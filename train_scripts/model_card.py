@@ -79,7 +79,7 @@ def render_card(
     Returns:
         The card; its metadata name every metric that is not null, with protocol and hash.
     """
-    corpora = training_corpora(results.get("corpus"))
+    corpora = training_corpora(trained_on(results))
     data = card_data(results, repo_id, corpora, report)
     return ModelCard.from_template(
         data,
@@ -87,12 +87,18 @@ def render_card(
         title=repo_id.split("/")[-1],
         repo_id=repo_id,
         revision=revision,
-        **describe_model(results, corpora),
+        **describe_model(results),
         **describe_scores(results),
         **describe_data(results, corpora),
         **describe_making(results),
         citation=bibtex(),
     )
+
+
+def trained_on(results: Mapping[str, Any]) -> str | None:
+    """Names of the training corpora; None where the results do not know them."""
+    # those of `evaluate` have no preset, and name the corpus that was scored
+    return results.get("corpus") if results.get("preset") else None
 
 
 # --- metadata ------------------------------------------------------------------------------------
@@ -105,7 +111,7 @@ def card_data(
     report: Mapping[str, Any] | None,
 ) -> ModelCardData:
     """The block of metadata, with a model-index."""
-    evaluations = eval_results(results, corpora)
+    evaluations = eval_results(results)
     if report is not None and report.get("model_index"):
         evaluations += model_index_to_eval_results(report["model_index"])[1]
     languages = sorted({c.language for c in corpora.values() if c.language})
@@ -117,17 +123,16 @@ def card_data(
         license=common_licence(list(corpora.values())),
         library_name="transformers",
         pipeline_tag="audio-classification",
-        tags=tags + (["demonstration"] if DEMONSTRATION in corpora else []),
+        tags=tags + (["demonstration"] if is_demonstration(results) else []),
         # the encoder of a run from scratch is no model of the Hub
         base_model=backbone if backbone and "/" in backbone else None,
         eval_results=evaluations,
     )
 
 
-def eval_results(
-    results: Mapping[str, Any], corpora: Mapping[str, CorpusLicence]
-) -> list[EvalResult]:
+def eval_results(results: Mapping[str, Any]) -> list[EvalResult]:
     """An entry of the model-index for every metric that is not null."""
+    corpora = training_corpora(results.get("corpus"))  # the scored turns are of the same
     protocol = results["protocol"]
     fold = results.get("fold")
     note = " (leaking protocol)" if protocol["leaks"] else ""
@@ -160,12 +165,12 @@ def num_turns(results: Mapping[str, Any], metric: str) -> int | None:
 # --- the parts of the text -----------------------------------------------------------------------
 
 
-def describe_model(results: Mapping[str, Any], corpora: Mapping[str, CorpusLicence]) -> dict:
+def describe_model(results: Mapping[str, Any]) -> dict:
     """What stands above the results."""
     parts = [encoder_name(results), codes_name(results)]
     switched_off = results.get("tasks_switched_off") or {}
     return {
-        "demonstration": describe_corpus() if DEMONSTRATION in corpora else "",
+        "demonstration": describe_corpus() if is_demonstration(results) else "",
         "leaks": leak_reason(results) if results["protocol"]["leaks"] else "",
         "labels": ", ".join(cell(label) for label in results["labels"]),
         "architecture": " and ".join(part for part in parts if part),
@@ -183,6 +188,11 @@ def codes_name(results: Mapping[str, Any]) -> str:
         return "codes of the components that `config.json` lists"
     components = results["settings"]["model"].get("components", DECOMPOSED)
     return f"the codes of {', '.join(components)}" if components else ""
+
+
+def is_demonstration(results: Mapping[str, Any]) -> bool:
+    """Whether synthetic speech trained or tested it."""
+    return DEMONSTRATION in training_corpora(results.get("corpus"))
 
 
 def encoder_name(results: Mapping[str, Any]) -> str:
@@ -338,7 +348,7 @@ def describe_data(results: Mapping[str, Any], corpora: Mapping[str, CorpusLicenc
         "leak_statement": leak_statement(results),
         "leak_table": leak_table(leaks) if leaks else "",
         "lineage": "\n".join(lines)
-        or "The training rows do not name their corpus. Ask whoever published this model.",
+        or "The results do not name the training corpus. Ask whoever published this model.",
         "encoder_lineage": encoder_lineage(results)
         + " Whoever uses the weights keeps to all of these terms.",
         "names_notice": (
