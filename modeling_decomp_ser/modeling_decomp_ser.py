@@ -55,6 +55,10 @@ SHARED_BY_STAGES = (
 """Fields that decide what a weight of the decomposition means, but not its shape."""
 
 
+UNTRAINED_HEAD = {"emotion_head_trained": False, "temperature": 1.0, "abstain_below": 0.0}
+"""Fields of the configuration that speak of an emotion head which is no longer there."""
+
+
 @dataclass
 class DecompSerOutput(ModelOutput):
     """What the models return; a field that was not asked for is None.
@@ -123,7 +127,8 @@ class DecompSerPreTrainedModel(PreTrainedModel):
         Args:
             *args: as in transformers.
             for_training: allow weights that are missing or of another shape, such as the head for
-                new labels.
+                new labels. A head for other labels counts as untrained, even where its shape fits:
+                set `config.emotion_head_trained = True` after training it.
             output_loading_info: return the report of the weights as well.
             **kwargs: as in transformers.
 
@@ -149,8 +154,11 @@ class DecompSerPreTrainedModel(PreTrainedModel):
                 f"Checkpoint '{name}' holds {len(left_over)} weights that its speech encoder does "
                 f"not have, such as {left_over[0]}. Give the configuration it was trained with."
             )
-        if any(k.startswith("emotion_head.") for k in untrained):
-            model.config.emotion_head_trained = False
+        if "id2label" in kwargs:  # the library would keep the old words beside the new
+            model.config.label2id = {word: int(i) for i, word in model.config.id2label.items()}
+        new_labels = for_training and not kwargs.keys().isdisjoint(("id2label", "label2id"))
+        if new_labels or any(k.startswith("emotion_head.") for k in untrained):
+            model.config.update(UNTRAINED_HEAD)
         return (model, report) if output_loading_info else model
 
     @torch.no_grad()
@@ -381,6 +389,22 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         model: Any = cls(config)
         model.speech_encoder.load_state_dict(encoder.state_dict())
         return model
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """Save as in transformers, with the pipeline: whoever saves a fine-tuned model passes it
+        on.
+        """
+        # The library copies what a file imports from beside it, also inside of a function.
+        from .pipeline_decomp_ser import DecompSerPipeline
+
+        self.config.custom_pipelines = {
+            "audio-classification": {
+                "impl": f"pipeline_decomp_ser.{DecompSerPipeline.__name__}",
+                "pt": ["AutoModelForAudioClassification"],
+                "type": "audio",
+            }
+        }
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     def load_decomposition(self, pretrained: DecompSerForPreTraining) -> list[str]:
         """Take the weights of a pre-trained decomposition.

@@ -12,11 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_networks import INPUTS, random_batch, tiny_autoencoder, tiny_classifier
+from tiny_networks import INPUTS, random_batch, tiny_autoencoder
+from tiny_pipeline import as_dict, tiny_pipeline, trained_classifier, voice
 from torch.testing import assert_close
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    AutoProcessor,
+    pipeline,
+)
 
 import modeling_decomp_ser
 import processing
+from modeling_decomp_ser.pipeline_decomp_ser import DecompSerPipeline
 from processing import DecompSerFeatureExtractor, DecompSerProcessor
 from processing.text import ENGLISH_VOCABULARY
 
@@ -136,15 +145,15 @@ for name in ("modeling_decomp_ser", "processing", "train_scripts"):
     assert importlib.util.find_spec(name) is None, name
 from transformers import (
     AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, AutoModelForPreTraining,
-    AutoProcessor,
+    AutoProcessor, AutoTokenizer, pipeline,
 )
 folder, autoencoder = sys.argv[1:3]
 trust = {"trust_remote_code": True}
 inputs = torch.load(sys.argv[3])
+wave = np.sin(np.arange(16000) / 20).astype(np.float32)
 with torch.no_grad():
     model = AutoModelForAudioClassification.from_pretrained(folder, **trust)
     logits = model(**inputs).logits
-    wave = np.sin(np.arange(16000) / 20).astype(np.float32)
     extractor = AutoFeatureExtractor.from_pretrained(folder, **trust)
     features = extractor(wave, sampling_rate=16000, return_tensors="pt")
     processor = AutoProcessor.from_pretrained(folder, **trust)
@@ -158,13 +167,27 @@ with torch.no_grad():
         "reconstruction": pretraining(**crops).reconstruction,
     }, sys.argv[4])
 assert AutoConfig.from_pretrained(folder, **trust).model_type == "decomp_ser"
-model.save_pretrained(sys.argv[5])
+tokenizer = AutoTokenizer.from_pretrained(folder, **trust)
+assert tokenizer("HELLO").input_ids == processor.tokenizer("HELLO").input_ids
+
+# what was loaded from there can be saved and loaded once more, the pipeline too
+def recognise(folder):
+    ask = pipeline("audio-classification", model=folder, return_text=True, **trust)
+    assert type(ask).__name__ == "DecompSerPipeline", type(ask)
+    return ask(wave)
+again = sys.argv[5]
+model.save_pretrained(again)
+processor.save_pretrained(again)
+assert recognise(again) == recognise(folder)
+reloaded = AutoProcessor.from_pretrained(again, **trust)
+assert type(reloaded).__name__ == "DecompSerProcessor"
+assert type(reloaded.feature_extractor).__name__ == "DecompSerFeatureExtractor"
 """
 
 
 @pytest.fixture
 def saved(tmp_path):
-    model, autoencoder = tiny_classifier().eval(), tiny_autoencoder().eval()
+    model, autoencoder = trained_classifier(), tiny_autoencoder().eval()
     folder = tmp_path / "model"
     model.save_pretrained(folder)
     autoencoder.save_pretrained(tmp_path / "autoencoder")
@@ -174,7 +197,7 @@ def saved(tmp_path):
     return tmp_path, model, autoencoder
 
 
-# what the Auto classes name; the pipeline and what only it reads are uploaded beside them
+# what the Auto classes name; the model imports the pipeline
 ENTRY_FILES = (
     "configuration_decomp_ser",
     "modeling_decomp_ser",
@@ -201,7 +224,7 @@ def closure(names) -> set[str]:
 def test_a_saved_model_holds_every_file_it_needs_and_no_other_code(saved):
     folder = saved[0] / "model"
     shipped = {p.name for p in folder.glob("*.py")}
-    assert shipped == {f"{name}.py" for name in closure(ENTRY_FILES)}
+    assert shipped == {f"{name}.py" for name in closure(ENTRY_FILES)} == {p.name for p in SHIPPED}
     for path in SHIPPED:
         if path.name in shipped:
             assert (folder / path.name).read_bytes() == path.read_bytes()
@@ -242,8 +265,34 @@ def test_a_fresh_process_without_the_repository_answers_bit_for_bit(saved):
         # the last bit may depend on where the memory of the inputs lies
         assert_close(outputs["of wave"], model(**features).logits, atol=1e-6, rtol=1e-6)
         assert torch.equal(outputs["reconstruction"], autoencoder(**crops).reconstruction)
-    # what was loaded from there can be saved and loaded once more
-    assert (root / "again" / "decomposition.py").is_file()
+    for path in (root / "model").glob("*.py"):
+        assert (root / "again" / path.name).read_bytes() == path.read_bytes()
+    configurations = [
+        json.loads((root / folder / "config.json").read_text()) for folder in ("model", "again")
+    ]
+    for entry in ("auto_map", "custom_pipelines"):
+        assert configurations[0][entry] == configurations[1][entry]
+
+
+def test_an_installed_package_needs_no_trust_in_remote_code(saved):
+    folder = str(saved[0] / "model")
+    for kind in (
+        AutoConfig,
+        AutoModelForAudioClassification,
+        AutoFeatureExtractor,
+        AutoProcessor,
+    ):
+        loaded = kind.from_pretrained(folder, trust_remote_code=False)
+        assert type(loaded).__module__.startswith(("modeling_decomp_ser.", "processing."))
+    recognise = pipeline(
+        "audio-classification",
+        model=folder,
+        pipeline_class=DecompSerPipeline,
+        trust_remote_code=False,
+    )
+    sound = voice(1.0)
+    expected = tiny_pipeline(f0_method="rapt")(sound)
+    assert as_dict(recognise(sound)) == pytest.approx(as_dict(expected), abs=1e-6)
 
 
 def hide_installed_packages(root: Path) -> Path:

@@ -548,6 +548,23 @@ def test_a_checkpoint_without_its_head_loads_for_training_only(tmp_path, loader)
     assert loaded.emotion_head.weight.isfinite().all()
 
 
+@pytest.mark.parametrize("words", ["wxyz", "xy"])
+def test_a_head_for_other_words_counts_as_untrained(tmp_path, words):
+    model = tiny_classifier(emotion_head_trained=True, temperature=2.0, abstain_below=0.5)
+    model.save_pretrained(tmp_path)
+    id2label = dict(enumerate(words))
+    loaded = DecompSerForAudioClassification.from_pretrained(
+        tmp_path, for_training=True, id2label=id2label
+    )
+    config = loaded.config
+    assert (config.id2label, config.num_labels) == (id2label, len(words))
+    assert config.label2id == {word: i for i, word in enumerate(words)}
+    assert (config.emotion_head_trained, config.temperature, config.abstain_below) == (False, 1, 0)
+    # with the words of the checkpoint it is the trained one
+    kept = DecompSerForAudioClassification.from_pretrained(tmp_path, for_training=True).config
+    assert (kept.emotion_head_trained, kept.temperature, kept.abstain_below) == (True, 2.0, 0.5)
+
+
 def test_a_head_for_other_labels_loads_for_training_only(tmp_path):
     tiny_classifier().save_pretrained(tmp_path)
     labels = {"id2label": {0: "a", 1: "b"}, "label2id": {"a": 0, "b": 1}}

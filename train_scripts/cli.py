@@ -24,6 +24,7 @@ VERBS = {
     "report": ("report", "Tables and figures of runs, with intervals and tests."),
     "predict": ("predict", "Recognise the emotion of audio files."),
     "explain": ("explain", "Say why: shares of the parts of speech, and what would change it."),
+    "push": ("push", "Publish a trained model with its card on the Hub."),
     "convert": ("conversion", "Hear speech without a component, or with another's."),
 }
 """Verb to module of this package, and its line in --help. A table, so that --help imports none."""

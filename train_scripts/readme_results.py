@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from processing.errors import InputError
+from train_scripts.results import publishable_results
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
@@ -88,10 +89,8 @@ def keep_results(run: Path, name: str) -> None:
         name: of the file under model_cards/results.
     """
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    for entry in ("pretrained", "predictions", "model"):
-        results.pop(entry, None)
     RESULTS_FOLDER.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(publishable_results(results), indent=1, ensure_ascii=False) + "\n"
     (RESULTS_FOLDER / f"{name}.json").write_text(text, encoding="utf-8")
 
 

@@ -2,8 +2,10 @@
 
 import json
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 
@@ -101,6 +103,20 @@ def write_json(path: Path, content: dict) -> None:
     part = path.with_name(f"{path.name}.part")
     part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     part.replace(path)
+
+
+def publishable_results(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Results without what only their machine knows: names of its folders and files.
+
+    Args:
+        results: content of results.json.
+    """
+    kept = {k: v for k, v in results.items() if k not in ("pretrained", "predictions", "model")}
+    settings = {k: v for k, v in results["settings"].items() if k != "data"}
+    for place, name in ((kept, "backbone"), (settings, "speech_encoder")):
+        if place.get(name) and Path(place[name]).exists():
+            place[name] = Path(place[name]).name
+    return {**kept, "settings": settings}
 
 
 def describe_fold(data: FoldData) -> dict:

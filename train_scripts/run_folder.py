@@ -2,22 +2,18 @@
 
 import json
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
-from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import cached_file
 
-import modeling_decomp_ser
 from modeling_decomp_ser import DecompSerForAudioClassification, DecompSerForPreTraining
 from processing import DecompSerProcessor
 from processing.errors import InputError
 from train_scripts.arguments import RunSettings
 from train_scripts.fold_data import FoldData
 
-PIPELINE_FILE = Path(modeling_decomp_ser.__file__).with_name("pipeline_decomp_ser.py")
 RESULTS = "results.json"
 SETTINGS = "settings.yaml"
 TRAINING_ROWS = "training_rows.json"
@@ -57,20 +53,7 @@ def open_run_folder(folder: str | Path, settings: RunSettings) -> Path:
 
 
 def save_model(folder: Path, model, processor: DecompSerProcessor, data: FoldData) -> None:
-    """Save model, processor, the pipeline's code, and the ids and speakers of the training
-    turns.
-    """
-    if isinstance(model, DecompSerForAudioClassification):
-        model.config.custom_pipelines = {
-            "audio-classification": {
-                "impl": f"{PIPELINE_FILE.stem}.DecompSerPipeline",
-                "pt": ["AutoModelForAudioClassification"],
-                "type": "audio",
-            }
-        }
-        # transformers copies what the model imports, not what the pipeline does
-        for path in (PIPELINE_FILE, *get_relative_import_files(PIPELINE_FILE)):
-            shutil.copy(path, folder)
+    """Save model, processor, their code, and the ids and speakers of the training turns."""
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     train = data.folds["train"]
