@@ -10,7 +10,7 @@ import typer
 
 from processing.errors import InputError
 from train_scripts.cli import run
-from train_scripts.run_folder import RESULTS, load_model
+from train_scripts.run_folder import RESULTS
 
 app = typer.Typer(add_completion=False)
 
@@ -67,10 +67,15 @@ def build_page(model_name: str | None = None):
     """
     name = model_name or default_model()
     space = load_space()
-    load_model(name)  # for its errors, which name the way out
     clip = Path(name).parent / "clip.flac"
     example = clip if Path(name).is_dir() and clip.is_file() else None
-    return space, space.build_page(name, example)
+    try:
+        return space, space.build_page(name, example)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"model '{name}': {' '.join(str(error).split())} Expected an output folder of "
+            "`decomp-ser finetune` or a repository id."
+        ) from error
 
 
 @app.command()
@@ -92,9 +97,13 @@ def command(
     typer.echo("Loading the model ...", err=True)
     space, page = build_page(model)
     try:
-        space.launch(page, server_name="127.0.0.1", server_port=port)
+        space.launch(
+            page, server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True
+        )
     except OSError as error:
-        raise InputError(f"--port {port}: cannot be used ({error}). Give another one.") from error
+        raise InputError(f"--port {port}: cannot be used. Give another one.") from error
+    typer.echo(f"http://127.0.0.1:{port}   (Ctrl+C ends it)")
+    page.block_thread()
 
 
 if __name__ == "__main__":

@@ -49,8 +49,10 @@ CSS = """
 .gradio-container {max-width: 1240px !important; margin: auto}
 #head h1 {font-size: 1.75rem; margin: 0.4rem 0 0.1rem}
 #head p {color: var(--body-text-color-subdued); margin: 0}
-#verdict {min-height: 3.2rem; padding: 0.2rem 0.2rem}
-#verdict h2 {margin: 0; font-size: 1.5rem}
+#verdict {padding: 0.1rem 0.2rem}
+#verdict h2 {margin: 0; font-size: 1.6rem}
+#emotions .bar {height: 0.55rem; background: #4f5bd5; border-radius: 3px}
+#emotions dt, #emotions dd {font-family: inherit; font-size: 1rem}
 #notice {font-size: 0.86rem; color: var(--body-text-color-subdued)}
 #demonstration {border-left: 4px solid #ccbb44; padding-left: 0.8rem}
 footer {display: none !important}
@@ -243,6 +245,7 @@ def build_page(model_name: str, example: str | Path | None = None) -> gr.Blocks:
                     sources=["upload", "microphone"],
                     type="filepath",
                     label="Speech",
+                    buttons=[],
                     elem_id="sound",
                 )
                 button = gr.Button("Recognise", variant="primary", elem_id="recognise")
@@ -252,8 +255,8 @@ def build_page(model_name: str, example: str | Path | None = None) -> gr.Blocks:
                 verdict = gr.Markdown(WAITING, elem_id="verdict")
                 label = gr.Label(show_label=False, show_heading=False, elem_id="emotions")
             with gr.Column(scale=5, min_width=340):
-                shares = gr.Plot(label="What speaks for the answer", elem_id="shares")
-        figure = gr.Plot(label="The sound", elem_id="figure")
+                shares = gr.Plot(show_label=False, elem_id="shares")
+        figure = gr.Plot(show_label=False, elem_id="figure")
         gr.Markdown(NOTICE, elem_id="notice")
         outputs = [verdict, label, shares, figure]
 

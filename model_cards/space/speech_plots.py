@@ -146,15 +146,21 @@ def plot_shares(shares: Mapping[str, float], label: str) -> Figure:
     names, values = list(shares), np.array(list(shares.values()))
     colours = [SUPPORTS if value >= 0 else OPPOSES for value in values]
     bars = axes.barh(names, values, height=0.62, color=colours)
-    axes.bar_label(bars, [f"{value:+.2f}" for value in values], padding=4, fontsize=10, color=INK)
+    axes.bar_label(
+        bars,
+        [f"{value.round(2) + 0.0:+.2f}" for value in values],
+        padding=4,
+        fontsize=10,
+        color=INK,
+    )
     axes.axvline(0, color=INK, linewidth=1)
     reach = 1.35 * max(float(np.abs(values).max()), 0.1)
     axes.set_xlim(-reach, reach)
     axes.invert_yaxis()
-    style(axes, "")
+    style(axes, f"What speaks for “{label}”")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", labelsize=11, length=0)
-    axes.set_xlabel(f"← other emotions      {label} →", color=INK, fontsize=11)
+    axes.set_xlabel(f"← for other emotions      for {label} →", color=INK, fontsize=10)
     return figure
 
 
