@@ -46,14 +46,16 @@ def component_shares(
     Returns:
         (B, 6, L) in the order of COMPONENTS; a part that the model does not have is 0.
     """
-    shares = pooled.new_zeros(len(pooled), len(COMPONENTS), head.out_features)
+    absent = pooled.new_zeros(pooled.shape[0], head.out_features)
+    shares = dict.fromkeys(COMPONENTS, absent)
     deviations = (pooled - mean).split(part_sizes, dim=-1)
     for name, deviation, weight in zip(
         part_names(config), deviations, head.weight.split(part_sizes, dim=1), strict=True
     ):
-        shares[:, COMPONENTS.index(name)] = deviation @ weight.T
-    shares[:, COMPONENTS.index("bias")] = F.linear(mean, head.weight, head.bias)
-    return shares
+        shares[name] = deviation @ weight.T
+    # `mean` may be one for all rows
+    shares["bias"] = F.linear(mean, head.weight, head.bias).expand_as(absent)
+    return torch.stack(list(shares.values()), dim=1)
 
 
 @dataclass

@@ -25,6 +25,8 @@ VERBS = {
     "predict": ("predict", "Recognise the emotion of audio files."),
     "explain": ("explain", "Say why: shares of the parts of speech, and what would change it."),
     "push": ("push", "Publish a trained model with its card on the Hub."),
+    "export": ("export", "Write a model as ONNX, and compare it with the original."),
+    "demo": ("demo", "Open a page in the browser: record or upload, and see the answer."),
     "convert": ("conversion", "Hear speech without a component, or with another's."),
 }
 """Verb to module of this package, and its line in --help. A table, so that --help imports none."""

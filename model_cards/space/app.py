@@ -1,0 +1,294 @@
+"""Demonstration page: record or upload speech, see the emotion, its course and what it rests on.
+
+It needs the files of a model and the packages of requirements.txt, nothing else of the project.
+
+Axes: S samples, T frames, M mel bands, L emotions, P parts.
+"""
+
+import html
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import soundfile
+import torch
+from huggingface_hub import metadata_load
+from matplotlib.figure import Figure
+from speech_plots import Span, plot_shares, plot_sound
+from transformers import pipeline
+from transformers.utils import cached_file
+
+LONGEST_SECONDS = 600.0
+"""The page draws the whole sound; `decomp-ser predict` takes any length."""
+
+FLAG_MEANINGS = {
+    "too_short": "It is shorter than half a second.",
+    "too_quiet": "It is too quiet to hear anything in it.",
+    "not_speech_like": "It does not sound like speech.",
+    "unsure": "No emotion is probable enough: the model would rather not answer.",
+}
+
+NOTICE = """
+**Please read.** The model hears how something *sounds*; what a person *feels* it cannot know. It
+errs often, above all for voices, languages and recordings unlike those it was trained on. Do not
+decide anything about anybody by it. In the European Union it is prohibited to infer the emotions of
+people at work or in education from their voice, except for medical or safety reasons (AI Act,
+Article 5(1)(f)). Record others only if they agree. Sounds are processed where this page runs, and
+deleted within a day.
+"""
+DEMONSTRATION = """
+**A demonstration.** This model learned from synthetic voices only. It shows how the page works and
+says nothing about people.
+"""
+CSS = """
+.gradio-container {max-width: 1240px !important; margin: auto}
+#head h1 {font-size: 1.75rem; margin: 0.4rem 0 0.1rem}
+#head p {color: var(--body-text-color-subdued); margin: 0}
+#verdict {padding: 0.1rem 0.2rem}
+#verdict h2 {margin: 0; font-size: 1.6rem}
+#emotions .bar {height: 0.55rem; background: #4f5bd5; border-radius: 3px}
+#emotions dt, #emotions dd {font-family: inherit; font-size: 1rem}
+#notice {font-size: 0.86rem; color: var(--body-text-color-subdued)}
+#demonstration {border-left: 4px solid #ccbb44; padding-left: 0.8rem}
+footer {display: none !important}
+"""
+WAITING = "Record something or upload a file; the answer comes by itself."
+
+
+@dataclass
+class Detail:
+    """A piece of the sound in detail.
+
+    Attributes:
+        span: where it is.
+        mel: log-mel spectrogram in [0, 1], (T, M).
+        f0_hz: 0 where unvoiced, (T,).
+        shares: how much each part speaks for the answer rather than for the other emotions.
+    """
+
+    span: Span
+    mel: np.ndarray
+    f0_hz: np.ndarray
+    shares: dict[str, float]
+
+
+class SoundError(ValueError):
+    """A sound that cannot be used; the text is for the user."""
+
+
+def load(model_name: str) -> Any:
+    """The pipeline of a model: folder or repository id."""
+    return pipeline("audio-classification", model=model_name, trust_remote_code=True)
+
+
+def answer(
+    recognize: Any, path: str | None
+) -> tuple[str, dict[str, float] | None, Figure | None, Figure | None]:
+    """What the page shows for a sound: verdict, probabilities, shares, and the sound over time."""
+    if path is None:
+        return WAITING, None, None, None
+    try:
+        return describe(recognize, path)
+    except SoundError as error:
+        text = str(error)
+    except ValueError as error:  # the pipeline names the sound and what is wrong with it
+        text = str(error).replace(path, Path(path).name)
+    return f"## This sound cannot be used\n{html.escape(text)}", None, None, None
+
+
+def describe(recognize: Any, path: str) -> tuple[str, dict[str, float], Figure, Figure]:
+    """The same for a sound that can be used.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    check_length(path)
+    found = recognize(path, top_k=None, return_timeline=True, return_flags=True)
+    config = recognize.model.config
+    labels = [config.id2label[i] for i in range(config.num_labels)]
+    probabilities = by_label(found["scores"])
+    best = found["scores"][0]["label"]
+    windows = found["timeline"]
+    chosen = max(windows, key=lambda window: by_label(window["scores"])[best])
+    waveform, rate = read_mono(path)
+    detail = look_closer(recognize, waveform, rate, (chosen["start"], chosen["end"]), best)
+    figure = plot_sound(
+        waveform,
+        rate,
+        spans=divide_overlaps([(w["start"], w["end"]) for w in windows]),
+        probabilities=[by_label(w["scores"]) for w in windows],
+        labels=labels,
+        detail=detail.span,
+        mel=detail.mel,
+        f0_hz=detail.f0_hz,
+        seconds_per_frame=recognize.feature_extractor.hop_length
+        / recognize.feature_extractor.sampling_rate,
+    )
+    verdict = f"## {best}, {100 * probabilities[best]:.0f} %\n{doubts(found['flags'])}"
+    return verdict, probabilities, plot_shares(detail.shares, best), figure
+
+
+def by_label(scores: list[dict]) -> dict[str, float]:
+    """Probabilities by label from the form of the pipeline."""
+    return {entry["label"]: entry["score"] for entry in scores}
+
+
+def doubts(flags: list[str]) -> str:
+    """Flags in words."""
+    reasons = " ".join(FLAG_MEANINGS.get(flag, flag) for flag in flags)
+    return f"⚠️ Do not trust this answer. {reasons}" if reasons else ""
+
+
+def check_length(path: str) -> None:
+    """Raise SoundError for a sound that is too long to be drawn; other faults are left to the
+    pipeline, which names them.
+    """
+    try:
+        seconds = soundfile.info(path).duration
+    except soundfile.LibsndfileError:
+        return
+    if seconds > LONGEST_SECONDS:
+        raise SoundError(
+            f"It lasts {seconds / 60:.1f} minutes; this page takes {LONGEST_SECONDS / 60:.0f}. "
+            "`decomp-ser predict` takes any length."
+        )
+
+
+def read_mono(path: str) -> tuple[np.ndarray, int]:
+    """Samples (S,), channels averaged, and their rate in Hz."""
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    return samples.mean(1), rate
+
+
+def divide_overlaps(spans: list[Span]) -> list[Span]:
+    """Spans of overlapping windows without the overlaps, each divided in its middle."""
+    borders = [
+        (end + start) / 2 for (_, end), (start, _) in zip(spans[:-1], spans[1:], strict=True)
+    ]
+    return list(zip([spans[0][0], *borders], [*borders, spans[-1][1]], strict=True))
+
+
+def look_closer(recognize: Any, waveform: np.ndarray, rate: int, span: Span, label: str) -> Detail:
+    """Spectrogram, pitch and shares of a piece of a sound.
+
+    Args:
+        recognize: the pipeline.
+        waveform: of the whole sound, (S,).
+        rate: its sampling rate in Hz.
+        span: the piece.
+        label: the emotion that the shares are for.
+    """
+    extractor = recognize.feature_extractor
+    begin, end = (round(seconds * rate) for seconds in span)
+    piece = extractor.prepare_waveforms([waveform[begin:end]], rate)[0]
+    signals = extractor.extract([piece])[0]
+    inputs = extractor.pad_utterances([extractor.assemble(piece, **signals)], "pt")
+    return Detail(
+        span, signals["mel"], signals["f0_hz"], component_shares(recognize, inputs, label)
+    )
+
+
+@torch.no_grad()
+def component_shares(
+    recognize: Any, inputs: dict[str, torch.Tensor], label: str
+) -> dict[str, float]:
+    """How much each part moves the logit of an emotion more than those of the others, away from
+    the answer for the average training utterance.
+
+    What a part adds to all emotions alike changes no probability, so the mean over emotions is
+    taken off.
+    """
+    model = recognize.model
+    parts = sys.modules[type(model.config).__module__].COMPONENTS[:-1]
+    shares = model(**inputs, output_component_shares=True).component_shares[0]  # (P + 1, L)
+    present = shares.abs().sum(1) > 0
+    contrast = (shares - shares.mean(1, keepdim=True))[:, model.config.label2id[label]]
+    return {name: float(contrast[i]) for i, name in enumerate(parts) if present[i]}
+
+
+def is_demonstration(model_name: str) -> bool:
+    """Whether the results beside a model say that it was trained on the synthetic corpus."""
+    path = cached_file(model_name, "results.json", _raise_exceptions_for_missing_entries=False)
+    if path is None:
+        return False
+    return "synthetic" in (json.loads(Path(path).read_text(encoding="utf-8")).get("corpus") or "")
+
+
+def build_page(model_name: str, example: str | Path | None = None) -> gr.Blocks:
+    """The page of a model.
+
+    Args:
+        model_name: folder of a run, or a repository id.
+        example: a sound to try.
+    """
+    recognize = load(model_name)
+    with gr.Blocks(
+        title="Emotion from decomposed speech",
+        analytics_enabled=False,
+        delete_cache=(3600, 82800),  # seconds: looked after every hour, kept for 23
+    ) as page:
+        gr.Markdown(
+            "# Emotion from decomposed speech\n"
+            "Which emotion is heard, when, and which part of speech it is heard by.",
+            elem_id="head",
+        )
+        if is_demonstration(model_name):
+            gr.Markdown(DEMONSTRATION, elem_id="demonstration")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=320):
+                sound = gr.Audio(
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    label="Speech",
+                    buttons=[],
+                    elem_id="sound",
+                )
+                button = gr.Button("Recognise", variant="primary", elem_id="recognise")
+                if example is not None:
+                    gr.Examples([[str(example)]], [sound], label="Or try this clip")
+            with gr.Column(scale=4, min_width=300):
+                verdict = gr.Markdown(WAITING, elem_id="verdict")
+                label = gr.Label(show_label=False, show_heading=False, elem_id="emotions")
+            with gr.Column(scale=5, min_width=340):
+                shares = gr.Plot(show_label=False, elem_id="shares")
+        figure = gr.Plot(show_label=False, elem_id="figure")
+        gr.Markdown(NOTICE, elem_id="notice")
+        outputs = [verdict, label, shares, figure]
+
+        def show(path: str | None):
+            return answer(recognize, path)
+
+        button.click(show, sound, outputs, api_name="recognise")
+        sound.upload(show, sound, outputs, api_visibility="private")
+        sound.stop_recording(show, sound, outputs, api_visibility="private")
+        sound.clear(lambda: (WAITING, None, None, None), None, outputs, api_visibility="private")
+    return page
+
+
+def launch(page: gr.Blocks, **options: Any) -> Any:
+    """Serve a page; options as of `gradio.Blocks.launch`."""
+    theme = gr.themes.Soft(
+        primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"]
+    )
+    return page.launch(theme=theme, css=CSS, share=False, ssr_mode=False, **options)
+
+
+def model_of_space() -> str:
+    """Repository id of the model: the variable DECOMP_SER_MODEL, or the first of the Space's
+    metadata.
+    """
+    listed = metadata_load(Path(__file__).with_name("README.md")) or {}
+    names = [os.environ.get("DECOMP_SER_MODEL"), *listed.get("models", [])]
+    found = next((name for name in names if name), None)
+    if found is None:
+        sys.exit("No model: name a repository under `models` in README.md, or in DECOMP_SER_MODEL.")
+    return found
+
+
+if __name__ == "__main__":
+    launch(build_page(model_of_space()))

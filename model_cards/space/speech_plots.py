@@ -1,0 +1,173 @@
+"""Figures of the demonstration page: the sound with its answer over time, and shares of the parts.
+
+Axes: S samples, T frames, M mel bands.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+COLOURS = ("#4477aa", "#ccbb44", "#ee6677", "#228833", "#66ccee", "#aa3377", "#bbbbbb", "#222255")
+"""Of labels, distinct also to colour-blind eyes; repeated beyond eight."""
+INK, FAINT, SOUND = "#27303f", "#8a94a6", "#5b6b8c"
+SUPPORTS, OPPOSES = "#3f7fbf", "#c8553d"
+ENVELOPE_POINTS = 1600
+"""Columns of the drawn waveform: about one a pixel, whatever the length of the sound."""
+
+Span = tuple[float, float]
+"""Start and end in seconds."""
+
+
+def plot_sound(
+    waveform: np.ndarray,
+    sampling_rate: int,
+    *,
+    spans: Sequence[Span],
+    probabilities: Sequence[Mapping[str, float]],
+    labels: Sequence[str],
+    detail: Span,
+    mel: np.ndarray,
+    f0_hz: np.ndarray,
+    seconds_per_frame: float,
+) -> Figure:
+    """Waveform, probabilities over time, and the spectrogram of one piece with its pitch contour.
+
+    Args:
+        waveform: of the whole sound, (S,).
+        sampling_rate: in Hz.
+        spans: that each answer speaks for, in order and without overlap.
+        probabilities: by label, of each span.
+        labels: in the order of their colours.
+        detail: the piece of which the spectrogram is.
+        mel: log-mel spectrogram of it in [0, 1], (T, M).
+        f0_hz: its pitch, 0 where unvoiced, (T,).
+        seconds_per_frame: hop of both.
+    """
+    figure = Figure(figsize=(12, 6.6), dpi=110, layout="constrained", facecolor="white")
+    sound, time, spectrogram = figure.subplots(3, 1, height_ratios=(1, 0.75, 2.4))
+    seconds = len(waveform) / sampling_rate
+    plot_waveform(sound, waveform, sampling_rate, detail)
+    plot_timeline(time, spans, probabilities, labels)
+    for axes in (sound, time):
+        axes.set_xlim(0, seconds)
+    plot_spectrogram(spectrogram, mel, f0_hz, seconds_per_frame, detail)
+    return figure
+
+
+def plot_waveform(axes: Axes, waveform: np.ndarray, sampling_rate: int, detail: Span) -> None:
+    """Envelope of a waveform; the piece that is shown in detail is shaded where it is not all."""
+    step = max(1, len(waveform) // ENVELOPE_POINTS)
+    whole = waveform[: len(waveform) // step * step].reshape(-1, step)
+    times = (np.arange(len(whole)) + 0.5) * step / sampling_rate
+    axes.fill_between(times, whole.min(1), whole.max(1), color=SOUND, linewidth=0.4)
+    largest = 1.1 * max(float(np.abs(waveform).max()), 1e-3)
+    axes.set_ylim(-largest, largest)
+    if detail[1] - detail[0] < 0.99 * len(waveform) / sampling_rate:
+        axes.axvspan(*detail, color="#ffcf56", alpha=0.35, linewidth=0)
+    style(axes, "Waveform")
+    axes.set(xticklabels=[], yticks=[])
+
+
+def plot_timeline(
+    axes: Axes,
+    spans: Sequence[Span],
+    probabilities: Sequence[Mapping[str, float]],
+    labels: Sequence[str],
+) -> None:
+    """Probabilities of each window, stacked to 100 %."""
+    starts = np.array([start for start, _ in spans])
+    widths = np.array([end - start for start, end in spans])
+    bottom = np.zeros(len(spans))
+    for index, label in enumerate(labels):
+        heights = np.array([100 * values[label] for values in probabilities])
+        colour = COLOURS[index % len(COLOURS)]
+        axes.bar(
+            starts, heights, widths, bottom, align="edge", color=colour, edgecolor="white", lw=0.8
+        )
+        bottom += heights
+    axes.set_ylim(0, 100)
+    style(axes, "Answer over time", "%")
+    handles = [
+        Patch(color=COLOURS[i % len(COLOURS)], label=label) for i, label in enumerate(labels)
+    ]
+    axes.legend(
+        handles=handles,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=len(labels),
+        frameon=False,
+        fontsize=10,
+        labelcolor=INK,
+        handlelength=1.0,
+        handleheight=1.0,
+        borderaxespad=0.2,
+        columnspacing=1.4,
+    )
+
+
+def plot_spectrogram(
+    axes: Axes, mel: np.ndarray, f0_hz: np.ndarray, seconds_per_frame: float, detail: Span
+) -> None:
+    """Log-mel spectrogram, and the pitch contour on a scale of its own at the right."""
+    # a frame speaks of the time around its centre
+    times = detail[0] + np.arange(len(mel)) * seconds_per_frame
+    extent = (
+        times[0] - seconds_per_frame / 2,
+        times[-1] + seconds_per_frame / 2,
+        0.0,
+        float(mel.shape[1]),
+    )
+    axes.imshow(mel.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=0, vmax=1)
+    style(axes, "Mel spectrogram and pitch contour", "mel band")
+    axes.set_xlabel("seconds", color=INK)
+    axes.set_xlim(*detail)
+    pitch = axes.twinx()
+    contour = np.where(f0_hz > 0, f0_hz, np.nan)
+    pitch.plot(times, contour, color="black", linewidth=4.5, alpha=0.6)
+    pitch.plot(times, contour, color="#57e8ff", linewidth=2.2, marker=".", markersize=3)
+    pitch.set(yscale="log", ylim=(50, 600))
+    pitch.set_yticks([50, 100, 200, 400], ["50", "100", "200", "400"])
+    pitch.set_yticks([], minor=True)
+    style(pitch, "", "pitch in Hz")
+
+
+def plot_shares(shares: Mapping[str, float], label: str) -> Figure:
+    """How much each part of the speech speaks for an emotion rather than for the others.
+
+    Args:
+        shares: of the parts, in units of the logit.
+        label: the emotion.
+    """
+    figure = Figure(figsize=(5.4, 3.6), dpi=110, layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    names, values = list(shares), np.array(list(shares.values()))
+    colours = [SUPPORTS if value >= 0 else OPPOSES for value in values]
+    bars = axes.barh(names, values, height=0.62, color=colours)
+    axes.bar_label(
+        bars,
+        [f"{value.round(2) + 0.0:+.2f}" for value in values],
+        padding=4,
+        fontsize=10,
+        color=INK,
+    )
+    axes.axvline(0, color=INK, linewidth=1)
+    reach = 1.35 * max(float(np.abs(values).max()), 0.1)
+    axes.set_xlim(-reach, reach)
+    axes.invert_yaxis()
+    style(axes, f"What speaks for “{label}”")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", labelsize=11, length=0)
+    axes.set_xlabel(f"← for other emotions      for {label} →", color=INK, fontsize=10)
+    return figure
+
+
+def style(axes: Axes, title: str, unit: str = "") -> None:
+    """Title at the left, the unit of the vertical axis, and no more lines than needed."""
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.set_ylabel(unit, color=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=9)
