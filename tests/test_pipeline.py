@@ -703,7 +703,7 @@ def test_the_saved_folder_answers_in_a_fresh_process_without_the_repository(save
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "not supported" not in done.stderr  # what the stock class says of unknown models
+    assert "not supported" not in done.stderr  # what the library says of unknown models
     name, [answer] = json.loads(Path(arguments[2]).read_text())
     assert name == "DecompSerPipeline"
     here = load(folder)(str(path), return_text=True, **EXPLAINED)
@@ -730,7 +730,10 @@ def test_an_hour_needs_little_memory_and_time_in_proportion():
         command = [sys.executable, str(benchmark), "--one-file-of", str(minutes)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         figures[minutes] = [float(x) for x in done.stdout.split()]
-    (short_mb, short_seconds), (long_mb, long_seconds) = figures[6], figures[60]
+    (short_mb, short_seconds, *_), (long_mb, long_seconds, *compared) = figures[6], figures[60]
     assert long_mb < 600
     assert long_mb - short_mb < 50
     assert 7 < long_seconds / short_seconds < 13
+    windows, num_compared, other_labels, largest_difference = compared
+    assert windows == 719 and num_compared > 50
+    assert other_labels == 0 and largest_difference < 1e-5
