@@ -5,7 +5,7 @@ trust_remote_code=True)` finds it. The stock pipeline needs the FFmpeg program f
 runs a long one in one piece; this one reads WAV, FLAC, OGG and MP3 by libsndfile, a window at a
 time.
 
-Axes: W windows, B batch, L emotions, U speech encoder frames.
+Axes: W windows, B batch, L emotions, P parts (6, COMPONENTS), U speech encoder frames.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,15 @@ import torch
 from torch import Tensor
 from transformers import AudioClassificationPipeline, AutoTokenizer
 from transformers.pipelines.base import ChunkPipeline
+from transformers.utils import logging
 
 from .audio_windows import cut_windows, open_audio, own_spans, window_samples
+from .component_shares import part_names
+from .configuration_decomp_ser import COMPONENTS
 from .emotion_stream import EmotionStream
 from .signal_flags import TOO_QUIET, UNSURE, signal_flags
+
+logger = logging.get_logger(__name__)
 
 WINDOW_SECONDS = 10.0
 """Models are trained on turns, and 93 % of IEMOCAP's last up to 10 s (median 3.6 s): a window is
@@ -31,7 +36,7 @@ MINIMUM_SECONDS = 0.025
 """One frame of wav2vec2 (400 samples at 16 kHz); shorter training clips are refused too."""
 
 WINDOWING = ("window_seconds", "hop_seconds")
-MODEL_OUTPUTS = ("return_text", "return_speaker_embedding")
+MODEL_OUTPUTS = ("return_text", "return_speaker_embedding", "explain")
 ANSWER = ("top_k", "function_to_apply", "return_timeline", "return_flags", *MODEL_OUTPUTS)
 
 
@@ -42,6 +47,11 @@ class Segment:
     start: float
     end: float
     flags: tuple[str, ...]
+
+
+def shared_flags(segments: Sequence[Segment]) -> list[str]:
+    """Flags that all of the segments have."""
+    return [f for f in segments[0].flags if all(f in segment.flags for segment in segments)]
 
 
 class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
@@ -67,6 +77,14 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
       nearest to its middle.
     * `return_speaker_embedding`: "speaker_embedding", the timbre code, pooled over time as the
       emotion head reads it, a list of floats; of windows their mean.
+    * `explain`: "shares", {emotion: {part: share}} for the emotions in "scores", and the same in
+      each window of the timeline: what each part of the model (wav2vec2, rhythm, content, pitch,
+      timbre, as far as it has them) adds to the emotion's logit, as a deviation from the average
+      training utterance, and "bias", the logit of that average. The shares of a window sum to its
+      logit, which is what `function_to_apply="none"` returns; probabilities are the softmax of
+      the logits over the temperature. The shares of a long sound are the mean of its counted
+      windows' and sum to their mean logit, while its scores are the mean of their
+      probabilities: the best of both can differ.
 
     Args:
         window_seconds: longest piece that is answered in one.
@@ -144,6 +162,10 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
                 "return_speaker_embedding=True, but this model has no timbre encoder (its "
                 f"components are {list(components)})."
             )
+        if options.get("explain") and not self.model.pooled_mean.any():
+            logger.warning_once(
+                "This model stores no training mean: its shares are deviations from features of 0."
+            )
         return tuple(
             {name: options[name] for name in names if name in options}
             for names in (WINDOWING, MODEL_OUTPUTS, ANSWER)
@@ -208,6 +230,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         model_inputs: dict[str, Any],
         return_text: bool = False,
         return_speaker_embedding: bool = False,
+        explain: bool = False,
     ) -> dict[str, Any]:
         inputs = {k: v for k, v in model_inputs.items() if isinstance(v, Tensor)}
         carried = {k: v for k, v in model_inputs.items() if k not in inputs}
@@ -215,6 +238,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
             **inputs,
             output_ctc_logits=return_text,
             output_pooled_features=return_speaker_embedding,
+            output_component_shares=explain,
         )
         outputs = {"logits": output.logits.float()}  # (B, L)
         if return_text:
@@ -222,6 +246,8 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
             outputs["token_lengths"] = output.ctc_lengths
         if return_speaker_embedding:
             outputs["speaker_embedding"] = self.speaker_embedding(output.pooled_features)
+        if explain:
+            outputs["shares"] = output.component_shares.float()  # (B, P, L)
         return {**outputs, **carried}
 
     def speaker_embedding(self, pooled_features: Tensor) -> Tensor:
@@ -239,6 +265,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         return_flags: bool = False,
         return_text: bool = False,
         return_speaker_embedding: bool = False,
+        explain: bool = False,
     ) -> list[dict[str, Any]] | dict[str, Any]:
         """The answer for a sound from the outputs of its windows."""
         segments = [window["segment"] for window in model_outputs]
@@ -248,24 +275,26 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         counted = audible or list(range(len(segments)))
         pooled = scores[counted].mean(0)  # (L,)
         ranked = self.rank(pooled, top_k)
+        timeline = [
+            self.describe_segment(segment, row, top_k, return_flags)
+            for segment, row in zip(segments, scores, strict=True)
+        ]
         answer: dict[str, Any] = {}
         if return_flags:
-            shared = [
-                f
-                for f in segments[counted[0]].flags
-                if all(f in segments[i].flags for i in counted)
-            ]
+            shared = shared_flags([segments[i] for i in counted])
             answer["flags"] = shared + self.doubts(pooled)
         if return_text:
             answer["text"] = self.transcribe(model_outputs)
         if return_speaker_embedding:
             embeddings = torch.cat([model_outputs[i]["speaker_embedding"] for i in counted])
             answer["speaker_embedding"] = embeddings.mean(0).tolist()
+        if explain:
+            shares = torch.cat([window["shares"] for window in model_outputs])  # (W, P, L)
+            answer["shares"] = self.describe_shares(shares[counted].mean(0), ranked)
+            for entry, window_shares in zip(timeline, shares, strict=True):
+                entry["shares"] = self.describe_shares(window_shares, entry["scores"])
         if return_timeline:
-            answer["timeline"] = [
-                self.describe_segment(segment, row, top_k, return_flags)
-                for segment, row in zip(segments, scores, strict=True)
-            ]
+            answer["timeline"] = timeline
         return {"scores": ranked, **answer} if answer else ranked
 
     def scores(self, logits: Tensor, function_to_apply: str | None = None) -> Tensor:
@@ -303,6 +332,23 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
             entry["flags"] = [*segment.flags, *self.doubts(scores)]
         return entry
 
+    def describe_shares(
+        self, shares: Tensor, ranked: list[dict[str, Any]]
+    ) -> dict[str, dict[str, float]]:
+        """Shares (P, L) by the names of the emotion, in the order of ranked scores, and of the
+        part.
+        """
+        config = self.model.config
+        columns = {name: index for index, name in config.id2label.items()}
+        parts = (*part_names(config), "bias")
+        return {
+            entry["label"]: {
+                part: shares[COMPONENTS.index(part), columns[entry["label"]]].item()
+                for part in parts
+            }
+            for entry in ranked
+        }
+
     def transcribe(self, model_outputs: list[dict[str, Any]]) -> str:
         """Recognised words of a sound: the frames of its windows that each speaks for alone, joined
         and decoded as one CTC path.
@@ -331,7 +377,10 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
                     "repository: pass tokenizer=processor.tokenizer to the pipeline."
                 )
             revision = getattr(self.model.config, "_commit_hash", None) or "main"
-            self.tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+            # with its configuration, which the library would not know from the Hub, and warn
+            self.tokenizer = AutoTokenizer.from_pretrained(
+                name, revision=revision, config=self.model.config
+            )
         return self.tokenizer
 
     def stream(

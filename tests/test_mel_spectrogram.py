@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.signal import butter, sosfreqz
+from scipy.signal import butter, sosfiltfilt, sosfreqz
 
 from processing.mel_spectrogram import (
     check_waveform,
@@ -98,6 +98,16 @@ def test_high_pass_removes_what_is_below_30_hz_and_nothing_else():
         # Forwards and backwards: the squared response and no delay.
         expected = 0.96 * filter_response**2 * samples[middle]
         assert np.abs(filtered - expected).max() <= 1e-4
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+@pytest.mark.parametrize("num_samples", [1, 2, 19, 1023, 20000, 160001])
+def test_high_pass_is_the_filter_of_scipy(rate, num_samples):
+    samples = 0.3 + 0.1 * np.random.RandomState(0).standard_normal(num_samples)
+    filtered = high_pass(samples, rate, hop_length=num_samples + 1)
+    sections = butter(5, 30, "high", fs=rate, output="sos")
+    expected = 0.96 * sosfiltfilt(sections, samples, padlen=min(18, num_samples - 1))
+    assert np.abs(filtered - expected).max() <= 1e-9
 
 
 @pytest.mark.parametrize("rate", [8000, 48000])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_files import ANSWER, ERROR, KINDS, write_odd_files
 from test_hub_files import hide_installed_packages
-from tiny_networks import tiny_classifier
+from tiny_networks import VARIANTS, tiny_classifier
 from tiny_pipeline import RATE, as_dict, encode, save_tiny_model, tiny_pipeline, voice
 
-from modeling_decomp_ser import audio_windows
+from modeling_decomp_ser import COMPONENTS, audio_windows, pipeline_decomp_ser
 from modeling_decomp_ser.audio_windows import (
     BLOCK_SAMPLES,
     RollingWindows,
@@ -290,11 +291,6 @@ def test_a_model_whose_emotion_head_was_never_trained_is_refused():
         )
 
 
-def test_building_a_pipeline_does_not_log_that_its_model_is_unsupported(caplog):
-    tiny_pipeline()
-    assert "not supported" not in caplog.text
-
-
 # Long sounds.
 
 
@@ -525,6 +521,84 @@ def test_the_speaker_embedding_is_the_pooled_timbre_code(recognize, clip):
         tiny_pipeline("table2_pitch")(clip, return_speaker_embedding=True)
 
 
+# Why.
+
+EXPLAINED = {"window_seconds": 1.0, "explain": True, "return_timeline": True}
+
+
+def summed(shares: dict) -> dict[str, float]:
+    """The logit of each emotion, from the shares of the parts."""
+    return {label: sum(parts.values()) for label, parts in shares.items()}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_shares_of_the_parts_that_a_model_has_sum_to_its_logits(variant):
+    recognize = tiny_pipeline(variant, temperature=2.5)
+    logits = recognize(voice(2.2), function_to_apply="none", **EXPLAINED)
+    answer = recognize(voice(2.2), **EXPLAINED)
+    codes = ["content" if c == "single" else c for c in VARIANTS[variant]["components"]]
+    parts = (["wav2vec2"] if variant != "encoders_alone" else []) + codes
+    assert len(answer["timeline"]) == 4
+    for window, of_logits in zip(answer["timeline"], logits["timeline"], strict=True):
+        assert list(window["shares"]) == [s["label"] for s in window["scores"]]
+        assert all(list(shares) == [*parts, "bias"] for shares in window["shares"].values())
+        assert summed(window["shares"]) == pytest.approx(as_dict(of_logits["scores"]), abs=1e-5)
+    # The mean of the windows' shares sums to the mean of their logits.
+    assert summed(answer["shares"]) == pytest.approx(as_dict(logits["scores"]), abs=1e-5)
+    assert max(map(abs, summed(answer["shares"]).values())) > 0.1
+
+
+def test_shares_are_those_of_the_model(recognize, clip):
+    inputs = recognize.feature_extractor(clip, sampling_rate=RATE, return_tensors="pt")
+    with torch.no_grad():
+        expected = recognize.model(**inputs, output_component_shares=True).component_shares[0]
+    found = recognize(clip, explain=True)["shares"]
+    for column, label in recognize.model.config.id2label.items():
+        shares = [found[label][part] for part in COMPONENTS]
+        torch.testing.assert_close(torch.tensor(shares), expected[:, column])
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 16])
+def test_shares_do_not_depend_on_the_batch(recognize, batch_size):
+    sounds = [voice(s, seed=i) for i, s in enumerate((0.3, 3.2, 1.0, 2.5, 0.7))]
+    alone = recognize(sounds, **EXPLAINED)
+    together = recognize(sounds, batch_size=batch_size, **EXPLAINED)
+    for one, other in zip(alone, together, strict=True):
+        pairs = [(one, other), *zip(one["timeline"], other["timeline"], strict=True)]
+        for left, right in pairs:
+            for label, shares in left["shares"].items():
+                assert right["shares"][label] == pytest.approx(shares, abs=1e-5)
+
+
+def test_windows_in_which_nothing_is_heard_have_no_part_in_the_shares(recognize):
+    sound = np.concatenate([np.zeros(2 * RATE, np.float32), voice(1.0)])
+    answer = recognize(sound, hop_seconds=1.0, **EXPLAINED)
+    last = answer["timeline"][-1]["shares"]
+    for label, shares in answer["shares"].items():
+        assert shares == pytest.approx(last[label], abs=1e-6)
+
+
+def test_only_the_emotions_that_are_shown_are_explained(recognize, clip):
+    answer = recognize(clip, explain=True, top_k=1)
+    assert answer.keys() == {"scores", "shares"}
+    assert list(answer["shares"]) == [answer["scores"][0]["label"]]
+
+
+def test_shares_without_a_training_mean_are_warned_of(clip, monkeypatch):
+    warnings = []
+    logger = SimpleNamespace(warning_once=warnings.append)
+    monkeypatch.setattr(pipeline_decomp_ser, "logger", logger)
+    recognize = tiny_pipeline()
+    recognize(clip, explain=True)
+    assert warnings == []
+    recognize.model.pooled_mean.zero_()
+    recognize(clip)
+    assert warnings == []
+    recognize(clip, explain=True)
+    [warning] = warnings
+    assert "no training mean" in warning
+
+
 # Confidence.
 
 
@@ -604,6 +678,7 @@ assert importlib.util.find_spec("modeling_decomp_ser") is None
 from transformers import pipeline
 recognize = pipeline("audio-classification", model=sys.argv[1], trust_remote_code=True)
 options = dict(return_text=True, return_timeline=True, return_flags=True, window_seconds=1.0)
+options["explain"] = True
 answers = recognize([sys.argv[2]], batch_size=2, **options)
 json.dump([type(recognize).__name__, answers], open(sys.argv[3], "w"))
 """
@@ -628,17 +703,20 @@ def test_the_saved_folder_answers_in_a_fresh_process_without_the_repository(save
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    assert "not supported" not in done.stderr  # what the library says of unknown models
     name, [answer] = json.loads(Path(arguments[2]).read_text())
     assert name == "DecompSerPipeline"
-    here = load(folder)(str(path), window_seconds=1.0, return_timeline=True, return_text=True)
+    here = load(folder)(str(path), return_text=True, **EXPLAINED)
     assert answer["text"] == here["text"]
+    for label, shares in here["shares"].items():
+        assert answer["shares"][label] == pytest.approx(shares, abs=1e-5)
     assert difference(answer["scores"], here["scores"]) < 1e-5
     assert len(answer["timeline"]) == len(here["timeline"]) == 4
 
 
 def test_the_saved_folder_holds_all_that_the_pipeline_imports(saved):
     files = {p.name: p.read_text() for p in saved[0].glob("*.py")}
-    assert "audio_windows.py" in files
+    assert {"audio_windows.py", "component_shares.py"} <= files.keys()
     for name, source in files.items():
         imported = re.findall(r"^from \.(\w+) import", source, re.MULTILINE)
         assert {f"{module}.py" for module in imported} <= files.keys(), name
@@ -652,7 +730,10 @@ def test_an_hour_needs_little_memory_and_time_in_proportion():
         command = [sys.executable, str(benchmark), "--one-file-of", str(minutes)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         figures[minutes] = [float(x) for x in done.stdout.split()]
-    (short_mb, short_seconds), (long_mb, long_seconds) = figures[6], figures[60]
+    (short_mb, short_seconds, *_), (long_mb, long_seconds, *compared) = figures[6], figures[60]
     assert long_mb < 600
     assert long_mb - short_mb < 50
     assert 7 < long_seconds / short_seconds < 13
+    windows, num_compared, other_labels, largest_difference = compared
+    assert windows == 719 and num_compared > 50
+    assert other_labels == 0 and largest_difference < 1e-5
