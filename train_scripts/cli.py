@@ -22,6 +22,7 @@ VERBS = {
     "evaluate": ("evaluate_model", "Score a trained model on a corpus or a test fold."),
     "predict": ("predict", "Recognise the emotion of audio files."),
     "explain": ("explain", "Say why: shares of the parts of speech, and what would change it."),
+    "probe": ("probe", "Measure which code carries which factor of speech."),
     "convert": ("conversion", "Hear speech without a component, or with another's."),
 }
 """Verb to module of this package, and its line in --help. A table, so that --help imports none."""
