@@ -18,6 +18,9 @@ RIDGES = tuple(10.0**k for k in range(-3, 4))
 MOST_COMPONENTS = 128
 """Principal components that a probe reads, so that a code is not better read for being wide."""
 
+TRAINS_ONLY, LEFT_OUT = -1, -2
+"""In the place of a fold: a turn that no fold tests, and one that is not used at all."""
+
 INNER_FOLDS = 3
 NUM_SHUFFLES = 20
 NUM_DRAWS = 1000
@@ -83,37 +86,45 @@ def probe(
     *,
     seed: int,
     num_shuffles: int = NUM_SHUFFLES,
+    projections: dict[bytes, tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> tuple[Outcome, np.ndarray]:
     """Read a factor from features by a linear map, fold by fold.
 
     Args:
         features: (N, D).
         factor: int class ids or float numbers, (N,).
-        folds: which fold tests a turn, (N,); a negative one never tests and always trains.
+        folds: which fold tests a turn, (N,); TRAINS_ONLY for none, LEFT_OUT for a turn whose factor
+            is unknown.
         groups: turns of one group are on one side of every split that chooses the ridge, (N,).
         seed: of the shuffles.
         num_shuffles: S.
+        projections: what `project` gave for a split of these features; to be shared by factors.
 
     Returns:
         Outcome on the tested turns in their order, and scores of the shuffled factors, (S,): what
         the same probe gets by chance.
     """
     rng = np.random.default_rng(seed)
-    order = np.arange(len(factor))
-    targets = np.stack([factor, *(factor[rng.permutation(order)] for _ in range(num_shuffles))])
+    projections = {} if projections is None else projections
+    used = np.flatnonzero(folds != LEFT_OUT)
+    targets = np.stack([factor] * (num_shuffles + 1))  # the factor itself, then shuffled ones
+    for row in range(1, num_shuffles + 1):
+        targets[row, used] = factor[rng.permutation(used)]
     is_class = np.issubdtype(factor.dtype, np.integer)
     num_classes = int(factor.max()) + 1 if is_class else 1
-    hits = np.zeros((len(targets), len(factor), num_classes))
-    counts = np.zeros_like(hits)
+    fit = discriminate if is_class else regress
+    hits, counts = np.zeros((2, len(targets), len(factor), num_classes))
     for fold in np.unique(folds[folds >= 0]):
-        test = folds == fold
-        train_features, test_features = project(features[~test], features[test])
-        fit = discriminate if is_class else regress
-        ridge = choose_ridge(fit, train_features, factor[~test], groups[~test], num_classes)
+        test, train = folds == fold, (folds != fold) & (folds != LEFT_OUT)
+        key = test.tobytes() + train.tobytes()
+        if key not in projections:
+            projections[key] = project(features[train], features[test])
+        train_features, test_features = projections[key]
+        ridge = choose_ridge(fit, train_features, factor[train], groups[train], num_classes)
+        answers = fit(train_features, targets[:, train], test_features, (ridge,))
         for row, target in enumerate(targets):
-            (answers,) = fit(train_features, target[~test], test_features, (ridge,))
             hits[row, test], counts[row, test] = judge(
-                answers, target[test], target[~test], num_classes
+                answers[row][0], target[test], target[train], num_classes
             )
     tested = folds >= 0
     outcomes = [Outcome(h[tested], c[tested]) for h, c in zip(hits, counts, strict=True)]
@@ -137,7 +148,7 @@ def choose_ridge(fit, features, factor, groups, num_classes: int) -> float:
         test = inner == fold
         if test.all():
             return 1.0  # one group alone: there is nothing to choose by
-        answers = fit(features[~test], factor[~test], features[test], RIDGES)
+        (answers,) = fit(features[~test], factor[None, ~test], features[test], RIDGES)
         for k, answer in enumerate(answers):
             hits[k, test], counts[k, test] = judge(answer, factor[test], factor[~test], num_classes)
     scores = [Outcome(h, c).score for h, c in zip(hits, counts, strict=True)]
@@ -183,43 +194,52 @@ def project(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return train @ axes, test @ axes
 
 
-def regress(features, factor, test_features, ridges) -> list[np.ndarray]:
-    """Ridge regression: numbers of the test turns by each strength.
+def regress(features, factors, test_features, ridges) -> list[list[np.ndarray]]:
+    """Ridge regression: numbers of the test turns.
 
     Args:
         features: (N, R).
-        factor: (N,).
+        factors: several to read from the same features, (S, N).
         test_features: (N', R).
         ridges: strengths.
+
+    Returns:
+        For each factor and each strength, (N',).
     """
-    center, mean = features.mean(0), factor.mean()
+    center, means = features.mean(0), factors.mean(1)
     x = features - center
     values, axes = np.linalg.eigh(x.T @ x / len(x))
-    correlation = axes.T @ (x.T @ (factor - mean)) / len(x)  # (R,)
+    correlations = axes.T @ (x.T @ (factors - means[:, None]).T) / len(x)  # (R, S)
     turned = (test_features - center) @ axes
-    return [turned @ (correlation / (values + ridge)) + mean for ridge in ridges]
+    return [
+        [turned @ (correlation / (values + ridge)) + mean for ridge in ridges]
+        for correlation, mean in zip(correlations.T, means, strict=True)
+    ]
 
 
-def discriminate(features, factor, test_features, ridges) -> list[np.ndarray]:
-    """Linear discriminant analysis, all classes alike likely: ids of the test turns by each
-    strength.
+def discriminate(features, factors, test_features, ridges) -> list[list[np.ndarray]]:
+    """Linear discriminant analysis, all classes alike likely: ids of the test turns.
 
     Args:
         features: (N, R).
-        factor: ids, (N,).
+        factors: ids, several to read from the same features, (S, N).
         test_features: (N', R).
         ridges: strengths, added to the variances within the classes.
+
+    Returns:
+        For each factor and each strength, (N',).
     """
-    present, index = np.unique(factor, return_inverse=True)
-    members = np.eye(len(present))[index]  # (N, C)
-    means = (members.T @ features) / members.sum(0)[:, None]  # (C, R)
-    within = features - means[index]
-    values, axes = np.linalg.eigh(within.T @ within / len(features))
-    values = np.maximum(values, 0.0)
-    turned, centers = test_features @ axes, means @ axes
-    found = []
-    for ridge in ridges:
-        scaled = centers / (values + ridge)  # (C, R)
-        scores = turned @ scaled.T - 0.5 * (centers * scaled).sum(1)
-        found.append(present[scores.argmax(1)])
+    moments, found = features.T @ features, []
+    for factor in factors:
+        present, index = np.unique(factor, return_inverse=True)
+        members = np.eye(len(present))[index]  # (N, C)
+        sizes = members.sum(0)[:, None]
+        means = (members.T @ features) / sizes  # (C, R)
+        within = (moments - means.T @ (sizes * means)) / len(features)
+        answers = []
+        for ridge in ridges:
+            weights = np.linalg.solve(within + ridge * np.eye(len(within)), means.T)  # (R, C)
+            scores = test_features @ weights - 0.5 * (means.T * weights).sum(0)
+            answers.append(present[scores.argmax(1)])
+        found.append(answers)
     return found

@@ -38,7 +38,7 @@ from train_scripts.disentanglement import (
     subjects_of,
 )
 from train_scripts.fold_data import with_arrays
-from train_scripts.linear_probes import NUM_SHUFFLES, probe
+from train_scripts.linear_probes import LEFT_OUT, NUM_SHUFFLES, TRAINS_ONLY, probe
 from train_scripts.options import Data, SkipBad
 from train_scripts.probe_plot import plot_probe
 from train_scripts.probe_table import render_probe, summarize_probe
@@ -62,7 +62,7 @@ class Splits:
     """Which turns test a probe.
 
     Attributes:
-        by_speaker: fold of each turn, no speaker in two, (N,); negative where none tests it.
+        by_speaker: fold of each turn, no speaker in two, (N,); TRAINS_ONLY where none tests it.
         within_speaker: the same for factors whose classes are speakers.
         divided_by: what the folds of `within_speaker` divide: "sentences" or "turns".
         speakers: (N,).
@@ -224,7 +224,7 @@ def split_turns(
     if protocol is None:
         protocol = "speaker-5" if number >= NUM_SPEAKER_GROUPS else "speaker-paper"
     index = {row_id: i for i, row_id in enumerate(corpus["id"])}
-    by_speaker = np.full(len(corpus), -1)
+    by_speaker = np.full(len(corpus), TRAINS_ONLY)
     names = fold_names(corpus, protocol) if fold is None else [fold]
     for k, name in enumerate(names):
         folds = load_folds(corpus, protocol, name)
@@ -234,7 +234,7 @@ def split_turns(
         content = "\n".join(f"{row_id} {by_speaker[i]}" for row_id, i in sorted(index.items()))
         described["hash"] = digest(content)[:16]
     within, divided_by = split_within_speakers(corpus, speakers)
-    within[by_speaker < 0] = -1
+    within[by_speaker < 0] = TRAINS_ONLY
     return Splits(by_speaker, within, divided_by, speakers), described
 
 
@@ -313,7 +313,7 @@ class Scorer:
 
     def score(self, features: np.ndarray, codes: list[np.ndarray] | None) -> dict[str, Any]:
         """Factor -> score of one code."""
-        found = {}
+        found, projections, speakers = {}, {}, self.splits.speakers
         for factor in self.factors:
             if factor.kind == "text":
                 if codes is not None:
@@ -321,17 +321,17 @@ class Scorer:
                 continue
             within = factor.name in KNOWN_TO_THE_PROBE
             folds = self.splits.within_speaker if within else self.splits.by_speaker
-            speakers = self.splits.speakers[factor.known]
+            folds = np.where(factor.known, folds, LEFT_OUT)
             outcome, shuffled = probe(
-                features[factor.known],
-                factor.values[factor.known],
-                folds[factor.known],
-                np.arange(len(speakers)) if within else speakers,
+                features,
+                factor.values,
+                folds,
+                np.arange(len(folds)) if within else speakers,
                 seed=self.seed,
                 num_shuffles=self.num_shuffles,
+                projections=projections,
             )
-            tested = speakers[folds[factor.known] >= 0]
-            found[factor.name] = self.describe(outcome, shuffled, tested)
+            found[factor.name] = self.describe(outcome, shuffled, speakers[folds >= 0])
         return found
 
     def score_text(self, factor: Factor, codes: list[np.ndarray]) -> dict[str, Any]:
