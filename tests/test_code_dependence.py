@@ -34,7 +34,10 @@ def test_dependence_that_is_not_linear_is_seen_by_hsic_alone():
     assert found["cca"]["value"] < 0.3
 
 
-def test_every_pair_is_measured_on_the_same_turns():
-    found = measure_dependence({name: noise(i, 1200, 2) for i, name in enumerate("abc")}, seed=0)
+def test_every_pair_is_measured_on_the_same_drawn_turns(monkeypatch):
+    monkeypatch.setattr("train_scripts.code_dependence.MOST_TURNS", 60)
+    a = noise(0, 90, 2)
+    found = measure_dependence({"a": a, "b": a + 0, "c": noise(1, 90, 2)}, seed=0)
     assert [p["codes"] for p in found] == [["a", "b"], ["a", "c"], ["b", "c"]]
-    assert {p["num_turns"] for p in found} == {1000}
+    assert {p["num_turns"] for p in found} == {60}
+    assert found[0]["hsic"]["value"] > 0.999 > 0.5 > found[1]["hsic"]["value"]

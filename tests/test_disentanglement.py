@@ -66,7 +66,7 @@ def test_codes_that_each_mix_all_factors_are_entangled(factorial):
     assert found["verdict"] == "entangled"
     assert {c["verdict"] for c in found["codes"].values()} == {"mixed"}
     assert found["leak"] > 0.9 and found["distance"] > 0.7
-    assert all(c["modularity"] < 0.1 for c in found["codes"].values())
+    assert all(c["modularity"] < 0.2 for c in found["codes"].values())  # 1 for a pure code
 
 
 def test_a_code_with_anothers_subject_is_misplaced(factorial):

@@ -67,5 +67,6 @@ def plot_condition(axes, report: Mapping[str, Any], condition: Mapping[str, Any]
     names = [factor.replace("_", " ") for factor in factors]
     axes.set_xticks(range(len(factors)), names, rotation=35, ha="right")
     axes.set_yticks(range(len(codes)), codes)
-    axes.set_title(f"{describe_condition(condition)}: {condition['verdict']['verdict']}")
+    verdict = condition["verdict"]["verdict"] or "no codes to judge"
+    axes.set_title(f"{describe_condition(condition)}: {verdict}")
     return image
