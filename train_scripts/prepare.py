@@ -49,7 +49,12 @@ FILE_READERS: dict[str, Callable[..., tuple[list[Row], list[BadClip]]]] = {
     "nemo": read_nemo,
     "folder": read_metadata_folder,
 }
-CORPORA = (*FILE_READERS, "hub", "synthetic")
+CORPORA = (*FILE_READERS, "hub", "synthetic", "factorial")
+SYNTHESIS_SETTINGS = {
+    "synthetic": ("num_speakers", "num_sentences", "seed"),
+    "factorial": ("num_sentences", "num_voices", "num_contours", "num_rhythms"),
+}
+"""Corpora that are synthesised, with the settings that SOURCE may give them."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,8 @@ def prepare(
 
     Args:
         corpus: a name in CORPORA.
-        source: its folder; for `hub` also an id on the Hub; for `synthetic` settings such as
-            "num_speakers=4,num_sentences=6,seed=0", or "-" for its defaults.
+        source: its folder; for `hub` also an id on the Hub; for a corpus in SYNTHESIS_SETTINGS
+            settings such as "num_speakers=4,num_sentences=6,seed=0", or "-" for its defaults.
         output: the folder to make.
         options: what to do with labels and clips.
         columns: for `hub`, name in the schema -> name in the source.
@@ -112,7 +117,7 @@ def prepare(
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    writer = ShardWriter(partial, _stored_features(dataset))
+    writer = ShardWriter(partial, _stored_features(dataset, corpus))
     progress = tqdm(rows, desc=f"prepare {corpus}", unit="clip", mininterval=1.0)
     kept = [writer.write(row) for row in _prepared_rows(dataset, progress, options, bad)]
     if not kept:
@@ -178,8 +183,8 @@ def _read_corpus(
         raise InputError(f"no corpus {corpus!r}. Choose one of: {', '.join(CORPORA)}.")
     if columns and corpus != "hub":
         raise InputError(f"--columns is for `hub`; the columns of {corpus!r} have fixed names.")
-    if corpus == "synthetic":
-        return _synthesize(source), []
+    if corpus in SYNTHESIS_SETTINGS:
+        return _synthesize(corpus, source), []
     if corpus == "hub":
         return read_hub(source, columns), []
     settings = {"configuration": configuration} if corpus == "iemocap" else {}
@@ -187,20 +192,21 @@ def _read_corpus(
     return rows_to_dataset(rows), bad
 
 
-def _synthesize(source: str) -> Dataset:
+def _synthesize(corpus: str, source: str) -> Dataset:
     # Here, because espeak-ng is an optional extra and pyworld is slow to import.
+    from processing.corpora.factorial import synthesize_factorial
     from processing.corpora.synthetic import synthesize_corpus
 
     settings = {} if source == "-" else parse_pairs(source, "SOURCE")
-    allowed = ("num_speakers", "num_sentences", "seed")
+    allowed = SYNTHESIS_SETTINGS[corpus]
     for name, value in settings.items():
         if name not in allowed or not value.isdigit():
             raise InputError(
-                f"SOURCE {source!r}: expected - or settings of the synthetic corpus, whole numbers "
-                f"for {', '.join(allowed)}, as num_speakers=4,num_sentences=6."
+                f"SOURCE {source!r}: expected - or settings of the {corpus} corpus, whole numbers "
+                f"for {', '.join(allowed)}, as {allowed[0]}=4,{allowed[1]}=6."
             )
     numbers: dict[str, Any] = {name: int(value) for name, value in settings.items()}
-    return synthesize_corpus(**numbers)
+    return (synthesize_factorial if corpus == "factorial" else synthesize_corpus)(**numbers)
 
 
 def _choose_labels(dataset: Dataset, options: PrepareOptions) -> tuple[list[int], int]:
@@ -267,7 +273,9 @@ def _settings(options: PrepareOptions) -> dict[str, Any]:
     }
 
 
-def _stored_features(dataset: Dataset) -> Features:
+def _stored_features(dataset: Dataset, corpus: str) -> Features:
+    if corpus == "factorial":
+        return dataset.features  # what was varied is what the corpus is for
     optional = {n: kind for n, kind in OPTIONAL_FEATURES.items() if n in dataset.column_names}
     return Features({**ROW_FEATURES, **optional})
 
@@ -295,7 +303,8 @@ def prepare_command(
         typer.Argument(
             help="The corpus's folder as published. folder: one with metadata.csv, or that file. "
             "hub: Parquet file or folder, or a data set id. synthetic: - or settings such as "
-            "num_speakers=4,num_sentences=6,seed=0."
+            "num_speakers=4,num_sentences=6,seed=0. factorial: - or settings such as "
+            "num_sentences=4,num_voices=8,num_contours=4,num_rhythms=4."
         ),
     ],
     output: Annotated[Path, typer.Argument(help="Folder to make.")],

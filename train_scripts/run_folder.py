@@ -97,6 +97,16 @@ def load_model(name: str, *, pretraining: bool = False):
     return model.eval(), processor
 
 
+def read_training_rows(name: str) -> dict | None:
+    """Protocol, fold, speakers and ids that a saved model was trained on; None if it does not say.
+
+    Args:
+        name: folder of a run, or a repository id.
+    """
+    path = cached_file(name, TRAINING_ROWS, _raise_exceptions_for_missing_entries=False)
+    return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+
+
 def find_overlap(name: str, ids: Iterable[str], speakers: Iterable[str | None]) -> str | None:
     """What of a set of turns a saved model was trained on.
 
@@ -108,10 +118,9 @@ def find_overlap(name: str, ids: Iterable[str], speakers: Iterable[str | None]) 
     Returns:
         A description, or None if nothing overlaps.
     """
-    path = cached_file(name, TRAINING_ROWS, _raise_exceptions_for_missing_entries=False)
-    if path is None:
+    trained = read_training_rows(name)
+    if trained is None:
         return f"it is not known which turns it was trained on ({TRAINING_ROWS} is missing)"
-    trained = json.loads(Path(path).read_text(encoding="utf-8"))
     shared_ids = set(ids) & set(trained["ids"])
     shared_speakers = set(speakers) & set(trained["speakers"])
     if not shared_ids and not shared_speakers:
