@@ -88,6 +88,9 @@ class FineTuningSettings:
         max_grad_norm: gradients of a greater norm are scaled down to it; 0 never.
         speech_encoder_rate, decomposition_rate, heads_rate: the learning rate of these parts, as a
             multiple of `learning_rate`.
+        emotion_share: share of the task weights' sum that emotion gets, the other tasks keep their
+            proportions; 0 leaves the weights as they are. The paper's weights suit a pretrained
+            speech encoder; from scratch the other tasks would hold up emotion.
         label_smoothing: share of the emotion target that is spread over all labels.
         class_weights: "none", or "balanced": an emotion's loss counts in inverse proportion to its
             training turns, with a mean of 1 over these.
@@ -111,6 +114,7 @@ class FineTuningSettings:
     speech_encoder_rate: float = 1.0
     decomposition_rate: float = 1.0
     heads_rate: float = 1.0
+    emotion_share: float = 0.0
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     group_by_length: bool = False

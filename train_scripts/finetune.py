@@ -199,7 +199,37 @@ def wanted_weights(settings: RunSettings, data: FoldData) -> dict[str, float]:
         name: getattr(config, f"{name}_weight")
         for name in ("emotion", "ctc", "speaker", "reconstruction")
     }
-    return task_weights(weights, data.missing)
+    weights = task_weights(weights, data.missing)
+    share = settings.finetuning.emotion_share
+    return raise_emotion(weights, share) if share else weights
+
+
+def raise_emotion(weights: dict[str, float], share: float) -> dict[str, float]:
+    """Give emotion a share of the weights; the other tasks keep their proportions.
+
+    Args:
+        weights: of the tasks.
+        share: from 0 to 1.
+
+    Returns:
+        Weights with the same sum.
+
+    Raises:
+        InputError: if the share is out of range.
+
+    Examples:
+        >>> raise_emotion({"emotion": 0.4, "ctc": 0.4, "reconstruction": 0.2}, 0.7)
+        {'emotion': 0.7, 'ctc': 0.2, 'reconstruction': 0.1}
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"finetuning.emotion_share={share}: expected a share from 0 to 1.")
+    total = sum(weights.values())
+    others = total - weights["emotion"]
+    if not others:
+        return weights
+    scale = (1 - share) * total / others
+    raised = {task: weight * scale for task, weight in weights.items()}
+    return {**{k: round(w, 12) for k, w in raised.items()}, "emotion": share * total}
 
 
 def take_decomposition(model: DecompSerForAudioClassification, pretrained: str) -> None:
