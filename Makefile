@@ -18,7 +18,7 @@ quickstart: install
 	$(BIN)/decomp-ser quickstart --output runs/quickstart
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: install
 	$(BIN)/ruff check
