@@ -84,10 +84,8 @@ def run_on_cluster(
     Raises:
         InputError: if submitit is missing, there is no such cluster here, or a parameter is wrong.
     """
-    executor = build_executor(cluster, folder, parameters)
     shares = [Share(part, attempt, jobs, threads) for part in deal_out(units, nodes)]
-    with executor.batch():
-        tasks = [executor.submit(share) for share in shares]
+    tasks = submit(shares, build_executor(cluster, folder, parameters))
     failed: dict[Unit, str] = {}
     waiting = dict(zip(tasks, shares, strict=True))
     try:
@@ -103,6 +101,12 @@ def run_on_cluster(
             task.cancel()
         raise
     return failed
+
+
+def submit(shares: Sequence[Share], executor: Any) -> list[Any]:
+    """Submit shares as one array; returns the job of each."""
+    with executor.batch():
+        return [executor.submit(share) for share in shares]
 
 
 def build_executor(cluster: str, folder: Path, parameters: Sequence[str]) -> Any:
