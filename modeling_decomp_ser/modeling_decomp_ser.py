@@ -7,6 +7,7 @@ speakers, V vocabulary, M mel bands.
 
 import copy
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -386,6 +387,8 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         encoder = load_speech_encoder(name_or_path, **kwargs)
         config = copy.deepcopy(config)
         config.speech_config = encoder.config
+        if os.path.isdir(name_or_path):  # a path of this machine would be published with the model
+            config.speech_config.name_or_path = ""
         model: Any = cls(config)
         model.speech_encoder.load_state_dict(encoder.state_dict())
         return model

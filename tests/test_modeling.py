@@ -653,6 +653,7 @@ def test_building_from_a_pretrained_speech_encoder_takes_its_weights_and_configu
     for name, value in stock.state_dict().items():
         assert torch.equal(model.speech_encoder.state_dict()[name], value), name
     assert config.speech_config.hidden_size == 16  # the caller's stays as it was
+    assert str(tmp_path) not in model.config.to_json_string()  # it may be published
 
 
 def test_the_pretrained_decomposition_and_speaker_head_are_taken():

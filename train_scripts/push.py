@@ -219,18 +219,26 @@ def plain_errors(repo_id: str) -> Iterator[None]:
     """Answer what the Hub refuses with one line."""
     try:
         yield
-    except OfflineModeIsEnabled as error:
-        raise InputError("HF_HUB_OFFLINE is set: unset it to push.") from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        said = error.server_message or str(error).splitlines()[0]
-        ways = {
-            401: " The token was not accepted: log in again with `hf auth login`.",
-            403: f" The token may not write to '{repo_id}': use one that may.",
-        }
-        raise InputError(f"repository '{repo_id}': {said}{ways.get(status, '')}") from error
-    except CONNECTION_ERROR as error:
-        raise InputError(f"the Hub cannot be reached ({error}). Nothing was changed.") from error
+    except (OfflineModeIsEnabled, CONNECTION_ERROR, RuntimeError) as error:
+        # an upload's error comes inside of a RuntimeError
+        cause = error.__cause__ if type(error) is RuntimeError else error
+        if isinstance(cause, OfflineModeIsEnabled):
+            raise InputError("HF_HUB_OFFLINE is set: unset it to push.") from error
+        if isinstance(cause, HfHubHTTPError):
+            raise InputError(refusal(cause, repo_id)) from error
+        if isinstance(cause, CONNECTION_ERROR):
+            raise InputError(f"the Hub cannot be reached ({cause}). Push again later.") from error
+        raise
+
+
+def refusal(error: HfHubHTTPError, repo_id: str) -> str:
+    """What the Hub said, and the way out."""
+    said = error.server_message or str(error).splitlines()[0]
+    ways = {
+        401: " The token was not accepted: log in again with `hf auth login`.",
+        403: f" The token may not write to '{repo_id}': use one that may.",
+    }
+    return f"repository '{repo_id}': {said}{ways.get(error.response.status_code, '')}"
 
 
 @app.command()

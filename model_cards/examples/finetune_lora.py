@@ -1,0 +1,48 @@
+"""Fine-tune by low-rank adapters (pip install "decomp-ser[lora]") and merge them."""
+
+import sys
+
+from peft import LoraConfig, get_peft_model
+from transformers import Trainer, TrainingArguments
+
+from modeling_decomp_ser import DecompSerForAudioClassification
+from processing import DecompSerDataCollator, DecompSerProcessor, load_folds
+from processing.corpora.loading import load_corpus
+from processing.corpora.schema import label_order
+from processing.features import add_signals
+from train_scripts.training_mean import store_training_mean
+
+
+def main(base: str, table: str, output: str, epochs: float = 10) -> None:
+    """Train on all speakers but one, and save."""
+    processor = DecompSerProcessor.from_pretrained(base)
+    rows = add_signals(load_corpus(table), processor.feature_extractor)
+    rows = rows.with_format("numpy", columns=["mel", "f0_hz"], output_all_columns=True)
+    folds = load_folds(rows, "speaker", min(rows["speaker"]))  # this speaker tests
+    labels = label_order(rows["emotion"])
+    model = DecompSerForAudioClassification.from_pretrained(
+        base, for_training=True, id2label=dict(enumerate(labels)), ctc_weight=0, speaker_weight=0
+    )
+    adapters = LoraConfig(
+        r=8, target_modules=["q_proj", "k_proj", "v_proj"], modules_to_save=["emotion_head"]
+    )
+    adapted = get_peft_model(model, adapters)
+    adapted.print_trainable_parameters()
+    collator = DecompSerDataCollator(processor, labels=labels, with_text=False)
+    arguments = TrainingArguments(
+        output,
+        num_train_epochs=epochs,
+        learning_rate=1e-3,
+        remove_unused_columns=False,
+        label_names=["labels"],
+    )
+    Trainer(adapted, arguments, collator, folds["train"]).train()
+    merged = adapted.merge_and_unload()
+    merged.config.emotion_head_trained = True
+    store_training_mean(merged, collator, folds["train"])
+    merged.save_pretrained(output)
+    processor.save_pretrained(output)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
