@@ -95,11 +95,14 @@ def requested_urls(browser) -> list[str]:
 
 def write_screenshot(browser, path: Path) -> None:
     """The whole page, in 256 colours, which keeps the file small."""
+    frame = browser.execute_script("return window.outerHeight - window.innerHeight")
     height = browser.execute_script("return document.documentElement.scrollHeight")
-    browser.set_window_size(1280, height + 140)
+    browser.set_window_size(1280, frame + height)
     wait_for(browser, lambda: len(drawn_figures(browser)) == 2)
     image = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
-    image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    # rare colours count as much as frequent ones
+    few = image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
 
 
 if __name__ == "__main__":

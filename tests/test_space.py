@@ -46,9 +46,10 @@ def test_a_short_sound_gets_the_answer_of_the_pipeline_and_two_figures(space, re
     best = max(expected, key=expected.__getitem__)
     assert verdict.startswith(f"## {best}, {100 * expected[best]:.0f} %")
     assert best in shares.axes[0].get_title(loc="left")
-    assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == [
+    assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == [
         "Waveform",
         "Answer over time",
+        "Mel spectrogram and pitch contour",
     ]
 
 
@@ -61,6 +62,9 @@ def test_a_long_sound_is_shown_whole_and_its_clearest_window_in_detail(space, re
     waveform, timeline, spectrogram = figure.axes[:3]
     assert waveform.get_xlim() == timeline.get_xlim() == (0, 23)
     assert spectrogram.get_xlim() == (clearest["start"], clearest["end"])
+    assert "part shaded above" in spectrogram.get_title(loc="left")
+    (shade,) = waveform.patches
+    assert (shade.get_x(), shade.get_width()) == (clearest["start"], 10.0)
     assert len(timeline.patches) == 4 * len(windows)
 
 
@@ -107,7 +111,7 @@ def test_shares_are_what_moves_a_logit_against_the_others(space, variant):
     shares = space.component_shares(recognize, inputs, "sad")
     index = model.config.label2id["sad"]
     bias = output.component_shares[0, COMPONENTS.index("bias")]
-    contrast = [float(x[index] - x.mean()) for x in (output.logits[0], bias)]
+    contrast = [float(x[index] - x.mean()) for x in (output.logits[0].detach(), bias.detach())]
     assert sum(shares.values()) == pytest.approx(contrast[0] - contrast[1], abs=1e-4)
     parts = {"wav2vec2", *(() if variant == "table3_m1" else model.config.components)}
     assert shares.keys() == parts

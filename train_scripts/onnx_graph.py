@@ -244,13 +244,25 @@ def write_description(path: Path, description: dict) -> None:
 
 def quantize_weights(source: Path, target: Path) -> None:
     """Write the graph with 8-bit weights; activations are quantised as they come."""
-    quantize_dynamic(
-        source,
-        target,
-        op_types_to_quantize=list(QUANTIZED),
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-    )
+    root = logging.getLogger()
+    root.addFilter(is_no_advice)
+    try:
+        quantize_dynamic(
+            source,
+            target,
+            op_types_to_quantize=list(QUANTIZED),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
+    finally:
+        root.removeFilter(is_no_advice)
+
+
+def is_no_advice(record: logging.LogRecord) -> bool:
+    """False for the advice to optimise a graph before it is quantised, of which only static
+    quantisation has a benefit.
+    """
+    return "pre-processing before quantization" not in record.getMessage()
 
 
 def runtime_versions() -> dict[str, str]:

@@ -253,20 +253,22 @@ def build_page(model_name: str, example: str | Path | None = None) -> gr.Blocks:
                     gr.Examples([[str(example)]], [sound], label="Or try this clip")
             with gr.Column(scale=4, min_width=300):
                 verdict = gr.Markdown(WAITING, elem_id="verdict")
-                label = gr.Label(show_label=False, show_heading=False, elem_id="emotions")
+                emotions = gr.Label(
+                    show_label=False, show_heading=False, visible=False, elem_id="emotions"
+                )
             with gr.Column(scale=5, min_width=340):
-                shares = gr.Plot(show_label=False, elem_id="shares")
-        figure = gr.Plot(show_label=False, elem_id="figure")
+                shares = gr.Plot(show_label=False, visible=False, elem_id="shares")
+        figure = gr.Plot(show_label=False, visible=False, elem_id="figure")
         gr.Markdown(NOTICE, elem_id="notice")
-        outputs = [verdict, label, shares, figure]
+        outputs = [verdict, emotions, shares, figure]
 
-        def show(path: str | None):
-            return answer(recognize, path)
+        def show(path: str | None) -> list:
+            text, *parts = answer(recognize, path)
+            return [text, *(gr.update(value=part, visible=part is not None) for part in parts)]
 
         button.click(show, sound, outputs, api_name="recognise")
-        sound.upload(show, sound, outputs, api_visibility="private")
-        sound.stop_recording(show, sound, outputs, api_visibility="private")
-        sound.clear(lambda: (WAITING, None, None, None), None, outputs, api_visibility="private")
+        for event in (sound.upload, sound.stop_recording, sound.clear):
+            event(show, sound, outputs, api_visibility="private")
     return page
 
 

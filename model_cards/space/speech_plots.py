@@ -49,24 +49,30 @@ def plot_sound(
     figure = Figure(figsize=(12, 6.6), dpi=110, layout="constrained", facecolor="white")
     sound, time, spectrogram = figure.subplots(3, 1, height_ratios=(1, 0.75, 2.4))
     seconds = len(waveform) / sampling_rate
-    plot_waveform(sound, waveform, sampling_rate, detail)
+    plot_waveform(sound, waveform, sampling_rate)
     plot_timeline(time, spans, probabilities, labels)
     for axes in (sound, time):
         axes.set_xlim(0, seconds)
     plot_spectrogram(spectrogram, mel, f0_hz, seconds_per_frame, detail)
+    if not is_all(detail, seconds):
+        sound.axvspan(*detail, color="#ffcf56", alpha=0.35, linewidth=0)
+        style(spectrogram, "Mel spectrogram and pitch contour of the part shaded above", "mel band")
     return figure
 
 
-def plot_waveform(axes: Axes, waveform: np.ndarray, sampling_rate: int, detail: Span) -> None:
-    """Envelope of a waveform; the piece that is shown in detail is shaded where it is not all."""
+def is_all(detail: Span, seconds: float) -> bool:
+    """Whether a piece is the whole sound."""
+    return detail[1] - detail[0] > 0.99 * seconds
+
+
+def plot_waveform(axes: Axes, waveform: np.ndarray, sampling_rate: int) -> None:
+    """Envelope of a waveform."""
     step = max(1, len(waveform) // ENVELOPE_POINTS)
     whole = waveform[: len(waveform) // step * step].reshape(-1, step)
     times = (np.arange(len(whole)) + 0.5) * step / sampling_rate
     axes.fill_between(times, whole.min(1), whole.max(1), color=SOUND, linewidth=0.4)
     largest = 1.1 * max(float(np.abs(waveform).max()), 1e-3)
     axes.set_ylim(-largest, largest)
-    if detail[1] - detail[0] < 0.99 * len(waveform) / sampling_rate:
-        axes.axvspan(*detail, color="#ffcf56", alpha=0.35, linewidth=0)
     style(axes, "Waveform")
     axes.set(xticklabels=[], yticks=[])
 
