@@ -126,6 +126,7 @@ def test_informativeness_runs_from_chance_to_perfect_and_needs_evidence():
     assert informativeness(score | {"interval": None}) == pytest.approx(0.5)
     number = {"score": 0.6, "chance": -0.2, "shuffled_95": 0.0, "interval": (0.5, 0.7)}
     assert informativeness(number) == pytest.approx(0.6)  # R squared counts from 0
+    assert informativeness(number | {"interval": (-0.1, 0.9), "shuffled_95": -0.3}) == 0
 
 
 def test_subjects_are_those_that_the_corpus_has():

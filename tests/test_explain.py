@@ -87,6 +87,12 @@ def test_the_words_name_the_answer_every_part_and_every_change(explained):
     assert all(f"  {name} " in text for name in changed)
 
 
+def test_a_model_that_stretches_what_is_left_of_a_flat_pitch_says_so(explained, trained_run):
+    _, processor = load_model(str(trained_run[1]))
+    assert processor.feature_extractor.f0_stats == "utterance"
+    assert describe(explained.summary).splitlines()[-1].startswith("This model measures F0 by its")
+
+
 def test_parts_are_listed_from_the_strongest():
     zero = {"rhythm": 0.0, "pitch": 0.0}
     summary = {

@@ -26,24 +26,48 @@ def test_f0_by_hand():
     mean, width, direction = f0_factors([rising, rising[::-1], contour(0, 0), contour(None)])
     assert mean.values[1] == pytest.approx(12 * np.log2(100) + 6, abs=0.01)
     assert mean.values[0] - mean.values[2] == pytest.approx(6, abs=0.01)
-    assert 10 < width.values[0] <= 12 and width.values[2] == 0
+    assert 10 < width.values[0] <= 12.01 and width.values[2] == 0
     assert direction.values[0] == pytest.approx(1, abs=0.01)
     assert direction.values[1] == pytest.approx(-1, abs=0.01)
     assert direction.known.tolist() == [True, True, False, False]
     assert mean.known.tolist() == [True, True, True, False]
 
 
+def loudness(*levels_db, per_step=10):
+    """A log-mel spectrogram of steps this far below the loudest."""
+    return np.repeat([[1 + level / 100] * 80 for level in levels_db], per_step, axis=0)
+
+
 def test_the_rate_counts_letters_of_speech_without_the_pauses_at_its_ends():
-    f0_hz = contour(None, 0, None, 0, None)  # 30 frames of speech
-    found = speaking_rates(["Ab, c!", "ABCDEF"], [f0_hz, f0_hz], 0.01)
-    assert found.definition == BY_LETTERS
+    mel = loudness(-60, -10, -50, 0, -31)  # 30 frames of speech
+    f0_hz = contour(None, 0, None, None, 0)
+    found = speaking_rates(["Ab, c!", "ABCDEF"], [mel, mel], [f0_hz, f0_hz], 0.01)
+    assert found.definition.startswith(BY_LETTERS)
     assert found.values.tolist() == pytest.approx([3 / 0.3, 6 / 0.3])
 
 
 def test_without_every_transcript_the_rate_counts_voiced_segments():
-    found = speaking_rates(["Abc", None], [contour(0, None, 0), contour(0, 0, 0)], 0.01)
-    assert found.definition == BY_SEGMENTS
-    assert found.values.tolist() == pytest.approx([2 / 0.3, 1 / 0.3])
+    contours = [contour(0, None, 0), contour(0, 0, 0), contour(None, None, None)]
+    found = speaking_rates(["Abc", None, ""], [loudness(0, -5, 0)] * 3, contours, 0.01)
+    assert found.definition.startswith(BY_SEGMENTS)
+    assert found.values.tolist() == pytest.approx([2 / 0.3, 1 / 0.3, 0])
+
+
+def test_faster_speech_has_a_higher_rate(corpus):
+    pytest.importorskip("pyworld")
+    from processing.audio_files import read_audio
+    from processing.corpora.resynthesis import analyze, change_rate, synthesize
+
+    extractor = DecompSerFeatureExtractor(f0_method="dio")
+    speech = analyze(read_audio(corpus[0]["audio"]), 16000)
+    sounds = [
+        synthesize(change_rate(speech, lambda t, r=r: np.full_like(t, r))).astype(np.float32)
+        for r in (0.8, 1.25)
+    ]
+    signals = extractor.extract(sounds)
+    mels, contours = ([s[name] for s in signals] for name in ("mel", "f0_hz"))
+    slow, fast = speaking_rates([corpus[0]["text"]] * 2, mels, contours, 0.016).values
+    assert fast / slow == pytest.approx(1.25 / 0.8, rel=0.1)
 
 
 def test_few_sentences_are_classes_and_many_are_characters():
@@ -63,7 +87,7 @@ def test_rare_classes_and_unknown_ones_are_left_out():
 def test_a_corpus_has_its_factors(corpus):
     extractor = DecompSerFeatureExtractor(f0_method="dio")
     rows = add_signals(corpus, extractor, num_proc=1).with_format(
-        "numpy", columns=["f0_hz"], output_all_columns=True
+        "numpy", columns=["mel", "f0_hz"], output_all_columns=True
     )
     factors = {f.name: f for f in find_factors(rows, extractor.hop_length, 16000)}
     assert list(factors) == [

@@ -40,13 +40,13 @@ NEAR_CHANCE = 0.1
 
 def informativeness(score: Mapping[str, Any]) -> float:
     """How far a score is on the way from chance to perfect, in [0, 1]; 0 where the lower end of its
-    interval is no better than 95 % of the shuffled factors.
+    interval is no better than 95 % of the shuffled factors, or than 0.
 
     Args:
         score: {"score", "chance", "shuffled_95", "interval"}.
     """
     low = score["interval"][0] if score["interval"] is not None else score["score"]
-    if low <= score["shuffled_95"]:
+    if low <= max(score["shuffled_95"], 0.0):  # a bad R squared by chance is no bar to be above
         return 0.0
     chance = max(score["chance"], 0.0)
     return float(np.clip((score["score"] - chance) / (1 - chance), 0.0, 1.0))

@@ -40,6 +40,12 @@ logger = logging.getLogger(__name__)
 LONGEST_SECONDS = 30.0
 """An answer is about one utterance; a longer recording has several emotions to explain."""
 
+MONOTONE_NOTE = (
+    "This model measures F0 by its spread within the utterance, so it hears what little is left of "
+    "a flat pitch as a full melody."
+)
+"""Why pitch can matter and its flattening hardly move the answer."""
+
 PART_MEANINGS = {
     "wav2vec2": "the waveform as a whole: words, voice and prosody",
     "rhythm": "timing, pauses and the course of loudness",
@@ -108,6 +114,7 @@ def explain(model_name: str, file: str | Path, *, voice: str | Path | None = Non
             }
             for c in changed
         ],
+        "notes": [MONOTONE_NOTE] if extractor.f0_stats == "utterance" else [],
     }
     return Explanation(
         summary,
@@ -215,7 +222,8 @@ def describe(summary: Mapping[str, Any]) -> str:
     for name in sorted(means["probability"], key=lambda n: -abs(means["probability"][n])):
         first, second = (points(x["probability"][name]) for x in (means, ablated))
         lines.append(f"  {name:9}{first:>16}{second:>16}  {summary['parts'][name]}")
-    return "\n".join([*lines, "", *describe_counterfactuals(summary)])
+    lines += ["", *describe_counterfactuals(summary)]
+    return "\n".join([*lines, *(f"\n{note}" for note in summary["notes"])])
 
 
 def describe_counterfactuals(summary: Mapping[str, Any]) -> list[str]:

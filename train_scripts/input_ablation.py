@@ -25,11 +25,12 @@ ABLATIONS = {
     "rhythm": "every frame is the mean spectrum of the utterance, so that nothing has a time",
     "content": "silence instead of the spectrogram",
     "pitch": "a flat contour at the mean, voiced where the utterance is",
-    "timbre": "the mean spectrum of the utterance made flat, at the same level",
+    "timbre": "the spectrum of every frame made flat, at its level",
     SINGLE: "silence instead of the spectrogram",
 }
 """What is taken from each part. Rhythm is not resampled at random, since that puts another rhythm
-in its place, which codes pooled over time hardly notice.
+in its place, which codes pooled over time hardly notice. Timbre is taken from every frame and not
+from their mean, which some models take out of all they hear (`mel_normalization="utterance"`).
 """
 
 
@@ -49,10 +50,9 @@ def ablate(part: str, mel: Tensor, log_f0: Tensor, lengths: Tensor) -> tuple[Ten
         return mel, torch.full_like(log_f0, FLAT_LOG_F0)
     if part in ("content", SINGLE):
         return torch.zeros_like(mel), log_f0
-    mean = masked_mean(mel, lengths)[:, None]  # (B, 1, M)
-    if part == "rhythm":
-        return mean.expand_as(mel), log_f0
-    return (mel - mean + mean.mean(-1, keepdim=True)).clamp(0, 1), log_f0  # timbre
+    if part == "timbre":
+        return mel.mean(-1, keepdim=True).expand_as(mel), log_f0
+    return masked_mean(mel, lengths)[:, None].expand_as(mel), log_f0  # rhythm
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from train_scripts.probe_table import ASIDE, describe_condition
+from train_scripts.probe_table import ASIDE, describe_condition, two_digits
 
 
 def plot_probe(report: Mapping[str, Any], path: Path) -> None:
@@ -60,7 +60,7 @@ def plot_condition(axes, report: Mapping[str, Any], condition: Mapping[str, Any]
                 continue
             colour = "black" if values[i, j] > 0.6 else "white"
             score = max(scores[code][factor]["score"], -9.99)
-            axes.text(j, i, f"{score:.2f}", ha="center", va="center", fontsize=8, color=colour)
+            axes.text(j, i, two_digits(score), ha="center", va="center", fontsize=8, color=colour)
             if factor in report["subjects"].get(code, ()):
                 corner = (j - 0.47, i - 0.47)
                 axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, ec="#ee3333", lw=2))

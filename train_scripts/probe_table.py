@@ -18,7 +18,7 @@ def render_probe(report: Mapping[str, Any]) -> str:
         render_findings(report),
         "",
         f"Scores of linear probes, {describe_condition(first)} (95 % interval over speakers; "
-        "bold: its lower end is above 95 % of shuffled factors)",
+        "bold: its lower end is above 0 and 95 % of shuffled factors; chance: best of the codes)",
         "",
         render_scores(report, first),
         "",
@@ -100,15 +100,25 @@ def format_score(score: Mapping[str, Any] | None) -> str:
     if score is None:
         return "-"
     interval = score["interval"]
-    text = f"{score['score']:.2f}"
+    text = two_digits(score["score"])
     text = f"**{text}**" if score["informativeness"] > 0 else text
-    return text + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
+    return text + (f" ({two_digits(interval[0])} to {two_digits(interval[1])})" if interval else "")
+
+
+def two_digits(number: float) -> str:
+    """A number without a sign on zero.
+
+    Examples:
+        >>> two_digits(-0.004), two_digits(-0.126)
+        ('0.00', '-0.13')
+    """
+    return f"{round(number, 2) + 0.0:.2f}"
 
 
 def max_of(scores: Mapping[str, Any], factor: str, field: str) -> str:
     """The largest of a field over the codes that have the factor."""
     values = [code[factor][field] for code in scores.values() if factor in code]
-    return f"{max(values):.2f}" if values else "-"
+    return two_digits(max(values)) if values else "-"
 
 
 def render_subjects(report: Mapping[str, Any]) -> str:
@@ -190,8 +200,8 @@ def summarize_probe(report: Mapping[str, Any]) -> str:
         lines += ["", describe_condition(condition)]
         lines.append(" " * 9 + "".join(f"{name.replace('_', ' '):>14}" for name in factors))
         for code, row in condition["scores"].items():
-            cells = [f"{row[name]['score']:14.2f}" if name in row else " " * 14 for name in factors]
-            lines.append(f"{code:9}" + "".join(cells))
+            cells = [two_digits(row[name]["score"]) if name in row else "-" for name in factors]
+            lines.append(f"{code:9}" + "".join(f"{cell:>14}" for cell in cells))
         chance = [max_of(condition["scores"], name, "chance") for name in factors]
         lines.append(f"{'chance':9}" + "".join(f"{value:>14}" for value in chance))
     return "\n".join(lines)

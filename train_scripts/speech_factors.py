@@ -13,6 +13,7 @@ from datasets import Dataset
 
 from processing.audio_files import read_audio
 from processing.corpora.factorial import FACTORS
+from processing.mel_spectrogram import RANGE_DB
 from processing.text import normalize_transcript
 
 SEMITONES_PER_LOG = 12 / np.log(2)
@@ -38,12 +39,21 @@ DEFINITIONS = {
     "sentence": "known by synthesis",
     "voice": "formants, resonance and mean pitch, known by synthesis",
     "contour": "course of the pitch, known by synthesis",
-    "rhythm": "rate and its course, known by synthesis",
+    "rhythm": "rate and its course, known by synthesis; timing that belongs to a sentence counts "
+    "as the sentence's",
 }
 """What each factor is, for the report."""
 
-BY_LETTERS = "letters of the transcript a second, from the first to the last voiced frame"
-BY_SEGMENTS = "voiced segments a second, from the first to the last voiced frame"
+SPEECH_DB = 30.0
+"""Below the loudest frame, in mean log-mel level, that speech is taken to begin and end. Voicing
+would be no measure: trackers err most in what is quiet."""
+
+FEWEST_VOICED = 10
+"""Voiced frames without which a turn's F0 is not known."""
+
+BY_LETTERS = "letters of the transcript a second"
+BY_SEGMENTS = "voiced segments a second"
+SPAN = f", from the first to the last frame within {SPEECH_DB:g} dB of the loudest"
 
 
 @dataclass
@@ -82,7 +92,7 @@ def find_factors(rows: Dataset, hop_length: int, sampling_rate: int) -> list[Fac
     also taken from others.
 
     Args:
-        rows: turns with signals.
+        rows: turns with signals as arrays.
         hop_length: samples between frames.
         sampling_rate: Hz.
     """
@@ -91,9 +101,10 @@ def find_factors(rows: Dataset, hop_length: int, sampling_rate: int) -> list[Fac
     if len(known) < len(FACTORS):
         factors += [class_factor("speaker", rows["speaker"]), transcript_factor(rows["text"])]
     factors.append(class_factor("gender", rows["gender"]))
-    contours = [np.asarray(f0_hz) for f0_hz in rows["f0_hz"]]
+    contours = list(rows["f0_hz"])
     seconds = hop_length / sampling_rate
-    factors += [speaking_rates(rows["text"], contours, seconds), *f0_factors(contours)]
+    factors.append(speaking_rates(rows["text"], list(rows["mel"]), contours, seconds))
+    factors += f0_factors(contours)
     factors.append(number_factor("energy", [level_db(a, sampling_rate) for a in rows["audio"]]))
     factors.append(class_factor("emotion", rows["emotion"]))
     return [factor for factor in factors if factor.varies]
@@ -129,21 +140,23 @@ def transcript_factor(texts: Sequence[str | None]) -> Factor:
 
 
 def speaking_rates(
-    texts: Sequence[str | None], contours: Sequence[np.ndarray], seconds_per_frame: float
+    texts: Sequence[str | None],
+    mels: Sequence[np.ndarray],
+    contours: Sequence[np.ndarray],
+    seconds_per_frame: float,
 ) -> Factor:
     """Letters a second where every turn has a transcript, else voiced segments a second."""
     words = [normalize_transcript(text).replace(" ", "") if text else "" for text in texts]
     by_letters = all(words)
     rates = []
-    for word, f0_hz in zip(words, contours, strict=True):
-        voiced = np.flatnonzero(f0_hz > 0)
-        if len(voiced) < 2:
-            rates.append(np.nan)
-            continue
-        segments = 1 + np.count_nonzero(np.diff(voiced) > 1)
-        span = (voiced[-1] - voiced[0] + 1) * seconds_per_frame
-        rates.append((len(word) if by_letters else segments) / span)
-    return number_factor("speaking_rate", rates, BY_LETTERS if by_letters else BY_SEGMENTS)
+    for word, mel, f0_hz in zip(words, mels, contours, strict=True):
+        levels = RANGE_DB * np.asarray(mel).mean(1)  # (T,)
+        first, last = np.flatnonzero(levels >= levels.max() - SPEECH_DB)[[0, -1]]
+        voiced = np.flatnonzero(f0_hz[first : last + 1] > 0)
+        segments = 1 + np.count_nonzero(np.diff(voiced) > 1) if len(voiced) else 0
+        seconds = (last - first + 1) * seconds_per_frame
+        rates.append((len(word) if by_letters else segments) / seconds)
+    return number_factor("speaking_rate", rates, (BY_LETTERS if by_letters else BY_SEGMENTS) + SPAN)
 
 
 def f0_factors(contours: Sequence[np.ndarray]) -> list[Factor]:
@@ -151,7 +164,7 @@ def f0_factors(contours: Sequence[np.ndarray]) -> list[Factor]:
     means, ranges, directions = [], [], []
     for f0_hz in contours:
         frames = np.flatnonzero(f0_hz > 0)
-        if len(frames) < 3:
+        if len(frames) < FEWEST_VOICED:
             found = (np.nan, np.nan, np.nan)
         else:
             semitones = SEMITONES_PER_LOG * np.log(f0_hz[frames])
