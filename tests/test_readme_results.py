@@ -1,7 +1,7 @@
 import pytest
 
 from processing.errors import InputError
-from train_scripts.readme_results import README, read_results, render_results, update_text
+from train_scripts.readme_results import README, read_blocks, render_results, update_text
 
 RESULTS = {
     "metrics": {
@@ -23,7 +23,7 @@ RESULTS = {
 
 def test_readme_shows_what_the_results_files_say():
     text = README.read_text(encoding="utf-8")
-    assert update_text(text, read_results()) == text, "run `make readme`"
+    assert update_text(text, read_blocks()) == text, "run `make readme`"
 
 
 def test_a_table_names_its_protocol_seed_and_commit():
@@ -42,8 +42,8 @@ def test_a_table_names_its_protocol_seed_and_commit():
 
 def test_only_what_stands_between_the_markers_is_replaced():
     text = "a\n<!-- results:x -->\nstale\n<!-- /results:x -->\nb\n"
-    new = update_text(text, {"x": RESULTS})
+    new = update_text(text, {"results:x": render_results(RESULTS)})
     assert new.startswith("a\n<!-- results:x -->\n| test turns | 64 |")
     assert new.endswith("<!-- /results:x -->\nb\n") and "stale" not in new
     with pytest.raises(InputError, match="results:y"):
-        update_text(text, {"y": RESULTS})
+        update_text(text, {"results:y": "anything"})

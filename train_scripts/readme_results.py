@@ -1,4 +1,4 @@
-"""Write the results in README.md from results files, so that nobody types a number.
+"""Write the results in README.md from results files and reports, so that nobody types a number.
 
 `make readme` runs it; a test says when it has to be run.
 """
@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 from processing.errors import InputError
+from train_scripts.report_tables import difference, number, p_value, pooled, table
 from train_scripts.results import publishable_results
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
 RESULTS_FOLDER = REPOSITORY / "model_cards" / "results"
+EXPERIMENTS_FOLDER = REPOSITORY / "model_cards" / "experiments"
 
 ROWS = {
     "weighted_accuracy": "WA (correct / all)",
@@ -52,25 +54,81 @@ def render_results(results: dict) -> str:
     return "\n".join([*lines, "", origin])
 
 
-def update_text(text: str, results: dict[str, dict]) -> str:
-    """Put each rendered result between its markers.
+def render_experiment(report: dict) -> str:
+    """Markdown of the rows of a report and of the tests between them, in short.
 
     Args:
-        text: of the README, with `<!-- results:NAME -->` and `<!-- /results:NAME -->`.
-        results: by NAME.
+        report: content of report.json.
+    """
+    rows = report["rows"]
+    header = ["row", "seeds", "WA [95 % interval]", "UAR [95 % interval]", "speaker accuracy"]
+    header += ["WER", "speech MSE", "what to know"]
+    cells = [
+        [
+            f"`{row['title']}`",
+            str(len(row["seeds"])),
+            pooled(row, "weighted_accuracy"),
+            pooled(row, "unweighted_average_recall"),
+            *(
+                number(row["metrics"][name]["pooled"], form)
+                for name, form in (
+                    ("speaker_accuracy", ".3f"),
+                    ("word_error_rate", ".3f"),
+                    ("speech_mse", ".4f"),
+                )
+            ),
+            "; ".join(row["notes"]) or "-",
+        ]
+        for row in rows
+    ]
+    lines = [*table(header, cells), "", *(tested_in_words(c) for c in report["comparisons"]), ""]
+    first = rows[0]
+    commits = sorted({commit[:12] for row in rows for commit in row["commits"]})
+    sizes = ", ".join(f"`{size}`" for size in sorted({row["size"] for row in rows} - {None}))
+    lines.append(
+        f"{first['corpus']}, protocol `{first['protocol']['name']}` version "
+        f"{first['protocol']['version']} ({first['protocol']['hash']}), {first['num_turns']} turns "
+        f"of {first['num_speakers']} speakers, size {sizes}, commit {', '.join(commits)}."
+    )
+    return "\n".join(lines)
+
+
+def tested_in_words(comparison: dict) -> str:
+    """One line of a report's tests."""
+    first, second = comparison["titles"]
+    return (
+        f"- `{first}` against `{second}`: UAR "
+        f"{difference(comparison['difference']['unweighted_average_recall'])}, p over speakers "
+        f"{p_value(comparison['wilcoxon_speakers']['unweighted_average_recall'])}"
+    )
+
+
+def update_text(text: str, blocks: dict[str, str]) -> str:
+    """Put each block between its markers.
+
+    Args:
+        text: of the README, with `<!-- NAME -->` and `<!-- /NAME -->`.
+        blocks: Markdown by NAME, such as "results:quickstart".
 
     Raises:
         InputError: if a marker is missing.
     """
-    for name, content in results.items():
-        pattern = re.compile(
-            rf"(<!-- results:{name} -->\n).*?(<!-- /results:{name} -->)", re.DOTALL
-        )
+    for name, block in blocks.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
-            raise InputError(f"README.md: no markers <!-- results:{name} --> for {name}.json.")
-        block = render_results(content)
+            raise InputError(f"README.md: no markers <!-- {name} -->.")
         text = pattern.sub(lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text)
     return text
+
+
+def read_blocks() -> dict[str, str]:
+    """Every block of the README that is made from files."""
+    results = {f"results:{name}": render_results(r) for name, r in read_results().items()}
+    reports = {
+        f"experiment:{path.parent.name}": render_experiment(json.loads(path.read_text("utf-8")))
+        for path in sorted(EXPERIMENTS_FOLDER.glob("*/report.json"))
+    }
+    return {**results, **reports}
 
 
 def read_results(folder: Path = RESULTS_FOLDER) -> dict[str, dict]:
@@ -99,7 +157,7 @@ def main() -> None:
     if len(sys.argv) == 3:
         keep_results(Path(sys.argv[1]), sys.argv[2])
     README.write_text(
-        update_text(README.read_text(encoding="utf-8"), read_results()), encoding="utf-8"
+        update_text(README.read_text(encoding="utf-8"), read_blocks()), encoding="utf-8"
     )
 
 
