@@ -3,12 +3,14 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from datasets import Dataset
+import pyarrow
+import pyarrow.parquet
 
 from train_scripts.inference import TurnPredictions
-from train_scripts.results import score_rows, write_predictions
+from train_scripts.results import score_rows
 
 LABELS = ["angry", "happy", "sad", "neutral"]
 SENTENCES = ["THE CUP IS ON THE TABLE", "WE WALK HOME AT NIGHT", "NO ONE CAME IN TIME"]
@@ -44,6 +46,7 @@ def plant_run(
     fold: int = 1,
     size: str | None = "small",
     rows: list[dict] | None = None,
+    test: list[dict] | None = None,
     right: float = 0.7,
     answers: dict[str, str] | None = None,
     corpus: str | None = "planted",
@@ -56,6 +59,8 @@ def plant_run(
     """Write a run folder.
 
     Args:
+        rows: the corpus.
+        test: turns that are tested; default those of `fold_rows`.
         right: chance that a turn is recognised, if `answers` has none for it.
         answers: id to emotion word.
         words: with recognised words, the first of which is wrong in every second turn.
@@ -63,7 +68,7 @@ def plant_run(
         changes: other entries of results.json.
     """
     everything = corpus_rows() if rows is None else rows
-    test = fold_rows(everything, fold)
+    test = fold_rows(everything, fold) if test is None else test
     generator = np.random.default_rng([seed, fold, *preset.encode()])
     predicted = [
         (answers or {}).get(row["id"])
@@ -78,11 +83,20 @@ def plant_run(
             row["text"] if k % 2 else "X " + row["text"].split(" ", 1)[1]
             for k, row in enumerate(test)
         ]
-    columns = {name: [row[name] for row in test] for name in test[0]}
-    dataset = Dataset.from_dict(columns)
+    columns: Any = {name: [row[name] for row in test] for name in test[0]}
     turns = TurnPredictions(logits=logits, texts=texts)
     folder.mkdir(parents=True)
-    write_predictions(folder, dataset, turns, LABELS)
+    table = {
+        "id": columns["id"],
+        "speaker": columns["speaker"],
+        "label": columns["emotion"],
+        "prediction": predicted,
+        **{f"probability_{label}": turns.probabilities[:, k] for k, label in enumerate(LABELS)},
+        "text": columns["text"],
+        "recognized_text": texts or [None] * len(test),
+        "duration": columns["duration"],
+    }
+    pyarrow.parquet.write_table(pyarrow.table(table), folder / "predictions.parquet")
     train = len(everything) - len(test) - 12
     results = {
         "preset": preset,
@@ -107,7 +121,7 @@ def plant_run(
         "selected_by": "last",
         "pretrained": None,
         "n_parameters": 1000,
-        **score_rows(dataset, turns, LABELS),
+        **score_rows(columns, turns, LABELS),
         "tasks_switched_off": {},
         "settings": {
             "preset": preset,

@@ -20,6 +20,7 @@ from train_scripts.report_comparisons import (
     compare,
     correct_p_values,
 )
+from train_scripts.report_notes import note_other_splits
 from train_scripts.report_plots import plot_confusion, plot_pretraining, plot_rows, plot_speakers
 from train_scripts.report_rows import Run, group_rows, read_runs
 from train_scripts.report_scores import score_row, tabulate
@@ -72,6 +73,8 @@ def report(
         score_row(row, tables[row.key.slug], num_resamples=num_resamples, seed=seed)
         for row in tqdm(rows, desc="Rows", unit="row", disable=len(rows) < 4)
     ]
+    for _, same in grouped(scored, split_of):
+        note_other_splits(same)
     chosen, refused = choose_pairs(rows, pairs)
     comparisons = []
     for first, second in tqdm(chosen, desc="Tests", unit="pair", disable=len(chosen) < 4):
@@ -262,7 +265,7 @@ def command(
         typer.echo(
             f"{row['corpus']} {row['protocol']['name']} {row['title']}: "
             f"WA {pooled(row, 'weighted_accuracy')}, UAR {pooled(row, 'unweighted_average_recall')}"
-            + "".join(f"\n  {note}" for note in row["notes"] if note.isupper() or ":" in note)
+            + "".join(f"\n  {note}" for note in row["notes"])
         )
     typer.echo(f"Saved to {Path(output) / REPORT_MARKDOWN}")
 

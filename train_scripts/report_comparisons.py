@@ -65,6 +65,10 @@ def choose_pairs(
         for first in rows:
             if first_preset not in (EVERY, first.key.preset):
                 continue
+            # Changed settings of a preset are compared where every row is, or with the preset.
+            plain = fewest_overrides([r for r in rows if same_kind(r, first)])
+            if first_preset not in (EVERY, second_preset) and first is not plain:
+                continue
             second = find_reference(first, second_preset, rows)
             if second is None:
                 continue
@@ -79,6 +83,17 @@ def choose_pairs(
             else:
                 pairs.setdefault((first.key.slug, second.key.slug), (first, second))
     return list(pairs.values()), sorted(set(refused))
+
+
+def same_kind(first: Row, second: Row) -> bool:
+    """Whether two rows differ in overrides alone."""
+    same_preset = (first.key.preset, first.key.size) == (second.key.preset, second.key.size)
+    return same_preset and same_split(first, second)
+
+
+def fewest_overrides(rows: Sequence[Row]) -> Row:
+    """The row with the fewest settings changed."""
+    return min(rows, key=lambda row: (len(row.key.overrides), row.key.overrides))
 
 
 def find_reference(row: Row, preset: str, rows: Sequence[Row]) -> Row | None:

@@ -39,6 +39,21 @@ def describe_row(row: Row, scored: Mapping[str, Any]) -> list[str]:
     return notes
 
 
+def note_other_splits(rows: Sequence[dict[str, Any]]) -> None:
+    """Add a note to rows of one table that were tested on other splits than the first of them.
+
+    Args:
+        rows: of `score_row`, of one corpus and protocol; changed.
+    """
+    known: dict[str, tuple[str, str]] = {}
+    for row in rows:
+        for fold, digest in row["protocol"]["hash_of_fold"].items():
+            first, title = known.setdefault(fold, (digest, row["title"]))
+            if first != digest:
+                row["notes"].insert(0, f"OTHER SPLITS than {title}: not to be compared with it")
+                break
+
+
 def leak_notes(runs: Sequence[Run]) -> list[str]:
     """How the test turns or speakers are known to the models."""
     notes = []

@@ -58,7 +58,8 @@ def plot_confusion(row: Mapping[str, Any], path: Path) -> None:
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(*counts.shape):
-        text = f"{100 * shares[i, j]:.0f} %\n{counts[i, j]:.4g}"
+        number = f"{counts[i, j]:.1f}".removesuffix(".0")
+        text = f"{100 * shares[i, j]:.0f} %\n{number}"
         colour = "white" if shares[i, j] > 0.55 else "black"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=9)
     axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
@@ -84,16 +85,19 @@ def plot_speakers(row: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(max(6, 2 + 0.34 * len(speakers)), 4.2), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(speakers))
-    for name, (label, colour, marker) in MEASURES.items():
+    lowest = 1.0
+    for shift, (name, (label, colour, marker)) in zip((-0.12, 0.12), MEASURES.items(), strict=True):
         values = [scores[name] for _, scores in speakers]
+        lowest = min(lowest, *values)
         pooled = row["metrics"][name]["pooled"]
-        axes.plot(places, values, marker, color=colour, label=label, markersize=6)
+        axes.plot(places + shift, values, marker, color=colour, label=label, markersize=6)
         axes.axhline(
             pooled, color=colour, linewidth=1, linestyle="--", label=f"pooled {pooled:.3f}"
         )
     names = [f"{name} ({scores['num_turns']})" for name, scores in speakers]
     axes.set_xticks(places, names, rotation=90 if len(names) > 6 else 0, fontsize=8)
-    axes.set(ylim=(0, 1.02), xlabel="test speaker (turns)", ylabel="seeds averaged")
+    axes.set_ylim(max(0.0, lowest - 0.1), 1.02)
+    axes.set(xlabel="test speaker (turns)", ylabel="seeds averaged")
     axes.set_title(row_heading(row), fontsize=10)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper right", ncols=2, fontsize="small")

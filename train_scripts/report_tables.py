@@ -160,9 +160,13 @@ def render_paper(report: Mapping[str, Any]) -> list[str]:
         "",
         *render_table_1(report),
     ]
-    groups = grouped([r for r in report["rows"] if r["size"]], lambda r: (*split_of(r), r["size"]))
+    presets = {line.get("preset") for name in ("table2", "table3") for line in paper[name]["rows"]}
+    groups = grouped(
+        [row for row in report["rows"] if row["preset"] in presets],
+        lambda row: (*split_of(row), row["size"]),
+    )
     if not groups:
-        groups = [(("no corpus", "no protocol", "-"), [])]
+        lines += ["No row of the paper's Tables 2 and 3 is among these runs.", ""]
     for (corpus, protocol, size), rows in groups:
         same = [r for r in report["rows"] if split_of(r) == (corpus, protocol) and not r["size"]]
         where = f"beside {corpus}, `{protocol}`, size `{size}`"
@@ -203,7 +207,7 @@ def render_table_1(report: Mapping[str, Any]) -> list[str]:
 def paper_table(stated: Sequence[Mapping], rows: Sequence[Scored], name: str) -> list[str]:
     """Table 2 or 3 with each figure beside that of the row of the same preset."""
     columns: list[tuple[str, Callable[[Mapping], str], Callable[[Scored], str]]] = [
-        ("Speech MSE", lambda r: number(r.get("speech_mse"), ".1e"), lambda r: mse_cell(r)),
+        ("Speech MSE", lambda r: number(r.get("speech_mse"), ".2e"), lambda r: mse_cell(r)),
         (
             "SER Acc. (WA)",
             lambda r: percent(r.get("weighted_accuracy")),
@@ -334,7 +338,7 @@ def p_value(test: Mapping[str, Any]) -> str:
 def mse_cell(row: Scored) -> str:
     """Both speech errors of a row."""
     valid, padded = (row["metrics"][n]["pooled"] for n in ("speech_mse", "speech_mse_padded"))
-    return "-" if valid is None else f"{valid:.1e} (with padding {padded:.1e})"
+    return "-" if valid is None else f"{valid:.2e} (with padding {padded:.2e})"
 
 
 def asr_accuracy(row: Scored) -> float | None:
