@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from train_scripts.cli import VERBS
 from train_scripts.linear_probes import TRAINS_ONLY
 from train_scripts.probe import app, leave_out_speakers, probe_model, split_turns
 from train_scripts.probe_table import render_findings, render_probe
+from train_scripts.readme_results import render_results
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +61,13 @@ def test_resampling_leaves_rhythm_and_the_speech_encoder_as_they_are(report):
     assert plain["scores"]["content"] != resampled["scores"][("content")]
 
 
-def test_the_report_says_what_its_figures_depend_on(report):
+def test_the_report_says_what_its_figures_depend_on(report, corpus_folder):
     found, folder = report
     assert json.loads((folder / "probe.json").read_text())["seed"] == found["seed"] == 0
     assert found["num_known_speakers"] == 2  # one of four speakers tested, another validated
     assert found["protocol"]["name"] == "speaker-paper" and found["protocol"]["num_folds"] == 4
     assert len(found["protocol"]["hash"]) == 16 and found["commit"]
+    assert found["corpus"] == [Path(corpus_folder).name]  # its rows name none
     text = (folder / "probe.md").read_text()
     assert text == render_probe(found) + "\n"
     for word in ("speaking rate", "the encoders were trained on 2 of the speakers", "48 turns"):
@@ -72,6 +75,12 @@ def test_the_report_says_what_its_figures_depend_on(report):
     for code in ("rhythm", "content", "pitch", "timbre"):
         assert f"{code.capitalize()} is " in render_findings(found)
     assert (folder / "probe.png").stat().st_size > 20_000
+
+
+def test_a_report_among_the_results_of_the_readme_is_rendered_in_brief(report):
+    brief = render_results(report[0])
+    assert brief.startswith(render_findings(report[0])) and "| *chance (shuffled)* |" in brief
+    assert "canonical correlation" in render_probe(report[0]) and "canonical" not in brief
 
 
 def test_figures_in_the_table_are_those_of_the_report(report):

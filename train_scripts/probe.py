@@ -137,7 +137,7 @@ def probe_model(
     report = {
         "model": Path(model_name).name,
         "pretrained": Path(pretrained).name if pretrained else None,
-        "corpus": sorted({str(name) for name in rows["corpus"]}),
+        "corpus": sorted(set(rows["corpus"]) - {None}) or [Path(data).name],
         "protocol": described,
         "fold": fold,
         "seed": seed,

@@ -8,7 +8,8 @@ ASIDE = ("wav2vec2", "log-mel")
 
 
 def render_probe(report: Mapping[str, Any]) -> str:
-    """The whole report as Markdown: what was found, scores, verdicts, dependence, how measured.
+    """The whole report as Markdown, for the card: what was found, scores, verdicts, dependence, how
+    measured.
 
     Args:
         report: content of probe.json.
@@ -16,9 +17,6 @@ def render_probe(report: Mapping[str, Any]) -> str:
     first = report["conditions"][0]
     parts = [
         render_findings(report),
-        "",
-        f"Scores of linear probes, {describe_condition(first)} (95 % interval over speakers; "
-        "bold: its lower end is above 0 and 95 % of shuffled factors; chance: best of the codes)",
         "",
         render_scores(report, first),
         "",
@@ -36,6 +34,20 @@ def render_probe(report: Mapping[str, Any]) -> str:
         describe_origin(report),
     ]
     return "\n".join(parts)
+
+
+def render_brief(report: Mapping[str, Any]) -> str:
+    """What was found, the scores and what they depend on as Markdown, for the README.
+
+    Args:
+        report: content of probe.json.
+    """
+    parts = [
+        render_findings(report),
+        render_scores(report, report["conditions"][0]),
+        describe_origin(report),
+    ]
+    return "\n\n".join(parts)
 
 
 def render_findings(report: Mapping[str, Any]) -> str:
@@ -83,10 +95,15 @@ def describe_condition(condition: Mapping[str, Any]) -> str:
 
 
 def render_scores(report: Mapping[str, Any], condition: Mapping[str, Any]) -> str:
-    """Codes in rows, factors in columns, chance below."""
+    """Codes in rows, factors in columns, chance below, and what the numbers are above."""
     factors, scores = report["factors"], condition["scores"]
     titles = [f"{name.replace('_', ' ')} ({f['metric']})" for name, f in factors.items()]
-    lines = ["| code | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
+    lines = [
+        f"Scores of linear probes, {describe_condition(condition)} (95 % interval over speakers; "
+        "bold: its lower end is above 0 and 95 % of shuffled factors; chance: best of the codes)",
+        "",
+    ]
+    lines += ["| code | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
     for code in sorted(scores, key=lambda name: name in ASIDE):
         cells = [format_score(scores[code].get(name)) for name in factors]
         lines.append(f"| {code} | " + " | ".join(cells) + " |")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from processing.errors import InputError
+from train_scripts.probe_table import render_brief
 from train_scripts.report_tables import difference, number, p_value, pooled, table
 from train_scripts.results import publishable_results
 
@@ -34,8 +35,11 @@ def render_results(results: dict) -> str:
     """Markdown table of one results.json, with all that the figures depend on.
 
     Args:
-        results: content of results.json; `constant_baselines` is shown beside the metrics.
+        results: content of results.json; `constant_baselines` is shown beside the metrics. Or of a
+            probe.json.
     """
+    if "conditions" in results:
+        return render_brief(results)
     metrics, constant = results["metrics"], results.get("constant_baselines", {})
     lines = ["| test turns | " + str(metrics["num_turns"]) + " |", "|---|---|"]
     for name, title in ROWS.items():
