@@ -26,11 +26,13 @@ from modeling_decomp_ser import (
     DecompSerForAudioClassification,
     DecompSerForPreTraining,
 )
+from modeling_decomp_ser.keyed_random import draw_keys
 from modeling_decomp_ser.multitask_losses import IGNORED
 
 SAMPLE_RATE = 16000
 # 0.1 s to 30 s, and less than one frame of either kind
 LENGTHS = [1600, 30 * SAMPLE_RATE, 1, 399, 40000, 72001]
+SAMPLES = [24000, 16000, 40000, 9000]
 PRETRAINABLE = [name for name, fields in VARIANTS.items() if fields["components"]]
 
 ASKED = {
@@ -142,6 +144,48 @@ def test_resampling_in_finetuning_can_be_switched_off():
     batch = random_batch([40000])
     with torch.no_grad():
         assert_close(model.train()(**batch).logits, model.eval()(**batch).logits)
+
+
+@torch.no_grad()
+def test_parts_are_dropped_whole_by_row_and_the_others_scaled():
+    model = tiny_classifier(part_dropout=0.4).train()
+    model.config.resampling_in_finetuning = False
+    batch = random_batch(SAMPLES)
+    asked = {"output_pooled_features": True}
+    keys = draw_keys(len(SAMPLES), torch.Generator().manual_seed(3))
+    dropped = model(**batch, **asked, resampling_keys=keys).pooled_features
+    model.config.part_dropout = 0.0
+    whole = model(**batch, **asked, resampling_keys=keys).pooled_features
+    ratios = set()
+    for part, full in zip(
+        dropped.split(model.part_sizes, 1), whole.split(model.part_sizes, 1), strict=True
+    ):
+        for row, full_row in zip(part, full, strict=True):
+            factor = 0.0 if not row.any() else 1 / 0.6
+            torch.testing.assert_close(row, factor * full_row)
+            ratios.add(factor)
+    assert len(ratios) == 2
+    model.config.part_dropout = 0.4
+    alone = model(**row_of(batch, 1), **asked, resampling_keys=keys[1:2]).pooled_features
+    torch.testing.assert_close(alone[0], dropped[1], rtol=0, atol=1e-5)
+    evaluated = [model.eval()(**batch, **asked, resampling_keys=k).logits for k in (keys, keys + 1)]
+    assert torch.equal(*evaluated)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variant", ["table3_ours", "table3_m4", "table3_m1"])
+def test_normalised_parts_have_unit_variance_and_shares_still_sum_to_the_logits(variant):
+    model = tiny_classifier(variant, pooled_normalization="layer", pooling="statistics").eval()
+    model.pooled_mean.normal_(generator=torch.Generator().manual_seed(0))
+    output = model(
+        **random_batch(SAMPLES, labelled=False),
+        output_pooled_features=True,
+        output_component_shares=True,
+    )
+    for part in output.pooled_features.split(model.part_sizes, 1):
+        assert part.mean(1).abs().max() < 1e-5
+        assert part.var(1, unbiased=False).max() == pytest.approx(1, abs=0.02)
+    torch.testing.assert_close(output.component_shares.sum(1), output.logits, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
