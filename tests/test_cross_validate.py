@@ -1,4 +1,6 @@
+import io
 import json
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 from datasets import Dataset
@@ -29,14 +31,15 @@ def campaign(corpus_folder, fold, quick_settings, tmp_path_factory):
 
 
 def call(arguments):
-    with pytest.raises(SystemExit) as ended:
+    """Exit code, standard output and standard error of a call."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
         run(app, arguments, "cross-validate")
-    return ended.value.code
+    return ended.value.code, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")
 def first_call(campaign):
-    """Exit code of the first call."""
     return call(campaign[1])
 
 
@@ -60,39 +63,49 @@ def test_what_was_of_use_only_while_training_is_deleted(campaign, first_call):
     assert not list(campaign[0].rglob("checkpoints"))
 
 
-def test_a_unit_that_failed_is_reported_and_its_traceback_kept(
-    campaign, first_call, fold, capfd, caplog
-):
-    assert first_call == 1
-    error = campaign[0] / "broken" / "seed-0" / f"fold-{fold}" / "error.txt"
-    assert "speech_encoder=/nowhere" in error.read_text()
-    assert "Traceback" in error.read_text()
+def test_a_unit_that_failed_is_reported_and_its_traceback_kept(campaign, first_call, fold):
+    code, out, err = first_call
+    assert code == 1
+    folder = campaign[0] / "broken" / "seed-0" / f"fold-{fold}"
+    assert f"FAILED broken seed 0 fold {fold}: InputError: speech_encoder=/nowhere" in err
+    assert str(folder / "error.txt") in err
+    assert "Traceback" in (folder / "error.txt").read_text()
+    assert [line.split()[0] for line in out.splitlines()] == ["preset", "base", "Saved"]
+    assert f"[3/3] broken seed 0 fold {fold}: FAILED" in err
 
 
-def test_the_second_call_runs_only_what_is_not_finished(campaign, first_call, capfd):
-    assert call(campaign[1]) == 1
-    out, err = capfd.readouterr()
-    assert "base seed 0" not in err and "pretrained/" not in err
-    assert "[2/3] broken seed 0" in err and "FAILED" in err
-    assert out.splitlines()[1].split()[0] == "base"
+def test_the_second_call_runs_only_what_is_not_finished(campaign, first_call, monkeypatch):
+    left = []
+
+    def record(units, *args, **kwargs):
+        left.extend(unit.row for unit in units)
+        return {}
+
+    monkeypatch.setattr("train_scripts.cross_validate.run_on_this_machine", record)
+    code, out, _ = call(campaign[1])
+    assert (code, left) == (0, ["broken"])
+    assert out == first_call[1]
 
 
-def test_other_data_or_settings_in_the_same_folder_are_refused(campaign, first_call, capfd):
+def test_other_data_or_settings_in_the_same_folder_are_refused(campaign, first_call):
     output, arguments = campaign
-    assert call([*arguments, "finetuning.epochs=3"]) == 2
-    assert "finetuning.epochs=2 there and 3 now" in capfd.readouterr().err
+    code, _, err = call([*arguments, "finetuning.epochs=3"])
+    assert code == 2 and "finetuning.epochs=2 there and 3 now" in err
     rows = Dataset.from_dict({"id": ["a"], "emotion": ["sad"]})
     with pytest.raises(InputError, match=r"48 turns\), not 'speaker' on other \(1 turns\)"):
         open_output(output, rows, "other", "speaker")
 
 
-def test_wrong_arguments_are_refused_before_anything_runs(corpus_folder, tmp_path, capfd):
+def test_wrong_arguments_are_refused_before_anything_runs(corpus_folder, tmp_path):
     arguments = ["--data", str(corpus_folder), "--protocol", "speaker", "--seeds", "1"]
     arguments += ["--output", str(tmp_path / "out")]
-    assert call(["size=tiny", *arguments]) == 2
-    assert "no preset is given" in capfd.readouterr().err
-    assert call(["base", "--folds", "nobody", *arguments]) == 2
-    assert "no fold 'nobody'" in capfd.readouterr().err
+    for wrong, message in (
+        (["size=tiny"], "no preset is given"),
+        (["base", "--folds", "nobody"], "no fold 'nobody'"),
+        (["base", "size=huge"], "size='huge', expected one of"),
+    ):
+        code, _, err = call([*wrong, *arguments])
+        assert code == 2 and message in err
     assert not (tmp_path / "out").exists()
 
 

@@ -24,27 +24,26 @@ def die_at_step(step):
     """Kill the process in the middle of an optimiser step."""
 
     def plant():
-        perturb = DecompSerTrainer.perturb
+        compute_loss = DecompSerTrainer.compute_loss
 
-        def planted(self, inputs, keys):
-            return die() if self.state.global_step == step else perturb(self, inputs, keys)
+        def planted(self, *args, **kwargs):
+            at_step = self.state.global_step == step
+            return die() if at_step else compute_loss(self, *args, **kwargs)
 
-        DecompSerTrainer.perturb = planted
+        DecompSerTrainer.compute_loss = planted
 
     return plant
 
 
-def die_while_saving(name, after=0):
-    """Kill the process when a part of the checkpoint after so many others is half written."""
+def die_while_saving(name):
+    """Kill the process when a part of a checkpoint is half written."""
 
     def plant():
-        save, seen = torch.save, []
+        save = torch.save
 
         def planted(content, path, *args, **kwargs):
             save(content, path, *args, **kwargs)
             if Path(path).name == name:
-                seen.append(path)
-            if len(seen) > after:
                 os.truncate(path, os.path.getsize(path) // 2)
                 die()
 
