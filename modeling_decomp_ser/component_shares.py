@@ -47,7 +47,7 @@ def component_shares(
         (B, 6, L) in the order of COMPONENTS; a part that the model does not have is 0.
     """
     absent = pooled.new_zeros(pooled.shape[0], head.out_features)
-    shares = dict.fromkeys(COMPONENTS, absent)
+    shares: dict[str, Tensor] = dict.fromkeys(COMPONENTS, absent)
     deviations = (pooled - mean).split(part_sizes, dim=-1)
     for name, deviation, weight in zip(
         part_names(config), deviations, head.weight.split(part_sizes, dim=1), strict=True

@@ -75,7 +75,7 @@ def test_nothing_is_loaded_or_asked_for_until_the_page_is_built():
     headless_browser.missing_program() is not None, reason=str(headless_browser.missing_program())
 )
 def test_a_visitor_uploads_a_file_and_reads_the_answer(served, run_folder, tmp_path):
-    _, _, url = served
+    space, _, url = served
     clip = run_folder / "clip.flac"
     recognize = pipeline(
         "audio-classification", model=str(run_folder / "model"), trust_remote_code=True
@@ -97,6 +97,13 @@ def test_a_visitor_uploads_a_file_and_reads_the_answer(served, run_folder, tmp_p
         )
         outside = [u for u in headless_browser.requested_urls(browser) if not is_own(u, url)]
         assert outside == []
+
+        browser.find_element("css selector", "#sound button[aria-label=Clear]").click()
+        headless_browser.wait_for(browser, lambda: headless_browser.drawn_figures(browser) == [])
+        assert browser.find_element("id", "verdict").text == space.WAITING
+
+        browser.find_element("xpath", "//*[text()='clip.flac']").click()
+        assert headless_browser.verdict(browser) == answer
 
         headless_browser.open_page(browser, url)
         headless_browser.upload(browser, bad)

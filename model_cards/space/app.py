@@ -267,8 +267,8 @@ def build_page(model_name: str, example: str | Path | None = None) -> gr.Blocks:
             return [text, *(gr.update(value=part, visible=part is not None) for part in parts)]
 
         button.click(show, sound, outputs, api_name="recognise")
-        for event in (sound.upload, sound.stop_recording, sound.clear):
-            event(show, sound, outputs, api_visibility="private")
+        # a file, the end of a recording, the example, and the cross that clears it
+        sound.change(show, sound, outputs, api_visibility="private")
     return page
 
 
