@@ -109,6 +109,7 @@ def test_parts_are_listed_from_the_strongest():
             {"change": "x", "emotion": "sad", "probabilities": {"happy": 0.2, "sad": 0.8}},
             {"change": "y", "emotion": "happy", "probabilities": {"happy": 0.9, "sad": 0.1}},
         ],
+        "notes": [],
     }
     lines = [" ".join(line.split()) for line in describe(summary).splitlines()]
     assert lines[0] == "clip.wav: sad, 70 % (happy 30 %)"

@@ -255,3 +255,15 @@ def test_the_command_prints_the_statistics_and_writes_to_the_folder(source, tmp_
     assert "| angry | 2 | 50.0% |" in result.stdout
     assert "4 rows in 1 shards" in result.stdout
     assert json.loads((tmp_path / "out/corpus.json").read_text())["settings"]["trim"] is True
+
+
+def test_the_factorial_corpus_keeps_what_was_varied(tmp_path):
+    pytest.importorskip("espeakng_loader")
+    sizes = "num_sentences=1,num_voices=2,num_contours=1,num_rhythms=2"
+    prepare("factorial", sizes, tmp_path / "out")
+    rows = load_corpus(tmp_path / "out")
+    assert list(zip(rows["voice"], rows["rhythm"], strict=True)) == [
+        ("s01", "slow"), ("s01", "fast"), ("s02", "slow"), ("s02", "fast"),
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="whole numbers for num_sentences, num_voices"):
+        prepare("factorial", "num_speakers=2", tmp_path / "other")

@@ -153,7 +153,7 @@ def probe_model(
         "ideal": {
             "scores": ideal,
             "subject_matrix": ideal_matrix,
-            "verdict": judge_codes(ideal_matrix),
+            "verdict": judge_codes(ideal_matrix, ideal_matrix),
         },
         "seconds": time.monotonic() - begin,
         "versions": package_versions(),
