@@ -19,7 +19,7 @@ from modeling_decomp_ser import DecompSerForAudioClassification
 from processing.errors import InputError
 from train_scripts.arguments import build_feature_extractor, load_settings
 from train_scripts.evaluate_model import evaluate
-from train_scripts.finetune import class_weights, finetune
+from train_scripts.finetune import add_corpora_of, class_weights, finetune
 from train_scripts.fold_data import load_fold_data, task_weights
 from train_scripts.pretrain import pretrain, sweep_omega
 from train_scripts.results import summarize
@@ -382,3 +382,16 @@ def test_the_sweep_of_omega_goes_on_where_it_stopped(corpus_folder, fold, quick_
     assert (tmp_path / "omega.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="expected weights from 0 to 1"):
         sweep_omega([1.5], "encoders_alone", output=tmp_path, **run)
+
+
+def test_the_corpora_of_the_pretraining_are_named_too(tmp_path):
+    def names(content, own="ravdess"):
+        (tmp_path / "results.json").write_text(json.dumps(content))
+        return add_corpora_of(str(tmp_path), own)
+
+    assert names({"trained_on": "iemocap+nemo"}) == "iemocap+nemo+ravdess"
+    assert names({"trained_on": "ravdess"}) == "ravdess"
+    assert names({"trained_on": None}) is None and names({}) is None
+    assert names({"trained_on": "iemocap"}, own=None) is None
+    (tmp_path / "results.json").unlink()
+    assert add_corpora_of(str(tmp_path), "ravdess") is None

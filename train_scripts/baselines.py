@@ -91,7 +91,6 @@ def run_baseline(
         "preset": name,
         "size": None,
         "backbone": None,
-        "corpus": name_corpora(rows),
         **describe_fold(fold_data),
         "seed": seed,
         "pretrained": None,
@@ -192,11 +191,6 @@ def speaker_groups(rows: Dataset) -> list[str]:
         speaker if speaker is not None else f"turn {row_id}"
         for speaker, row_id in zip(rows["speaker"], rows["id"], strict=True)
     ]
-
-
-def name_corpora(rows: Dataset) -> str | None:
-    """Names of the corpora of rows, joined by "+"; None where unknown."""
-    return "+".join(sorted(set(rows["corpus"]) - {None})) or None
 
 
 @app.command()

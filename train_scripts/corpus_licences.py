@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 SEPARATOR = "+"
-"""Joins the names of the corpora in the entry "corpus" of results.json."""
+"""Joins the names of corpora in results.json."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def training_corpora(names: str | None) -> dict[str, CorpusLicence]:
     """The corpora of a run.
 
     Args:
-        names: entry "corpus" of results.json, such as "ravdess" or "nemo+ravdess"; None or "" where
-            the rows do not name it.
+        names: entry "trained_on" of results.json, such as "ravdess" or "nemo+ravdess"; None or ""
+            where the rows do not name it.
 
     Returns:
         By name; one that is not known here has terms that say so. Empty where no name is given.

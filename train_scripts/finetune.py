@@ -2,6 +2,7 @@
 5).
 """
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import torch
 import typer
 from torch import Tensor
 from transformers import EarlyStoppingCallback, set_seed
+from transformers.utils import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification
 from processing import DecompSerDataCollator, DecompSerProcessor
@@ -37,7 +39,7 @@ from train_scripts.results import (
     write_results,
 )
 from train_scripts.rows_in_memory import keep_in_memory
-from train_scripts.run_folder import find_overlap, load_model, open_run_folder, save_model
+from train_scripts.run_folder import RESULTS, find_overlap, load_model, open_run_folder, save_model
 from train_scripts.trainer import DecompSerTrainer
 from train_scripts.training import (
     load_run_data,
@@ -127,7 +129,6 @@ def finetune(
         "size": settings.size,
         "backbone": settings.speech_encoder if model.config.use_speech_encoder else None,
         **describe_fold(fold_data),
-        "corpus": "+".join(sorted(set(fold_data.folds["test"]["corpus"]) - {None})) or None,
         "seed": settings.seed,
         "selected_by": settings.finetuning.select,
         "epochs_trained": trainer.state.epoch,
@@ -143,6 +144,8 @@ def finetune(
         "settings": settings_summary(settings, overrides),
         "seconds": seconds,
     }
+    if pretrained is not None:
+        results["trained_on"] = add_corpora_of(pretrained, results["trained_on"])
     if overlap:
         results["protocol"] = {**fold_data.protocol, "leaks": True}
         results["pretraining_overlap"] = overlap
@@ -152,6 +155,17 @@ def finetune(
         plot_losses(read_log(folder), folder / "losses.png", title="Fine-tuning")
         results = write_results(folder, results)
     return results
+
+
+def add_corpora_of(pretrained: str, names: str | None) -> str | None:
+    """Corpora of a run with those of the pre-training it starts from, joined by "+"; None where one
+    of them does not say.
+    """
+    path = cached_file(pretrained, RESULTS, _raise_exceptions_for_missing_entries=False)
+    if path is None or names is None:
+        return None
+    before = json.loads(Path(path).read_text(encoding="utf-8")).get("trained_on")
+    return None if before is None else "+".join(sorted({*names.split("+"), *before.split("+")}))
 
 
 def check_pretrained(pretrained: str | None, data: FoldData, allow_overlap: bool) -> str | None:

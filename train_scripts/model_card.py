@@ -98,7 +98,9 @@ def render_card(
 def trained_on(results: Mapping[str, Any]) -> str | None:
     """Names of the training corpora; None where the results do not know them."""
     # those of `evaluate` have no preset, and name the corpus that was scored
-    return results.get("corpus") if results.get("preset") else None
+    if not results.get("preset"):
+        return None
+    return results.get("trained_on", results.get("corpus"))
 
 
 # --- metadata ------------------------------------------------------------------------------------

@@ -120,13 +120,20 @@ def publishable_results(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_fold(data: FoldData) -> dict:
-    """The entries of results.json that name the split."""
+    """The entries of results.json that name the corpora and the split."""
     return {
+        "corpus": name_corpora(data.folds["test"]),
+        "trained_on": name_corpora(data.folds["train"]),
         "protocol": data.protocol,
         "fold": data.fold,
         "leaks": data.leaks,
         "labels": data.labels,
     }
+
+
+def name_corpora(rows: Dataset) -> str | None:
+    """Names of the corpora of rows, joined by "+"; None where unknown."""
+    return "+".join(sorted(set(rows["corpus"]) - {None})) or None
 
 
 def summarize(results: dict) -> str:
