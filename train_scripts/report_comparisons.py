@@ -13,7 +13,6 @@ import numpy as np
 
 from processing.errors import InputError
 from train_scripts.report_rows import Row, same_split
-from train_scripts.report_scores import TurnTable, fold_scores
 from train_scripts.significance import (
     STATISTICS,
     bootstrap_statistics,
@@ -24,6 +23,7 @@ from train_scripts.significance import (
     resample_speakers,
     wilcoxon,
 )
+from train_scripts.turn_table import TurnTable, fold_scores
 
 EVERY = "every"
 DEFAULT_PAIRS = (
@@ -127,7 +127,7 @@ def compare(pair: Pair, *, num_resamples: int, seed: int) -> dict[str, Any]:
     ids = np.intersect1d(pair.first_table.ids, pair.second_table.ids)
     first, second = pair.first_table.select(ids), pair.second_table.select(ids)
     if (first.labels != second.labels).any():
-        turn = ids[np.flatnonzero(first.labels != second.labels)[0]]
+        turn = str(ids[np.flatnonzero(first.labels != second.labels)[0]])
         raise InputError(
             f"turn {turn!r} has another label in '{pair.first.key.title}' than in "
             f"'{pair.second.key.title}' of {pair.first.key.corpus}. Report them separately."

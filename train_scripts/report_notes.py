@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from train_scripts.report_rows import Row, Run
+from train_scripts.report_rows import Row
+from train_scripts.report_runs import Run
 
 MEMORISED_SHARE = 0.1
 """From this share of test turns whose words occur in training on, a row says so of its WER."""
