@@ -19,8 +19,8 @@ from train_scripts.significance import (
     combine_p_values,
     holm,
     mcnemar,
-    percentile_interval,
     resample_speakers,
+    speaker_interval,
     wilcoxon,
 )
 from train_scripts.turn_table import TurnTable, fold_scores
@@ -174,7 +174,7 @@ def bootstrap_difference(
     return {
         name: {
             "value": float(statistic(by_speaker[0].sum(0)) - statistic(by_speaker[1].sum(0))),
-            "interval_95": percentile_interval(samples[0][name] - samples[1][name])
+            "interval_95": speaker_interval(samples[0][name] - samples[1][name], num_speakers)
             if samples
             else None,
         }

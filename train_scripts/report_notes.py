@@ -31,8 +31,6 @@ def describe_row(row: Row, scored: Mapping[str, Any]) -> list[str]:
         notes.append("speakers unknown: the interval takes turns for independent")
     elif scored["metrics"]["weighted_accuracy"]["interval_95"] is None:
         notes.append("one speaker only: no interval")
-    elif scored["num_speakers"] < 10:
-        notes.append(f"interval over {scored['num_speakers']} speakers: rather too narrow")
     if len(scored["commits"]) > 1:
         notes.append(f"runs of {len(scored['commits'])} commits")
     if any(commit.endswith("+changes") for commit in scored["commits"]):

@@ -18,8 +18,8 @@ from train_scripts.report_runs import Run
 from train_scripts.significance import (
     STATISTICS,
     bootstrap_statistics,
-    percentile_interval,
     resample_speakers,
+    speaker_interval,
 )
 from train_scripts.turn_table import TurnTable, fold_scores
 
@@ -91,7 +91,7 @@ def score_recalls(
         fold_means = np.nanmean(folds, axis=1)
         scores[name] = {
             "pooled": float(pooled.mean()),
-            "interval_95": percentile_interval(samples[name]) if samples else None,
+            "interval_95": speaker_interval(samples[name], len(by_speaker)) if samples else None,
             "per_seed": dict(zip(map(str, table.seeds), pooled.tolist(), strict=True)),
             "fold_mean": float(fold_means.mean()),
             "sd_over_seeds": spread(fold_means),
@@ -118,7 +118,7 @@ def score_others(row: Row, table: TurnTable) -> dict[str, Any]:
             pool_mean(runs, "speaker_accuracy", heldout_turns) for runs in runs_of_seed.values()
         ],
         **{
-            name: [pool_mean(runs, name, tested_turns) for runs in runs_of_seed.values()]
+            name: [pool_mean(runs, name, count_tested) for runs in runs_of_seed.values()]
             for name in ("speech_mse", "speech_mse_padded")
         },
     }
@@ -133,7 +133,7 @@ def score_others(row: Row, table: TurnTable) -> dict[str, Any]:
     return scores
 
 
-def tested_turns(run: Run) -> int:
+def count_tested(run: Run) -> int:
     """Turns of the test fold."""
     return len(run.turns["id"])
 

@@ -19,19 +19,18 @@ from train_scripts.report_paper import render_paper
 HOW_TO_READ = """\
 WA: correct / all turns (what the paper calls unweighted accuracy). UAR: mean recall of the classes.
 Pooled: over the turns of all folds, for each seed, then averaged over the seeds; in brackets the
-95 % bootstrap interval over resampled speakers ({num_resamples} resamples), seeds averaged within
-each speaker. Fold mean: of the folds' figures, ± standard deviation over seeds. A dash is a figure
-that the row does not have. Speech MSE: over valid frames / with padding to 192 frames. Speaker
-accuracy: held-out turns of training speakers."""
+95 % bootstrap interval over resampled speakers ({num_resamples} resamples, percentiles expanded for
+few speakers), seeds averaged within each. Fold mean: of the folds' figures, ± standard deviation
+over seeds. A dash is a figure that the row does not have. Speech MSE: over valid frames / with
+padding to 192 frames. Speaker accuracy: held-out turns of training speakers."""
 
 HOW_TESTED = """\
-Differences are first minus second, with the paired bootstrap interval over speakers. p (speakers),
-the primary test: Wilcoxon signed-rank over speakers, seeds averaged within each, exact. p (folds):
-the same over folds; n folds cannot give less than 2^(1-n). p (turns): exact McNemar test of the
-pooled turns for each pair of seeds; of n such p the k-th smallest, k = n / 2 rounded up, times
-n / k, which is valid however they depend on each other; it takes the turns of one speaker for
-independent, so it is too small. Each p is Holm-corrected over the {num_comparisons} comparisons of
-the corpus."""
+Comparisons: first minus second, with the paired bootstrap interval over speakers. p (speakers), the
+primary test: Wilcoxon signed-rank over speakers, seeds averaged within each, exact. p (folds): the
+same over folds; n folds cannot give less than 2^(1-n). p (turns): exact McNemar test of the pooled
+turns for each pair of seeds; of n such p the k-th smallest, k = n / 2 rounded up, times n / k,
+which is valid however they depend on each other; it takes the turns of one speaker for independent,
+so it is too small. Each p is Holm-corrected over all comparisons of the corpus."""
 
 
 def render_report(report: Mapping[str, Any]) -> str:
@@ -52,7 +51,7 @@ def render_rows(report: Mapping[str, Any]) -> list[str]:
     """For each corpus and protocol its rows, tests and figures."""
     if not report["rows"]:
         return []
-    lines = [HOW_TO_READ.format(num_resamples=report["num_resamples"]), ""]
+    lines = [HOW_TO_READ.format(num_resamples=report["num_resamples"]), "", HOW_TESTED, ""]
     for (corpus, protocol), rows in grouped(report["rows"], split_of):
         lines += [f"## {corpus}, protocol `{protocol}`", ""]
         lines += table(
@@ -126,7 +125,6 @@ def origin_lines(rows: Sequence[Scored]) -> list[str]:
 
 def render_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     """Table of tests."""
-    family = comparisons[0]["mcnemar"]["comparisons"]
     cells = []
     for c in comparisons:
         speakers = c["wilcoxon_speakers"]["weighted_accuracy"]
@@ -156,7 +154,9 @@ def render_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
         "p (turns)",
         "what to know",
     ]
-    return [HOW_TESTED.format(num_comparisons=family), "", *table(header, cells), ""]
+    family = comparisons[0]["mcnemar"]["comparisons"]
+    corrected = f"Corrected over the {family} comparisons of {comparisons[0]['corpus']}:"
+    return [corrected, "", *table(header, cells), ""]
 
 
 def difference(value: Mapping[str, Any]) -> str:
