@@ -2,6 +2,7 @@ import json
 import re
 
 import pytest
+import yaml
 from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 from planted_runs import plant_pretraining, plant_row
@@ -16,13 +17,14 @@ from train_scripts.report import PAPER_TABLES, app, parse_pair, report
 def planted(tmp_path_factory):
     """Runs of a small campaign, and their report: (folder of runs, folder of report, content)."""
     root = tmp_path_factory.mktemp("campaign")
-    for preset, right in (("table3_m1", 0.3), ("table3_m3", 0.5), ("table3_ours", 0.7)):
+    for preset, right in (("table3_m3", 0.5), ("table3_ours", 0.7)):
         plant_row(root / "runs", preset, seeds=(0, 1), right=right, words=preset == "table3_ours")
     plant_row(root / "runs", "table3_m4", seeds=(0,), folds=(1, 2), right=0.5)
     plant_row(root / "runs", "baseline_compare", seeds=(0,), size=None, right=0.6)
     for fold in (1, 2):
         plant_pretraining(root / "runs" / "pretrained" / f"fold-{fold}", fold=fold)
-    content = report([root / "runs"], root / "report", num_resamples=2000)
+    pairs = [("every", "table3_m3"), ("table3_ours", "table3_m4")]
+    content = report([root / "runs"], root / "report", pairs=pairs, num_resamples=2000)
     return root / "runs", root / "report", content
 
 
@@ -64,6 +66,7 @@ def test_every_number_says_what_it_rests_on(planted):
         for entry in ("num_turns", "seeds", "folds", "commits"):
             assert row[entry]
         assert row["protocol"]["name"] == "speaker-5" and len(row["protocol"]["hash"]) == 16
+    assert len(content["comparisons"]) == 4
     for comparison in content["comparisons"]:
         assert comparison["num_turns"] and comparison["num_speakers"] and comparison["seeds"]
 
@@ -91,10 +94,11 @@ def test_results_for_the_card_are_what_the_hub_reads(planted):
 
 
 def test_the_same_runs_give_the_same_report(planted, tmp_path):
-    runs, folder, _ = planted
-    report([runs], tmp_path, num_resamples=2000)
-    for name in ("report.md", "report.json"):
-        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    runs, *_ = planted
+    for name in ("a", "b"):
+        report([runs / "table3_m4"], tmp_path / name, num_resamples=2000)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
 def test_no_path_of_the_machine_is_in_the_report(planted):
@@ -104,8 +108,6 @@ def test_no_path_of_the_machine_is_in_the_report(planted):
 
 
 def test_every_preset_of_the_paper_exists():
-    import yaml
-
     paper = yaml.safe_load(PAPER_TABLES.read_text(encoding="utf-8"))
     lines = [line for name in ("table2", "table3", "table4") for line in paper[name]["rows"]]
     wanted = {line["preset"] for line in lines if "preset" in line}
@@ -125,8 +127,9 @@ def test_pretraining_alone_makes_a_report(tmp_path):
 def test_the_command_prints_rows_and_names_its_file(planted, tmp_path, capsys):
     runs, *_ = planted
     options = ["--output", str(tmp_path / "out"), "--resamples", "2000"]
+    folders = [str(runs / preset) for preset in ("table3_ours", "table3_m4")]
     with pytest.raises(SystemExit) as ended:
-        run(app, [str(runs), *options, "--compare", "table3_ours:table3_m4"], "report")
+        run(app, [*folders, *options, "--compare", "table3_ours:table3_m4"], "report")
     assert ended.value.code == 0
     printed = capsys.readouterr().out
     assert "planted speaker-5 table3_ours: WA 0." in printed and "report.md" in printed

@@ -14,8 +14,9 @@ from train_scripts.report_comparisons import (
     compare,
     correct_p_values,
 )
-from train_scripts.report_rows import group_rows, read_runs
-from train_scripts.report_scores import tabulate
+from train_scripts.report_rows import group_rows
+from train_scripts.report_runs import read_runs
+from train_scripts.turn_table import tabulate
 
 
 def rows_of(folder):

@@ -4,8 +4,10 @@ import pytest
 from planted_runs import plant_row, plant_run
 
 from train_scripts.report_notes import note_other_splits
-from train_scripts.report_rows import group_rows, read_runs
-from train_scripts.report_scores import score_row, tabulate
+from train_scripts.report_rows import group_rows
+from train_scripts.report_runs import read_runs
+from train_scripts.report_scores import score_row
+from train_scripts.turn_table import tabulate
 
 LEAKING = {"name": "speaker-5", "version": 1, "hash": "abc", "leaks": True}
 

@@ -5,7 +5,8 @@ import pytest
 from planted_runs import LABELS, corpus_rows, plant_pretraining, plant_row, plant_run
 
 from processing.errors import InputError
-from train_scripts.report_rows import RowKey, group_rows, read_runs
+from train_scripts.report_rows import group_rows
+from train_scripts.report_runs import RowKey, read_runs
 
 
 def rows_of(*folders):

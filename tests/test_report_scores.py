@@ -5,8 +5,10 @@ import pytest
 from planted_runs import LABELS, corpus_rows, fold_rows, plant_row, plant_run
 
 from processing.errors import InputError
-from train_scripts.report_rows import group_rows, read_runs
-from train_scripts.report_scores import score_row, tabulate
+from train_scripts.report_rows import group_rows
+from train_scripts.report_runs import read_runs
+from train_scripts.report_scores import score_row
+from train_scripts.turn_table import tabulate
 
 
 def scored(folder, **options):

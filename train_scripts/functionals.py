@@ -21,6 +21,9 @@ SHORTEST_SAMPLES = SAMPLING_RATE // 10
 """Shorter clips are lengthened with silence: openSMILE has no functionals below 60 ms."""
 
 
+EMPTY = np.zeros(0, np.float32)
+
+
 def add_functionals(
     corpus: Dataset,
     feature_set: str,
@@ -63,11 +66,11 @@ def extract_functionals(row: dict, feature_set: str) -> dict:
     except InputError as error:
         name = audio_name(row["audio"])
         problem = str(error) if name in str(error) else f"{name}: {error}"
-        return {"functionals": [], "problem": f"row '{row['id']}': {problem}"}
+        return {"functionals": EMPTY, "problem": f"row '{row['id']}': {problem}"}
     waveform = np.pad(waveform, (0, max(0, SHORTEST_SAMPLES - len(waveform))))
     values = load_smile(feature_set).process_signal(waveform, SAMPLING_RATE).to_numpy()[0]
     if not np.isfinite(values).all():
-        return {"functionals": [], "problem": f"row '{row['id']}': openSMILE gave NaN for it."}
+        return {"functionals": EMPTY, "problem": f"row '{row['id']}': openSMILE gave NaN for it."}
     return {"functionals": values.astype(np.float32), "problem": None}
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 import yaml
 from datasets.utils import tqdm
@@ -12,6 +11,8 @@ from datasets.utils import tqdm
 from processing.errors import InputError
 from train_scripts.arguments import PRESETS
 from train_scripts.cli import run
+from train_scripts.report_card import card_results
+from train_scripts.report_cells import figure_name, grouped, pooled, split_of
 from train_scripts.report_comparisons import (
     DEFAULT_PAIRS,
     EVERY,
@@ -21,23 +22,17 @@ from train_scripts.report_comparisons import (
     correct_p_values,
 )
 from train_scripts.report_notes import note_other_splits
-from train_scripts.report_plots import plot_confusion, plot_pretraining, plot_rows, plot_speakers
-from train_scripts.report_rows import Run, group_rows, read_runs
-from train_scripts.report_scores import score_row, tabulate
-from train_scripts.report_tables import figure_name, grouped, pooled, render_report, split_of
+from train_scripts.report_plots import plot_confusion, plot_rows, plot_speakers
+from train_scripts.report_pretraining import report_pretraining
+from train_scripts.report_rows import group_rows
+from train_scripts.report_runs import read_runs
+from train_scripts.report_scores import score_row
+from train_scripts.report_tables import render_report
 from train_scripts.results import git_commit, write_json
-from train_scripts.training import read_log
+from train_scripts.turn_table import tabulate
 
 PAPER_TABLES = PRESETS / "paper" / "tables.yaml"
 REPORT_JSON, REPORT_MARKDOWN = "report.json", "report.md"
-CARD_METRICS = {
-    "weighted_accuracy": ("accuracy", "WA (correct / all)"),
-    "unweighted_average_recall": ("recall", "UAR (mean recall of the classes)"),
-    "macro_f1": ("f1", "Macro F1"),
-    "word_error_rate": ("wer", "Word error rate"),
-}
-"""Metric to type and name in the metadata of a model card."""
-
 app = typer.Typer(add_completion=False)
 
 
@@ -132,93 +127,6 @@ def count_classes(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         whole = not any("in no tested fold" in text for text in row["missing"])
         corpora[corpus] = {"classes": classes, "whole": whole, "row": row["row"]}
     return corpora
-
-
-def report_pretraining(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]]:
-    """Figure 3 for each kind of pre-training: all folds and seeds in one figure."""
-    curves = []
-    for key, same in grouped(runs, lambda run: run.key.slug):
-        logs = [read_log(run.folder) for run in same]
-        first = same[0]
-        name = f"figure3_{key}.png"
-        where = f"{first.key.corpus}, {first.key.protocol}, {first.key.size}"
-        runs_in_words = f"{len(same)} run{'s' if len(same) > 1 else ''}"
-        plot_pretraining(
-            logs, folder / name, title=f"Pre-training {first.key.title} ({where}; {runs_in_words})"
-        )
-        curves.append(
-            {
-                "row": key,
-                "title": first.key.title,
-                "corpus": first.key.corpus,
-                "protocol": first.key.protocol,
-                "size": first.key.size,
-                "seeds": sorted({run.cell[0] for run in same}),
-                "folds": sorted({run.cell[1] for run in same}),
-                "num_runs": len(same),
-                "steps": max((line["step"] for log in logs for line in log), default=0),
-                "last": {
-                    loss: mean_of_last(logs, loss)
-                    for loss in ("loss_reconstruction", "loss_speaker")
-                },
-                "metrics": {
-                    metric: mean_or_none([run.results["metrics"].get(metric) for run in same])
-                    for metric in ("speech_mse", "speech_mse_padded", "speaker_accuracy")
-                },
-                "figure": name,
-            }
-        )
-    return curves
-
-
-def mean_of_last(logs: Sequence[Sequence[dict]], loss: str) -> float | None:
-    """Mean over runs of the last logged value of a loss; None where none has it."""
-    values = [[line[loss] for line in log if loss in line] for log in logs]
-    return mean_or_none([v[-1] for v in values if v])
-
-
-def mean_or_none(values: Sequence[float | None]) -> float | None:
-    """Mean of what is known."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-def card_results(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Metadata of a model card: arguments of `huggingface_hub.EvalResult` for each metric.
-
-    Args:
-        row: of `score_row`.
-    """
-    protocol = row["protocol"]
-    results = []
-    for name, (kind, title) in CARD_METRICS.items():
-        score = row["metrics"][name]
-        if score["pooled"] is None:
-            continue
-        speech = name == "word_error_rate"
-        results.append(
-            {
-                "task_type": "automatic-speech-recognition" if speech else "audio-classification",
-                "task_name": "Speech recognition" if speech else "Speech emotion recognition",
-                "dataset_type": row["corpus"],
-                "dataset_name": row["corpus"],
-                "dataset_config": protocol["name"],
-                "dataset_split": "test",
-                "dataset_args": {"protocol_version": protocol["version"], "hash": protocol["hash"]},
-                "metric_type": kind,
-                "metric_name": title,
-                "metric_value": score["pooled"],
-                "metric_args": {
-                    "interval_95": score.get("interval_95"),
-                    "num_turns": row["num_turns"],
-                    "num_speakers": row["num_speakers"],
-                    "seeds": row["seeds"],
-                    "folds": row["folds"],
-                    "notes": row["notes"],
-                },
-            }
-        )
-    return results
 
 
 def parse_pair(text: str) -> tuple[str, str]:

@@ -13,17 +13,17 @@ import numpy as np
 
 from processing.errors import InputError
 from train_scripts.report_rows import Row, same_split
-from train_scripts.report_scores import TurnTable, fold_scores
 from train_scripts.significance import (
     STATISTICS,
     bootstrap_statistics,
     combine_p_values,
     holm,
     mcnemar,
-    percentile_interval,
     resample_speakers,
+    speaker_interval,
     wilcoxon,
 )
+from train_scripts.turn_table import TurnTable, fold_scores
 
 EVERY = "every"
 DEFAULT_PAIRS = (
@@ -127,7 +127,7 @@ def compare(pair: Pair, *, num_resamples: int, seed: int) -> dict[str, Any]:
     ids = np.intersect1d(pair.first_table.ids, pair.second_table.ids)
     first, second = pair.first_table.select(ids), pair.second_table.select(ids)
     if (first.labels != second.labels).any():
-        turn = ids[np.flatnonzero(first.labels != second.labels)[0]]
+        turn = str(ids[np.flatnonzero(first.labels != second.labels)[0]])
         raise InputError(
             f"turn {turn!r} has another label in '{pair.first.key.title}' than in "
             f"'{pair.second.key.title}' of {pair.first.key.corpus}. Report them separately."
@@ -174,7 +174,7 @@ def bootstrap_difference(
     return {
         name: {
             "value": float(statistic(by_speaker[0].sum(0)) - statistic(by_speaker[1].sum(0))),
-            "interval_95": percentile_interval(samples[0][name] - samples[1][name])
+            "interval_95": speaker_interval(samples[0][name] - samples[1][name], num_speakers)
             if samples
             else None,
         }

@@ -23,7 +23,7 @@ class Setting:
         clip: standard deviations that standardised features are limited to; None leaves them.
             Functionals have heavy tails.
         kernel: "linear", x.y / D, or "rbf", exp(-gamma |x - y|^2 / D).
-        gamma: of "rbf".
+        gamma: of "rbf"; None for "linear".
         cost: C, the weight of violated margins.
     """
 
@@ -166,7 +166,7 @@ def apply_kernel(
     setting: Setting, train: np.ndarray, test: np.ndarray, test_squares: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gram matrices (N, N) and (M, N) of a setting from `inner_products`."""
-    if setting.kernel == "linear":
+    if setting.gamma is None:
         return train, test
     squares = np.diag(train)
     distances = squares[:, None] + squares - 2 * train
