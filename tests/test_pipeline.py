@@ -28,6 +28,7 @@ from modeling_decomp_ser.audio_windows import (
 )
 from modeling_decomp_ser.pipeline_decomp_ser import DecompSerPipeline, Segment
 from modeling_decomp_ser.signal_flags import signal_flags
+from modeling_decomp_ser.timeline_formats import timeline_csv, timeline_rttm
 from processing import DecompSerFeatureExtractor
 from processing.audio_files import read_audio
 from train_scripts.run_folder import load_model
@@ -405,6 +406,15 @@ def test_own_spans_follow_each_other_inside_their_windows(hops, size):
     assert all(w[0] <= s[0] <= s[1] <= w[1] for w, s in zip(windows, spans, strict=True))
 
 
+@pytest.mark.parametrize(("form", "write"), [("csv", timeline_csv), ("rttm", timeline_rttm)])
+def test_a_timeline_can_be_written_without_this_package(recognize, long_sound, form, write):
+    answer = recognize(long_sound, **WINDOWS)
+    timelines = [("talk.wav", answer["timeline"])]
+    assert recognize.format_timelines(timelines, form) == write(timelines)
+    with pytest.raises(ValueError, match="form='srt', expected 'csv' or 'rttm'"):
+        recognize.format_timelines(timelines, "srt")
+
+
 # Live streams.
 
 
@@ -716,7 +726,7 @@ def test_the_saved_folder_answers_in_a_fresh_process_without_the_repository(save
 
 def test_the_saved_folder_holds_all_that_the_pipeline_imports(saved):
     files = {p.name: p.read_text() for p in saved[0].glob("*.py")}
-    assert {"audio_windows.py", "component_shares.py"} <= files.keys()
+    assert {"audio_windows.py", "component_shares.py", "timeline_formats.py"} <= files.keys()
     for name, source in files.items():
         imported = re.findall(r"^from \.(\w+) import", source, re.MULTILINE)
         assert {f"{module}.py" for module in imported} <= files.keys(), name
