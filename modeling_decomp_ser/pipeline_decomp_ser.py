@@ -123,11 +123,13 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         Args:
             inputs: path or URL; the bytes of a file; samples (S,), (S, C) or (C, S), at the model's
                 rate; a dict with "array" or "raw" and "sampling_rate", or with "bytes" or "path" as
-                `datasets` stores audio. Or a list, or another iterator, of these.
+                `datasets` stores audio; a row of `datasets` that has it as its "audio". Or a list,
+                an iterator or a data set of these.
             **kwargs: options named in the class, and `batch_size`, `num_workers`.
 
         Returns:
-            An answer; a list of answers for a list; a generator of answers for an iterator.
+            An answer; a list of answers for a list; a generator of answers for an iterator or a
+            data set, in its order.
 
         Raises:
             ValueError: see the class; names the sound.
@@ -138,7 +140,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
             sounds = list(inputs)  # also tuples, and columns of `datasets`
             if not sounds:
                 return []
-        elif isinstance(inputs, Iterator):
+        elif isinstance(inputs, Iterator) or hasattr(inputs, "column_names"):
             sounds = (item for item in inputs)  # transformers knows generators only
         return super().__call__(sounds, **kwargs)
 
@@ -218,8 +220,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
             ) from None
         flags = signal_flags(
             waveform,
-            features["mel"][0].numpy(),
-            features["voiced"][0].numpy(),
+            *(features[name][0].numpy() for name in ("mel", "log_f0", "voiced")),
             seconds=seconds,
         )
         if self.dtype is not None:
