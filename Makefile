@@ -34,6 +34,7 @@ bench: install
 	$(BIN)/python tests/benchmarks/front_end.py
 	$(BIN)/python tests/benchmarks/network.py
 	$(BIN)/python tests/benchmarks/inference.py
+	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/explanation.py
 
 readme: install

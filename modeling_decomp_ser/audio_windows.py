@@ -57,8 +57,8 @@ def open_audio(audio: Any, sampling_rate: int) -> AudioStream:
 
     Args:
         audio: path or URL; the bytes of a file; samples (S,), (S, C) or (C, S); a dict with "array"
-            or "raw" and "sampling_rate", or with "bytes" or "path" as `datasets` stores audio; or
-            a decoder of torchcodec.
+            or "raw" and "sampling_rate", or with "bytes" or "path" as `datasets` stores audio; a
+            row that has any of these as its "audio"; or a decoder of torchcodec.
         sampling_rate: of bare samples, in Hz.
 
     Raises:
@@ -80,7 +80,11 @@ def open_audio(audio: Any, sampling_rate: int) -> AudioStream:
 
 
 def open_mapping(audio: Mapping, sampling_rate: int) -> AudioStream:
-    """Open {"array" or "raw", "sampling_rate"} or {"bytes", "path"}."""
+    """Open {"array" or "raw", "sampling_rate"} or {"bytes", "path"}, or a row that has it as its
+    "audio".
+    """
+    if audio.get("audio") is not None:
+        return open_audio(audio["audio"], sampling_rate)
     array = audio.get("array") if audio.get("array") is not None else audio.get("raw")
     if array is not None:
         if audio.get("sampling_rate") is None:
@@ -95,7 +99,7 @@ def open_mapping(audio: Mapping, sampling_rate: int) -> AudioStream:
         return open_audio(audio["path"], sampling_rate)
     raise ValueError(
         f'a dict with {sorted(map(str, audio))}, expected "array" or "raw" and "sampling_rate", '
-        'or "bytes" or "path".'
+        'or "bytes" or "path", or any of these as "audio".'
     )
 
 

@@ -249,6 +249,13 @@ class DecompSerConfig(PreTrainedConfig):
             raise ValueError(
                 f"conv_kernel_size={self.conv_kernel_size}: expected an odd number of frames."
             )
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature={self.temperature}: expected a positive number.")
+        if not 0 <= self.abstain_below <= 1:
+            raise ValueError(
+                f"abstain_below={self.abstain_below}: expected a probability, 0 to 1; 0 never "
+                "abstains."
+            )
         if not 1 < self.resampling_min_length <= self.resampling_max_length:
             raise ValueError(
                 f"resampling_min_length={self.resampling_min_length} and resampling_max_length="

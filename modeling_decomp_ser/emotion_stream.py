@@ -10,10 +10,12 @@ from .audio_windows import RollingWindows, check_rate, window_samples
 class EmotionStream:
     """Answers every hop for the window that ends there; the same as the timeline of the file.
 
-    Latency: an answer comes with the last sample of its window, plus the time of computing one
-    window. The first one thus needs a whole window of sound. A change of emotion is in every window
-    after it in part, and fills one a window later. For a microphone, windows of 3 s every 1 s
-    are a fair choice; shorter ones hear less than a turn, which models are trained on.
+    Latency, of the algorithm: an answer comes with the last sample of its window. The first one
+    comes after `window_seconds`; from then on a sound is part of an answer at most `hop_seconds`
+    after it was heard, and a change of emotion fills a window at most `window_seconds +
+    hop_seconds` after it began. To this comes the computing of one window, which has to be less
+    than a hop: `tests/benchmarks/inference.py` measures it. For a microphone, windows of 3 s every
+    1 s are a fair choice; shorter ones hear less than a turn, which models are trained on.
 
     Memory is that of two windows, however long the stream.
 

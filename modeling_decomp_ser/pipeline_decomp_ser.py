@@ -24,6 +24,7 @@ from .component_shares import part_names
 from .configuration_decomp_ser import COMPONENTS
 from .emotion_stream import EmotionStream
 from .signal_flags import TOO_QUIET, UNSURE, signal_flags
+from .timeline_formats import NamedTimelines, timeline_csv, timeline_rttm
 
 logger = logging.get_logger(__name__)
 
@@ -69,7 +70,8 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
     "scores":
 
     * `return_timeline`: "timeline", a list of {"start", "end", "scores"} with seconds from the
-      beginning; with `return_flags` also "flags".
+      beginning; with `return_flags` also "flags". It is JSON as it is; `format_timelines` writes
+      it as CSV or RTTM.
     * `return_flags`: "flags", reasons not to trust the answer; see `signal_flags`. A flag of a long
       file is one that all its windows have which count. "unsure" is added where the best
       probability is below the configuration's `abstain_below`.
@@ -121,11 +123,13 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         Args:
             inputs: path or URL; the bytes of a file; samples (S,), (S, C) or (C, S), at the model's
                 rate; a dict with "array" or "raw" and "sampling_rate", or with "bytes" or "path" as
-                `datasets` stores audio. Or a list, or another iterator, of these.
+                `datasets` stores audio; a row of `datasets` that has it as its "audio". Or a list,
+                an iterator or a data set of these.
             **kwargs: options named in the class, and `batch_size`, `num_workers`.
 
         Returns:
-            An answer; a list of answers for a list; a generator of answers for an iterator.
+            An answer; a list of answers for a list; a generator of answers for an iterator or a
+            data set, in its order.
 
         Raises:
             ValueError: see the class; names the sound.
@@ -136,7 +140,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
             sounds = list(inputs)  # also tuples, and columns of `datasets`
             if not sounds:
                 return []
-        elif isinstance(inputs, Iterator):
+        elif isinstance(inputs, Iterator) or hasattr(inputs, "column_names"):
             sounds = (item for item in inputs)  # transformers knows generators only
         return super().__call__(sounds, **kwargs)
 
@@ -216,8 +220,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
             ) from None
         flags = signal_flags(
             waveform,
-            features["mel"][0].numpy(),
-            features["voiced"][0].numpy(),
+            *(features[name][0].numpy() for name in ("mel", "log_f0", "voiced")),
             seconds=seconds,
         )
         if self.dtype is not None:
@@ -348,6 +351,28 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
             }
             for entry in ranked
         }
+
+    @staticmethod
+    def format_timelines(timelines: NamedTimelines, form: str) -> str:
+        """Write timelines as text; see `timeline_csv` and `timeline_rttm`.
+
+        Args:
+            timelines: names of recordings, each with "timeline" of its answer.
+            form: "csv" or "rttm".
+
+        Raises:
+            ValueError: if the form is another.
+
+        Examples:
+            ```python
+            answer = recognize("talk.mp3", return_timeline=True, top_k=None)
+            text = recognize.format_timelines([("talk.mp3", answer["timeline"])], "rttm")
+            ```
+        """
+        writers = {"csv": timeline_csv, "rttm": timeline_rttm}
+        if form not in writers:
+            raise ValueError(f"form={form!r}, expected 'csv' or 'rttm'.")
+        return writers[form](timelines)
 
     def transcribe(self, model_outputs: list[dict[str, Any]]) -> str:
         """Recognised words of a sound: the frames of its windows that each speaks for alone, joined

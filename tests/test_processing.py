@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from transformers import AutoProcessor
 
 from processing import DecompSerFeatureExtractor, DecompSerProcessor
 from processing.text import ENGLISH_VOCABULARY, make_vocabulary
@@ -66,3 +67,22 @@ def test_processor_survives_saving(processor, tmp_path):
     assert loaded.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
     assert loaded.feature_extractor.to_dict() == processor.feature_extractor.to_dict()
     assert loaded.tokenizer.pad_token_id == 0
+
+
+def test_a_saved_processor_reads_audio_and_text_as_before(processor, tmp_path):
+    processor.save_pretrained(tmp_path / "saved")
+    given = {"audio": [np.ones(4000) * 0.1, np.zeros(3000)], "text": ["A", "BE"]}
+    before = processor(**given, sampling_rate=RATE, return_tensors="np")
+    for loader in (DecompSerProcessor, AutoProcessor):
+        loaded = loader.from_pretrained(tmp_path / "saved")
+        assert type(loaded) is DecompSerProcessor
+        after = loaded(**given, sampling_rate=RATE, return_tensors="np")
+        assert before.keys() == after.keys()
+        assert all((before[name] == after[name]).all() for name in before)
+
+
+def test_the_librarys_own_decoding_merges_and_drops_too(processor):
+    a, b = ENGLISH_VOCABULARY["A"], ENGLISH_VOCABULARY["B"]
+    frames = np.array([[a, a, 0, a, b, b], [b, b, b, 0, 0, 0]])
+    assert processor.batch_decode(frames) == ["AAB", "B"]
+    assert processor.decode(frames[0]) == "AAB"

@@ -1,7 +1,5 @@
 """`decomp-ser predict`: the emotion of audio files, whole and over time."""
 
-import csv
-import io
 import json
 import logging
 from collections.abc import Iterator
@@ -11,7 +9,7 @@ from typing import Annotated
 import typer
 from datasets.utils import tqdm
 
-from modeling_decomp_ser.audio_windows import own_spans, window_samples
+from modeling_decomp_ser.audio_windows import window_samples
 from modeling_decomp_ser.pipeline_decomp_ser import WINDOW_SECONDS, DecompSerPipeline
 from processing.errors import InputError
 from train_scripts.cli import run
@@ -128,49 +126,18 @@ def format_answers(answers: list[dict], form: Format) -> str:
 
     Args:
         answers: of at least one file.
-        form: "json": the list; "csv": see `format_csv`; "rttm": see `format_rttm`.
+        form: "json": the list; "csv" and "rttm": see `timeline_csv` and `timeline_rttm`.
     """
     if form is Format.json:
         return json.dumps(answers, indent=2, ensure_ascii=False)
-    return format_csv(answers) if form is Format.csv else format_rttm(answers)
+    timelines = [(a["file"], [rank_window(w) for w in a["timeline"]]) for a in answers]
+    return DecompSerPipeline.format_timelines(timelines, form.value)
 
 
-def format_csv(answers: list[dict]) -> str:
-    """One row a window: file, start, end, emotion, a probability for each emotion in alphabetical
-    order, and flags divided by blanks.
-    """
-    labels = sorted(answers[0]["probabilities"])
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["file", "start", "end", "emotion", *labels, "flags"])
-    for answer in answers:
-        for window in answer["timeline"]:
-            times = [f"{window[name]:.3f}" for name in ("start", "end")]
-            shown = [f"{window['probabilities'][label]:.6f}" for label in labels]
-            flags = " ".join(window["flags"])
-            table.writerow([answer["file"], *times, window["emotion"], *shown, flags])
-    return text.getvalue().rstrip("\n")
-
-
-def format_rttm(answers: list[dict]) -> str:
-    """Rich Transcription Time Marked (NIST), with the emotion in the place of the speaker.
-
-    One line a window: SPEAKER, file, channel 1, start and duration in seconds, <NA>, <NA>, emotion,
-    its probability, <NA>. Overlaps of windows are divided in the middle, so that each instant of a
-    file has one label. Blanks in file names become underscores, since blanks divide fields.
-    """
-    lines = []
-    for answer in answers:
-        name = "_".join(answer["file"].split())
-        windows = answer["timeline"]
-        spans = own_spans([(w["start"], w["end"]) for w in windows])
-        for window, (start, end) in zip(windows, spans, strict=True):
-            emotion = window["emotion"]
-            lines.append(
-                f"SPEAKER {name} 1 {start:.3f} {end - start:.3f} <NA> <NA> "
-                f"{'_'.join(emotion.split())} {window['probabilities'][emotion]:.3f} <NA>"
-            )
-    return "\n".join(lines)
+def rank_window(window: dict) -> dict:
+    """A window of the timeline in the form of the pipeline: probabilities as ranked scores."""
+    scores = [{"label": label, "score": p} for label, p in window["probabilities"].items()]
+    return {**window, "scores": scores}
 
 
 @app.command()

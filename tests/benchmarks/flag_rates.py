@@ -184,7 +184,7 @@ def count_flags(
     for kind, samples in tqdm(sounds, total=total, unit="sound"):
         waveform = np.asarray(samples, np.float32)
         features = extractor(waveform, sampling_rate=RATE, return_tensors="np")
-        signals = features["mel"][0], features["voiced"][0]
+        signals = (features[name][0] for name in ("mel", "log_f0", "voiced"))
         flags = signal_flags(waveform, *signals, seconds=len(waveform) / RATE)
         counts.setdefault(kind, Counter()).update(["sounds", *flags, *(["any"] if flags else [])])
     names = ("sounds", *FLAGS, "any")

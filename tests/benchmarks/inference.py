@@ -6,7 +6,8 @@ writes files of synthetic sound, or of the clips of a corpus one after the other
 a process of its own, and prints the peak memory above that of the process with its model and one
 answer, the processor time, and how many of the windows that were compared have another label alone.
 Memory must not grow with the file, time must grow in proportion. The first of the lengths is the
-measure of the others.
+measure of the others. Last comes the computing of an answer of a live stream, by windows of 3 s
+every second, which adds to its latency.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from train_scripts.run_folder import load_model  # noqa: E402
 RATE = 16000
 MOST_MEGABYTES = 600
 MOST_COMPARED = 60
+STREAM_WINDOW, STREAM_HOP, STREAM_SECONDS = 3.0, 1.0, 30
 
 
 def build_pipeline(size: str, model_name: str | None) -> DecompSerPipeline:
@@ -145,6 +147,27 @@ def compare(minutes: list[float], arguments: argparse.Namespace, size: str) -> N
         )
 
 
+def time_stream(arguments: argparse.Namespace, size: str) -> None:
+    """Print how long each answer of a stream takes."""
+    torch.set_num_threads(1)
+    recognize = build_pipeline(size, arguments.model)
+    stream = recognize.stream(RATE, window_seconds=STREAM_WINDOW, hop_seconds=STREAM_HOP)
+    pieces = clips_of(arguments.clips) if arguments.clips else synthetic_seconds()
+    sound = np.concatenate(list(itertools.islice(pieces, STREAM_SECONDS)))
+    times = []
+    for start in range(0, STREAM_SECONDS * RATE, RATE // 10):
+        begin = time.process_time(), time.perf_counter()
+        if stream.push(sound[start : start + RATE // 10]):
+            times.append([time.process_time() - begin[0], time.perf_counter() - begin[1]])
+    processor, clock = np.median(times[1:], axis=0)
+    slowest = max(row[0] for row in times[1:])
+    print(
+        f"{arguments.model or size} stream, {STREAM_WINDOW:g} s every {STREAM_HOP:g} s: an answer "
+        f"takes {processor:.3f} s of the processor ({clock:.3f} s by the clock), {slowest:.3f} s "
+        "at most"
+    )
+
+
 def main() -> None:
     """Compare lengths, or measure one in this process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -159,8 +182,10 @@ def main() -> None:
         recognize_one_file(arguments.one_file_of, arguments)
         return
     compare(arguments.minutes, arguments, arguments.size)
+    time_stream(arguments, arguments.size)
     if arguments.size == "tiny" and arguments.model is None:
         compare([1, 2], arguments, "paper")
+        time_stream(arguments, "paper")
 
 
 if __name__ == "__main__":
