@@ -38,6 +38,7 @@ bench: install
 	$(BIN)/python tests/benchmarks/explanation.py
 
 readme: install
+	$(BIN)/python tests/benchmarks/reproduction_cost.py > model_cards/experiments/cost.md
 	$(BIN)/python -m train_scripts.readme_results
 
 clean:

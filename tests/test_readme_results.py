@@ -1,7 +1,7 @@
 import pytest
 
 from processing.errors import InputError
-from train_scripts.readme_results import README, read_blocks, render_results, update_text
+from train_scripts.readme_results import README, read_pages, render_results, update_text
 
 RESULTS = {
     "metrics": {
@@ -21,9 +21,12 @@ RESULTS = {
 }
 
 
-def test_readme_shows_what_the_results_files_say():
-    text = README.read_text(encoding="utf-8")
-    assert update_text(text, read_blocks()) == text, "run `make readme`"
+def test_pages_show_what_the_files_beside_them_say():
+    pages = read_pages()
+    assert README in pages and all(pages.values())
+    for page, blocks in pages.items():
+        text = page.read_text(encoding="utf-8")
+        assert update_text(text, blocks) == text, f"{page.name}: run `make readme`"
 
 
 def test_a_table_names_its_protocol_seed_and_commit():

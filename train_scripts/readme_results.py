@@ -9,14 +9,17 @@ import sys
 from pathlib import Path
 
 from processing.errors import InputError
+from train_scripts.flag_statement import render_flag_rates
 from train_scripts.probe_table import render_brief
 from train_scripts.report_tables import difference, number, p_value, pooled, table
 from train_scripts.results import publishable_results
+from train_scripts.search import render_trials
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
 RESULTS_FOLDER = REPOSITORY / "model_cards" / "results"
 EXPERIMENTS_FOLDER = REPOSITORY / "model_cards" / "experiments"
+MEASUREMENTS_FOLDER = REPOSITORY / "model_cards" / "measurements"
 
 ROWS = {
     "weighted_accuracy": "WA (correct / all)",
@@ -120,9 +123,23 @@ def update_text(text: str, blocks: dict[str, str]) -> str:
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
-            raise InputError(f"README.md: no markers <!-- {name} -->.")
+            raise InputError(f"no markers <!-- {name} -->.")
         text = pattern.sub(lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text)
     return text
+
+
+def read_pages() -> dict[Path, dict[str, str]]:
+    """Pages with blocks that are made from files: the README, and those beside what they tell."""
+    searches = {
+        f"search:{path.parent.name}": render_trials(json.loads(path.read_text("utf-8")))
+        for path in sorted(EXPERIMENTS_FOLDER.glob("*/search.json"))
+    }
+    rates = json.loads((MEASUREMENTS_FOLDER / "flag_rates.json").read_text("utf-8"))
+    return {
+        README: read_blocks(),
+        EXPERIMENTS_FOLDER / "README.md": searches,
+        MEASUREMENTS_FOLDER / "README.md": {"measurement:flag_rates": render_flag_rates(rates)},
+    }
 
 
 def read_blocks() -> dict[str, str]:
@@ -157,12 +174,11 @@ def keep_results(run: Path, name: str) -> None:
 
 
 def main() -> None:
-    """Keep the results of a run if one is named (RUN NAME), and rewrite README.md."""
+    """Keep the results of a run if one is named (RUN NAME), and rewrite the pages."""
     if len(sys.argv) == 3:
         keep_results(Path(sys.argv[1]), sys.argv[2])
-    README.write_text(
-        update_text(README.read_text(encoding="utf-8"), read_blocks()), encoding="utf-8"
-    )
+    for page, blocks in read_pages().items():
+        page.write_text(update_text(page.read_text(encoding="utf-8"), blocks), encoding="utf-8")
 
 
 if __name__ == "__main__":

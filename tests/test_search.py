@@ -1,0 +1,59 @@
+import json
+
+import pytest
+
+from processing.errors import InputError
+from train_scripts.search import compare_trials, render_trials
+
+
+def plant(folder, preset, fold, validation_uar, *overrides, seed=0, turns=10, test_uar=0.5):
+    folder.mkdir(parents=True)
+    content = {
+        "preset": preset,
+        "fold": fold,
+        "seed": seed,
+        "settings": {"overrides": ["size=small", f"seed={seed}", *overrides]},
+        "metrics": {"weighted_accuracy": test_uar, "unweighted_average_recall": test_uar},
+        "validation_metrics": {"unweighted_average_recall": validation_uar, "num_turns": turns},
+    }
+    (folder / "results.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    plant(tmp_path / "a1", "ours", "1", 0.6, turns=30, test_uar=0.1)
+    plant(tmp_path / "a2", "ours", "2", 0.2, turns=10, test_uar=0.1)
+    plant(tmp_path / "b1", "ours", "1", 0.45, "x=2", turns=30, test_uar=0.9)
+    plant(tmp_path / "b2", "ours", "2", 0.45, "x=2", turns=10, test_uar=0.9)
+    plant(tmp_path / "other seed", "ours", "1", 0.99, "x=2", seed=1)
+    plant(tmp_path / "m1", "m1", "1", 0.3, turns=30)
+    plant(tmp_path / "m2", "m1", "2", 0.3, turns=10)
+    return tmp_path
+
+
+def test_the_best_on_validation_turns_is_chosen_whatever_the_test_turns_say(runs):
+    trials = compare_trials([runs])["trials"]
+    found = {(t["preset"], *t["overrides"]): t for t in trials}
+    assert found[("ours",)]["validation_uar"] == pytest.approx(0.5)  # (30 x .6 + 10 x .2) / 40
+    assert found[("ours", "x=2")]["validation_uar"] == pytest.approx(0.45)
+    assert {key for key, t in found.items() if t["chosen"]} == {("ours",), ("m1",)}
+    assert found[("ours",)]["turns"] == 40
+
+
+def test_the_table_marks_what_was_chosen(runs):
+    table = render_trials(compare_trials([runs]))
+    assert "| `ours` | as the preset | 0.500 | yes |" in table
+    assert "| `ours` | `x=2` | 0.450 |  |" in table
+    assert "Seed 0, folds 1, 2, 40 validation turns." in table
+
+
+def test_trials_on_other_folds_cannot_be_compared(runs):
+    plant(runs / "c1", "m1", "1", 0.9, "y=1")
+    with pytest.raises(InputError, match="preset 'm1': its trials were run on folds 1,2 and 1"):
+        compare_trials([runs])
+
+
+def test_runs_without_validation_speakers_are_no_trials(tmp_path):
+    with pytest.raises(InputError, match="no run of seed 0 has scores of validation speakers"):
+        plant(tmp_path / "a", "ours", "1", 0.6, seed=2)
+        compare_trials([tmp_path])
