@@ -6,9 +6,12 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from processing.errors import InputError
 from train_scripts.corpus_licences import common_licence, reasons_not_to_publish, training_corpora
 from train_scripts.model_card import METRICS, REPOSITORY, TEMPLATE, render_card
+from train_scripts.probe_table import render_brief
 from train_scripts.readme_results import read_results
+from train_scripts.report_runs import Run
 
 CALIBRATION = {
     "temperature": 1.75,
@@ -210,24 +213,34 @@ def test_names_that_look_like_markup_break_no_table(results):
     assert "| a\\|b c | 28 |" in render_card(results, "me/speech").text
 
 
-def test_rows_of_a_report_join_the_metadata(results, tmp_path):
-    report = {
-        "model_index": [
-            {
-                "name": "x",
-                "results": [
-                    {
-                        "task": {"type": "audio-classification"},
-                        "dataset": {"type": "ravdess", "name": "RAVDESS", "config": "speaker"},
-                        "metrics": [{"type": "recall", "value": 0.61, "name": "UAR, all folds"}],
-                    }
-                ],
-            }
-        ]
-    }
+def test_the_row_of_a_report_joins_the_metadata_and_no_other(results, tmp_path):
+    def entry(row, value):
+        metric = {
+            "task_type": "audio-classification",
+            "dataset_type": "ravdess",
+            "dataset_name": "RAVDESS",
+            "metric_type": "recall",
+            "metric_name": "UAR, all folds",
+            "metric_value": value,
+        }
+        return {"row": row, "results": [metric]}
+
+    own = Run(Path(), results).key.slug
+    assert own.startswith("ravdess_speaker-5_base_small")
+    report = {"model_index": [entry("another", 0.9), entry(own, 0.61)]}
     data = load(render_card(results, "me/speech", report=report), tmp_path).data
     assert len(data.eval_results) == len(METRICS) + 1
-    assert ("UAR, all folds", 0.61) in {(e.metric_name, e.metric_value) for e in data.eval_results}
+    found = [e.metric_value for e in data.eval_results if e.metric_name == "UAR, all folds"]
+    assert found == [0.61]
+    with pytest.raises(InputError, match="no row of this model, 'ravdess_.*but another"):
+        render_card(results, "me/speech", report={"model_index": [entry("another", 0.9)]})
+
+
+def test_a_probe_is_shown_where_there_is_one(results):
+    probe = read_results()["probe_ravdess"]
+    text = render_card(results, "me/speech", probe=probe).text
+    assert "### Which code carries what" in text and render_brief(probe) in text
+    assert "Which code" not in render_card(results, "me/speech").text
 
 
 def test_every_kept_result_renders(tmp_path):

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from modeling_decomp_ser.configuration_decomp_ser import DECOMPOSED
 from processing.corpora.synthetic import describe_corpus
+from processing.errors import InputError
 from processing.leakage import LEAK_KINDS
 from train_scripts.corpus_licences import (
     DEMONSTRATION,
@@ -20,6 +20,8 @@ from train_scripts.corpus_licences import (
     common_licence,
     training_corpora,
 )
+from train_scripts.probe_table import render_brief
+from train_scripts.report_runs import Run
 
 REPOSITORY = Path(__file__).parents[1]
 TEMPLATE = REPOSITORY / "model_cards" / "card_template.md"
@@ -67,6 +69,7 @@ def render_card(
     *,
     revision: str = "main",
     report: Mapping[str, Any] | None = None,
+    probe: Mapping[str, Any] | None = None,
 ) -> ModelCard:
     """Card of a model.
 
@@ -74,10 +77,15 @@ def render_card(
         results: content of results.json.
         repo_id: of the repository that the card stands in.
         revision: what its example pins.
-        report: content of a report.json, whose "model_index" is added to the metadata.
+        report: content of a report.json; its row of this model, over all folds and seeds, is added
+            to the metadata.
+        probe: content of a probe.json of this model.
 
     Returns:
         The card; its metadata name every metric that is not null, with protocol and hash.
+
+    Raises:
+        InputError: if the report has no row of this model.
     """
     corpora = training_corpora(trained_on(results))
     data = card_data(results, repo_id, corpora, report)
@@ -91,6 +99,7 @@ def render_card(
         **describe_scores(results),
         **describe_data(results, corpora),
         **describe_making(results),
+        probe=render_brief(probe) if probe is not None else "",
         citation=bibtex(),
     )
 
@@ -114,8 +123,8 @@ def card_data(
 ) -> ModelCardData:
     """The block of metadata, with a model-index."""
     evaluations = eval_results(results)
-    if report is not None and report.get("model_index"):
-        evaluations += model_index_to_eval_results(report["model_index"])[1]
+    if report is not None:
+        evaluations += report_results(results, report)
     languages = sorted({c.language for c in corpora.values() if c.language})
     backbone = results.get("backbone")
     tags = ["speech-emotion-recognition", "decomp-ser", "custom_code"]
@@ -130,6 +139,16 @@ def card_data(
         base_model=backbone if backbone and "/" in backbone else None,
         eval_results=evaluations,
     )
+
+
+def report_results(results: Mapping[str, Any], report: Mapping[str, Any]) -> list[EvalResult]:
+    """Metrics of the row of a report that this model is a run of; raises InputError without one."""
+    row = Run(Path(), dict(results)).key
+    for entry in report["model_index"]:
+        if entry["row"] == row.slug:
+            return [EvalResult(**metric) for metric in entry["results"]]
+    known = ", ".join(entry["row"] for entry in report["model_index"])
+    raise InputError(f"the report has no row of this model, '{row.slug}', but {known}.")
 
 
 def eval_results(results: Mapping[str, Any]) -> list[EvalResult]:

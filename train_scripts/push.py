@@ -64,6 +64,7 @@ def push(
     public: bool = False,
     may_publish: bool = False,
     report: str | Path | None = None,
+    probe: str | Path | None = None,
 ) -> dict[str, Any]:
     """Publish a run; a second time, update it. The repository changes whole or not at all.
 
@@ -72,7 +73,8 @@ def push(
         repo_id: "namespace/name"; created if it does not exist.
         public: create a public repository rather than a private one.
         may_publish: the caller has read the terms of the training corpora.
-        report: a report.json whose rows join the metadata of the card.
+        report: a report.json whose row of this model joins the metadata of the card.
+        probe: a probe.json of this model, shown in the card.
 
     Returns:
         {"url": of the commit, "commit": its hash, "revision": the tag that the card pins,
@@ -89,8 +91,13 @@ def push(
     results_text = json.dumps(publishable_results(results), indent=2, ensure_ascii=False) + "\n"
     contents: dict[str, Any] = {**paths, RESULTS: results_text.encode()}
     revision = f"run-{content_hash(contents)}"
-    rows = None if report is None else read_json(Path(report))
-    card = render_card(publishable_results(results), repo_id, revision=revision, report=rows)
+    card = render_card(
+        publishable_results(results),
+        repo_id,
+        revision=revision,
+        report=None if report is None else read_json(Path(report)),
+        probe=None if probe is None else read_json(Path(probe)),
+    )
     contents[CARD] = str(card).encode()
     with plain_errors(repo_id):
         api = HfApi()
@@ -261,7 +268,10 @@ def command(
     ] = False,
     report: Annotated[
         Path | None,
-        typer.Option(help="report.json of `decomp-ser report`; its rows join the card's metadata."),
+        typer.Option(help="report.json of `decomp-ser report`; this model's row joins the card."),
+    ] = None,
+    probe: Annotated[
+        Path | None, typer.Option(help="probe.json of `decomp-ser probe`, to show in the card.")
     ] = None,
 ) -> None:
     """Publish model, processor, code, card and results in one commit; private unless told.
@@ -269,7 +279,7 @@ def command(
     The names of the training speakers and the ids of the training turns are published too, but no
     audio, transcript or prediction.
     """
-    done = push(folder, repo_id, public=public, may_publish=may_publish, report=report)
+    done = push(folder, repo_id, public=public, may_publish=may_publish, report=report, probe=probe)
     visibility = "public" if public else "private"
     typer.echo(f"{done['url']}\n{visibility}, {len(done['files'])} files, tag {done['revision']}")
 
