@@ -12,6 +12,7 @@ from train_scripts.calibration import (
     abstain_threshold,
     calibrate,
     calibrate_model,
+    calibrate_on,
     fit_temperature,
     risk_coverage,
 )
@@ -136,3 +137,14 @@ def test_the_configuration_of_a_model_takes_what_was_fitted(monkeypatch, tmp_pat
     assert loaded.abstain_below == found["abstain_below"]
     with pytest.raises(InputError, match="no validation turn"):
         calibrate_model(model, None, Dataset.from_dict({"emotion": []}))
+
+
+def test_a_risk_that_no_threshold_keeps_to_costs_nobody_the_model(caplog):
+    model = tiny_classifier()
+    words = [model.config.id2label[i] for i in range(4)]
+    always_first = TurnPredictions(logits=np.tile([3.0, 0.0, 0.0, 0.0], (4, 1)))
+    rows = Dataset.from_dict({"emotion": words})
+    found = calibrate_on(model, always_first, rows, wanted_risk=0.1)
+    assert "No abstain threshold is set: wanted risk 0.1" in caplog.text
+    assert model.config.abstain_below == 0.0 and found["wanted_risk"] is None
+    assert model.config.temperature == found["temperature"] > 1

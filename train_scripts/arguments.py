@@ -99,6 +99,8 @@ class FineTuningSettings:
             not trained otherwise; merged into it when saved. 0 trains it in full. Needs peft.
         select: which checkpoint is kept: the "last", or the best on "validation" speakers by UAR
             after each epoch.
+        wanted_risk: error rate that answers shall keep to on validation speakers: the pipeline
+            flags less confident ones as "unsure". 0 answers all.
         patience: epochs without a better one after which training stops early, with
             select=validation; 0 never stops.
     """
@@ -120,6 +122,7 @@ class FineTuningSettings:
     group_by_length: bool = False
     lora_rank: int = 0
     select: Literal["last", "validation"] = "last"
+    wanted_risk: float = 0.0
     patience: int = 0
 
 

@@ -4,6 +4,7 @@ Both are fitted on turns of validation speakers, which the model was not trained
 its configuration, from where the pipeline applies them. Axes: N turns, L labels.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -16,6 +17,8 @@ from processing.collation import DecompSerDataCollator
 from processing.errors import InputError
 from train_scripts.inference import TurnPredictions, predict_turns
 from train_scripts.metrics import expected_calibration_error
+
+logger = logging.getLogger(__name__)
 
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
 """A model that is always right on the validation turns would ask for 0, one that knows nothing for
@@ -203,7 +206,7 @@ def calibrate_model(
         The fields of `Calibration`, for results.json.
 
     Raises:
-        InputError: if there is no validation turn, or no threshold keeps to the risk.
+        InputError: if there is no validation turn.
     """
     if not len(rows):
         raise InputError(
@@ -217,9 +220,15 @@ def calibrate_model(
 def calibrate_on(
     model, turns: TurnPredictions, rows: Dataset, *, wanted_risk: float | None = None
 ) -> dict:
-    """`calibrate_model` on turns that have been predicted."""
+    """`calibrate_model` on turns that have been predicted; where no threshold keeps to the risk,
+    none is set, with a warning.
+    """
     labels = label_ids(model, rows)
-    found = calibrate(turns.logits, labels, wanted_risk=wanted_risk)
+    try:
+        found = calibrate(turns.logits, labels, wanted_risk=wanted_risk)
+    except InputError as error:  # whoever trained for hours keeps the model, without a threshold
+        logger.warning("No abstain threshold is set: %s", error)
+        found = calibrate(turns.logits, labels)
     model.config.temperature = found.temperature
     model.config.abstain_below = found.abstain_below
     return asdict(found)

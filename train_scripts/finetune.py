@@ -117,7 +117,9 @@ def finetune(
     if len(validation_rows):
         turns = predict_turns(model, trainer.data_collator, validation_rows)
         validation = score_rows(validation_rows, turns, fold_data.labels)["metrics"]
-        calibration = calibrate_on(model, turns, validation_rows)
+        calibration = calibrate_on(
+            model, turns, validation_rows, wanted_risk=settings.finetuning.wanted_risk or None
+        )
         calibration |= calibration_on_test(model, test, fold_data.folds["test"])
     heldout_rows = fold_data.folds["heldout_turns"]
     heldout = predict_turns(model, trainer.data_collator, heldout_rows)
