@@ -33,7 +33,7 @@ def plot_rows(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> N
                 axes.plot(score["interval_95"], [place + shift] * 2, color=colour, linewidth=2)
         pooled = [row["metrics"][name]["pooled"] for row in rows]
         axes.plot(pooled, places + shift, marker, color=colour, markersize=5, label=label)
-    axes.set_yticks(places, [row_label(row) for row in rows])
+    axes.set_yticks(places, [row_label(row) for row in rows], fontsize=8)
     chance = 1 / len(rows[0]["labels"])
     axes.axvline(chance, color="grey", linestyle=":", label="UAR of a constant answer")
     axes.set(title=title, xlabel="pooled over folds; line: 95 % over resampled speakers")
@@ -158,7 +158,7 @@ def row_label(row: Mapping[str, Any]) -> str:
     size = f" ({row['size']})" if row["size"] else ""
     mark = "" if row["complete"] else " *incomplete*"
     leak = " *leaks*" if row["protocol"]["leaks"] else ""
-    return wrap(row["title"], 44) + size + mark + leak
+    return wrap(row["title"], 60) + size + mark + leak
 
 
 def row_heading(row: Mapping[str, Any]) -> str:
