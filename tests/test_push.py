@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -18,8 +19,9 @@ from tiny_pipeline import as_dict, save_tiny_model, voice
 from modeling_decomp_ser.pipeline_decomp_ser import DecompSerPipeline
 from processing.errors import InputError
 from train_scripts.push import push
-from train_scripts.readme_results import read_results
 from train_scripts.results import write_json
+
+RESULTS = Path(__file__).parent / "assets" / "model_card" / "results.json"
 
 REPOSITORY = "me/speech"
 PUBLISHED = {
@@ -45,7 +47,7 @@ def saved_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     save_tiny_model(folder)
     results = {
-        **read_results()["ravdess"],
+        **json.loads(RESULTS.read_text(encoding="utf-8")),
         "corpus": "ravdess",
         "pretrained": "/home/someone/pretrained",
         "predictions": "predictions.parquet",
