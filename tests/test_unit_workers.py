@@ -79,11 +79,14 @@ def test_what_fails_or_dies_loses_neither_the_others_nor_its_own_name(tmp_path):
 
 
 MAIN = """
+import signal
 import sys
 from pathlib import Path
 from test_unit_workers import attempt, unit
 from train_scripts.unit_workers import run_units
 if __name__ == "__main__":
+    # a suite that runs in the background hands down that interrupts are ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = Path(sys.argv[1])
     units = [unit(folder, f"sleeps{i}") for i in range(2)]
     def begun(unit):
