@@ -68,11 +68,12 @@ def render_experiment(report: dict) -> str:
         report: content of report.json.
     """
     rows = report["rows"]
+    names = short_names(rows)
     header = ["row", "seeds", "WA [95 % interval]", "UAR [95 % interval]", "speaker accuracy"]
     header += ["WER", "speech MSE", "what to know"]
     cells = [
         [
-            f"`{row['title']}`",
+            f"`{names[row['title']]}`",
             str(len(row["seeds"])),
             pooled(row, "weighted_accuracy"),
             pooled(row, "unweighted_average_recall"),
@@ -88,7 +89,12 @@ def render_experiment(report: dict) -> str:
         ]
         for row in rows
     ]
-    lines = [*table(header, cells), "", *(tested_in_words(c) for c in report["comparisons"]), ""]
+    lines = [
+        *table(header, cells),
+        "",
+        *(tested_in_words(c, names) for c in report["comparisons"]),
+        "",
+    ]
     first = rows[0]
     commits = sorted({commit[:12] for row in rows for commit in row["commits"]})
     sizes = ", ".join(f"`{size}`" for size in sorted({row["size"] for row in rows} - {None}))
@@ -100,9 +106,18 @@ def render_experiment(report: dict) -> str:
     return "\n".join(lines)
 
 
-def tested_in_words(comparison: dict) -> str:
+def short_names(rows: list[dict]) -> dict[str, str]:
+    """Preset of each row by its title; the title itself where two rows have one preset."""
+    presets = [row["preset"] for row in rows]
+    return {
+        row["title"]: row["preset"] if presets.count(row["preset"]) == 1 else row["title"]
+        for row in rows
+    }
+
+
+def tested_in_words(comparison: dict, names: dict[str, str]) -> str:
     """One line of a report's tests."""
-    first, second = comparison["titles"]
+    first, second = (names[title] for title in comparison["titles"])
     return (
         f"- `{first}` against `{second}`: UAR "
         f"{difference(comparison['difference']['unweighted_average_recall'])}, p over speakers "
