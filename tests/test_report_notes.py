@@ -48,6 +48,14 @@ def test_selection_by_the_test_fold_is_said(tmp_path):
     assert "SELECTED BY THE TEST FOLD in 1 of 2 runs" in notes_of(tmp_path)
 
 
+def test_training_on_validation_speakers_is_said(tmp_path):
+    plant_row(tmp_path, "table3_ours", seeds=(0,))
+    for path in list(tmp_path.rglob("results.json")):
+        settings = json.loads(path.read_text())["settings"]
+        rewrite(path.parent, settings={**settings, "train_on_validation": True})
+    assert notes_of(tmp_path) == ["trained on validation speakers as well"]
+
+
 @pytest.mark.parametrize(("memorised", "noted"), [(0, False), (2, False), (3, True), (24, True)])
 def test_memorised_sentences_are_decided_by_their_share(tmp_path, memorised, noted):
     plant_run(tmp_path / "a", words=True, memorised=memorised)

@@ -220,6 +220,27 @@ def test_selection_uses_validation_speakers_only(corpus_folder, fold, quick_sett
         finetune("base", output=tmp_path / "b", **run)
 
 
+def test_validation_speakers_can_be_trained_on(corpus_folder, fold, quick_settings, tmp_path):
+    settings = [*quick_settings, "train_on_validation=true"]
+    run = options(corpus_folder, fold, quick_settings)
+    extractor = build_feature_extractor(load_settings("base", quick_settings))
+    apart = load_fold_data(run["data"], "speaker", fold, extractor)
+    results = finetune("table3_m1", output=tmp_path, **{**run, "overrides": settings})
+    assert results["protocol"] == apart.protocol  # the same test of the same protocol
+    assert results["leaks"]["turns"]["validation"] == 0
+    assert results["calibration"] is None and results["validation_metrics"] is None
+    trained = json.loads((tmp_path / "training_rows.json").read_text())
+    ids = {name: set(apart.folds[name]["id"]) for name in apart.folds}
+    assert ids["validation"] and set(trained["ids"]) == ids["train"] | ids["validation"]
+    assert set(apart.folds["validation"]["speaker"]) < set(trained["speakers"])
+
+
+@pytest.mark.parametrize("asks", ["select=validation", "wanted_risk=0.1"])
+def test_nothing_is_left_to_select_by_where_validation_is_trained_on(asks):
+    with pytest.raises(InputError, match="leaves no validation turns"):
+        load_settings("base", ["train_on_validation=true", f"finetuning.{asks}"])
+
+
 def test_tasks_without_labels_switch_off_and_say_so(
     corpus_folder, fold, quick_settings, tmp_path, caplog
 ):

@@ -138,6 +138,8 @@ class RunSettings:
         vocabulary: characters of speech recognition: "english" (those of wav2vec2-base) or
             "training" (of the training transcripts).
         precision: "float32", or "bfloat16" where the hardware has it (weights stay float32).
+        train_on_validation: train on the turns of validation speakers too: for a last run, whose
+            settings others have chosen. Nothing is left to select or to calibrate by.
         tracking: where curves go beside `log.jsonl`: "none", "tensorboard" or "trackio".
         model: fields of DecompSerConfig.
         features: arguments of DecompSerFeatureExtractor.
@@ -152,6 +154,7 @@ class RunSettings:
     speech_encoder: str = FROM_SCRATCH
     vocabulary: Literal["english", "training"] = "english"
     precision: Literal["float32", "bfloat16"] = "float32"
+    train_on_validation: bool = False
     tracking: Literal["none", "tensorboard", "trackio"] = "none"
     model: dict[str, Any] = field(default_factory=dict)
     features: dict[str, Any] = field(default_factory=dict)
@@ -278,6 +281,15 @@ def build_settings(content: Mapping[str, Any]) -> RunSettings:
             f"finetuning.patience={settings.finetuning.patience}: training stops early by "
             "validation speakers. Set finetuning.select=validation too."
         )
+    for name, asks in (
+        ("select=validation", settings.finetuning.select == "validation"),
+        (f"wanted_risk={settings.finetuning.wanted_risk}", settings.finetuning.wanted_risk),
+    ):
+        if settings.train_on_validation and asks:
+            raise InputError(
+                f"train_on_validation=true leaves no validation turns, which finetuning.{name} "
+                "needs. Leave one of the two out."
+            )
     known_model = {f.name for f in dataclasses.fields(DecompSerConfig)}
     check_names(settings.model, known_model, "model.")
     known_features = set(DecompSerFeatureExtractor().to_dict())

@@ -99,7 +99,11 @@ def run_baseline(
         "predictions": PREDICTIONS,
         "task_weights": None,
         "tasks_switched_off": {},
-        "settings": {"feature_set": FEATURE_SETS.get(name), "grid": how.pop("grid", None)},
+        "settings": {
+            "feature_set": FEATURE_SETS.get(name),
+            "grid": how.pop("grid", None),
+            "train_on_validation": name != MAJORITY,
+        },
         **how,
         "seconds": time.monotonic() - begin,
     }
@@ -165,7 +169,6 @@ def predict_machine(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:
     values = fit_and_decide(features, labels, test, len(data.labels), [chosen.setting])[0]
     entries = {
         "selected_by": "inner folds of training and validation speakers",
-        "trained_on": "train and validation",
         "chosen": {**asdict(chosen.setting), "inner_uar": float(chosen.uar.max())},
         "grid": describe_grid(),
         "probabilities": "softmax of the decision values over a temperature fitted on the inner "

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 
 import typer
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from processing.corpora.loading import load_corpus
 from processing.corpora.schema import label_order
@@ -52,6 +52,7 @@ def load_fold_data(
     fold: str,
     feature_extractor: DecompSerFeatureExtractor,
     *,
+    train_on_validation: bool = False,
     skip_bad: bool = False,
     num_proc: int | None = None,
 ) -> FoldData:
@@ -63,6 +64,7 @@ def load_fold_data(
         fold: see `load_folds`.
         feature_extractor: its F0 statistics are set from the training turns where its settings ask
             for any.
+        train_on_validation: count the turns of validation speakers as training turns.
         skip_bad: leave out clips that cannot be used, counted and listed, instead of stopping.
         num_proc: processes of the extraction; default all processors.
 
@@ -74,6 +76,10 @@ def load_fold_data(
     load_folds(corpus, protocol, fold)  # a wrong protocol or fold is said before the long work
     corpus = add_signals(corpus, feature_extractor, num_proc=num_proc, skip_bad=skip_bad)
     folds = with_arrays(load_folds(corpus, protocol, fold))
+    # of the protocol's own splits: which of them are trained on does not change the test
+    description = describe_protocol(protocol, folds)
+    if train_on_validation:
+        folds = merge_validation(folds)
     leaks = leak_report(folds)
     typer.echo(
         f"What of the test turns is in training:\n{format_leak_table({fold: leaks})}", err=True
@@ -86,12 +92,21 @@ def load_fold_data(
     speakers = sorted(set(folds["train"]["speaker"]) - {None})
     return FoldData(
         folds=folds,
-        protocol=describe_protocol(protocol, folds),
+        protocol=description,
         fold=fold,
         leaks=leaks,
         labels=labels,
         speakers=speakers,
         missing=find_missing_tasks(folds["train"], speakers),
+    )
+
+
+def merge_validation(folds: DatasetDict) -> DatasetDict:
+    """The same fold with the validation turns in its training set; there is no validation then."""
+    validation = folds["validation"]
+    train = concatenate_datasets([folds["train"], validation]).sort("id")
+    return with_arrays(
+        DatasetDict({**folds, "train": train, "validation": validation.select(range(0))})
     )
 
 

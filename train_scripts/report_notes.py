@@ -73,9 +73,13 @@ def leak_notes(runs: Sequence[Run]) -> list[str]:
 
 
 def selection_notes(runs: Sequence[Run]) -> list[str]:
-    """Whether the test fold chose the checkpoint."""
+    """Whether the test fold chose the checkpoint, and validation turns were trained on."""
     chosen = [run for run in runs if run.results.get("selected_by") == "test"]
-    return [f"SELECTED BY THE TEST FOLD in {len(chosen)} of {len(runs)} runs"] if chosen else []
+    notes = [f"SELECTED BY THE TEST FOLD in {len(chosen)} of {len(runs)} runs"] if chosen else []
+    # the runs of a row share their settings
+    if (runs[0].results.get("settings") or {}).get("train_on_validation"):
+        notes.append("trained on validation speakers as well")
+    return notes
 
 
 def transcript_notes(runs: Sequence[Run]) -> list[str]:

@@ -68,7 +68,14 @@ def load_run_data(
 ) -> tuple[FoldData, DecompSerProcessor]:
     """Load the fold of a run, and build the processor that its training turns ask for."""
     extractor: DecompSerFeatureExtractor = build_feature_extractor(settings)
-    fold_data = load_fold_data(data, protocol, fold, extractor, skip_bad=skip_bad)
+    fold_data = load_fold_data(
+        data,
+        protocol,
+        fold,
+        extractor,
+        train_on_validation=settings.train_on_validation,
+        skip_bad=skip_bad,
+    )
     vocabulary = ENGLISH_VOCABULARY
     if settings.vocabulary == "training":
         vocabulary = make_vocabulary(fold_data.folds["train"]["text"])
