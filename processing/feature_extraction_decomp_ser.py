@@ -6,14 +6,14 @@ at the end, so that the stock audio-classification pipeline can pad batches too.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.utils import logging
 
 from .mel_spectrogram import check_waveform, high_pass, log_mel_spectrogram
-from .pitch import F0_RANGES, METHODS, f0_contours, normalize_log_f0
+from .pitch import F0_RANGES, METHODS, f0_contours, f0_statistics, normalize_log_f0
 
 try:
     import soxr
@@ -41,12 +41,15 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         f0_method: "rapt" (the paper's), "harvest" or "dio" (both need pyworld).
         f0_range: "unified" (50 to 600 Hz, for users give no gender) or "gender" (50 to 250 Hz for
             men, 100 to 600 Hz for women, the unified range where the gender is not given).
-        f0_stats: what log-F0 is normalised by: the "utterance" itself, its "speaker", or the
-            "global" training set. The last keeps the level of pitch; the first needs to know
-            nobody.
+        f0_stats: what log-F0 is normalised by: the "utterance" itself, its "speaker", the "global"
+            training set, or "utterance-mean", the utterance's mean and the training set's
+            deviation. Global keeps the level and the range of pitch, utterance-mean its range; the
+            kinds that begin with utterance need to know nobody.
         f0_global_stats: mean and standard deviation of ln F0 over the training set, for "global".
         f0_speaker_stats: the same by speaker, for "speaker"; other speakers are normalised by
             utterance.
+        f0_deviation: standard deviation of ln F0 within utterances of the training set, for
+            "utterance-mean".
         feature_size, padding_value, **kwargs: as in transformers.
 
     Raises:
@@ -66,9 +69,10 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         mel_f_max: float = 7600.0,
         f0_method: Literal["rapt", "harvest", "dio"] = "rapt",
         f0_range: Literal["unified", "gender"] = "unified",
-        f0_stats: Literal["utterance", "speaker", "global"] = "utterance",
+        f0_stats: Literal["utterance", "utterance-mean", "speaker", "global"] = "utterance",
         f0_global_stats: Sequence[float] | None = None,
         f0_speaker_stats: dict[str, Sequence[float]] | None = None,
+        f0_deviation: float | None = None,
         feature_size: int = 1,
         padding_value: float = 0.0,
         **kwargs,
@@ -82,7 +86,7 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         for name, value, known in (
             ("f0_method", f0_method, METHODS),
             ("f0_range", f0_range, ("unified", "gender")),
-            ("f0_stats", f0_stats, ("utterance", "speaker", "global")),
+            ("f0_stats", f0_stats, ("utterance", "utterance-mean", "speaker", "global")),
         ):
             if value not in known:
                 raise ValueError(f"{name}={value!r}, expected one of {', '.join(known)}.")
@@ -97,6 +101,7 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         self.f0_stats = f0_stats
         self.f0_global_stats = f0_global_stats
         self.f0_speaker_stats = f0_speaker_stats
+        self.f0_deviation = f0_deviation
 
     def __call__(
         self,
@@ -227,7 +232,7 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         Returns:
             The inputs of `__call__` without the batch axis.
         """
-        log_f0, voiced = normalize_log_f0(f0_hz, self.f0_statistics_of(speaker))
+        log_f0, voiced = normalize_log_f0(f0_hz, self.f0_statistics_of(f0_hz, speaker))
         return {
             "input_values": normalize_waveform(waveform),
             "attention_mask": np.ones(len(waveform), np.int64),
@@ -237,17 +242,17 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
             "frame_mask": np.ones(len(mel), np.int64),
         }
 
-    def f0_statistics_of(self, speaker: str | None) -> tuple[float, float] | None:
-        """Mean and standard deviation of ln F0 to normalise by; None for those of the utterance."""
+    def f0_statistics_of(
+        self, f0_hz: np.ndarray, speaker: str | None
+    ) -> tuple[float, float] | None:
+        """Mean and standard deviation of ln F0 to normalise a contour by; None for its own."""
         if self.f0_stats == "global":
-            if self.f0_global_stats is None:
-                raise ValueError(
-                    "f0_stats='global' without f0_global_stats: set the mean and standard "
-                    "deviation of ln F0 over the "
-                    "training set (processing.pitch.f0_statistics computes them)."
-                )
-            mean, deviation = self.f0_global_stats
+            mean, deviation = self.fitted("f0_global_stats", "mean and standard deviation of ln F0")
             return mean, deviation
+        if self.f0_stats == "utterance-mean":
+            deviation = self.fitted("f0_deviation", "deviation of ln F0 within utterances")
+            own = f0_statistics([f0_hz])
+            return None if own is None else (own[0], deviation)
         if (
             self.f0_stats == "speaker"
             and self.f0_speaker_stats
@@ -256,6 +261,16 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
             mean, deviation = self.f0_speaker_stats[speaker]
             return mean, deviation
         return None
+
+    def fitted(self, name: str, meaning: str) -> Any:
+        """A statistic of the training set; raises ValueError where it was never set."""
+        value = getattr(self, name)
+        if value is None:
+            raise ValueError(
+                f"f0_stats='{self.f0_stats}' without {name}: set the {meaning} over the training "
+                "set (processing.pitch computes it)."
+            )
+        return value
 
     def pad_utterances(
         self, utterances: Sequence[dict[str, np.ndarray]], return_tensors: str | None = None

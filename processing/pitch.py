@@ -170,6 +170,28 @@ def f0_statistics(f0_hz: Iterable[np.ndarray]) -> tuple[float, float] | None:
     return float(log_f0.mean()), float(log_f0.std())
 
 
+def f0_deviation_within(f0_hz: Iterable[np.ndarray]) -> float | None:
+    """Standard deviation of log F0 about the mean of its own contour, over all voiced frames.
+
+    Args:
+        f0_hz: contours in Hz, 0 where unvoiced, each of shape (T,).
+
+    Returns:
+        Of the natural logarithm of F0; None where no frame is voiced.
+
+    Examples:
+        >>> f0_deviation_within([np.array([100.0, 100.0]), np.array([200.0, 0.0])])
+        0.0
+    """
+    squares, frames = 0.0, 0
+    for contour in f0_hz:
+        own = f0_statistics([contour])
+        if own is not None:
+            voiced = int((np.asarray(contour) > 0).sum())
+            squares, frames = squares + voiced * own[1] ** 2, frames + voiced
+    return float(np.sqrt(squares / frames)) if frames else None
+
+
 def normalize_log_f0(
     f0_hz: np.ndarray, statistics: tuple[float, float] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -117,6 +117,30 @@ def test_global_statistics_keep_the_level_of_pitch_and_utterance_ones_remove_it(
     assert means[0] - means[1] == pytest.approx(0.693 / (8 * 0.35), abs=0.01)
 
 
+def test_utterance_means_keep_the_range_of_pitch_and_remove_its_level():
+    flat, lively = glide(300.0, 303.0), glide(100.0, 200.0)
+    extractor = DecompSerFeatureExtractor(
+        f0_method="dio", f0_stats="utterance-mean", f0_deviation=0.2
+    )
+    features = extractor([flat, lively, np.zeros(RATE)], sampling_rate=RATE, return_tensors="pt")
+    contours = [row[mask] for row, mask in zip(features["log_f0"], features["voiced"], strict=True)]
+    for contour in contours[:2]:
+        assert contour.mean() == pytest.approx(0.5, abs=1e-3)
+    # 4 deviations reach from the middle to the edge
+    assert contours[0].std() < 0.02
+    assert contours[1].std() == pytest.approx(0.693 / 12**0.5 / (8 * 0.2), rel=0.1)
+    assert len(contours[2]) == 0
+    own = EXTRACTOR(flat, sampling_rate=RATE, return_tensors="pt")
+    assert own["log_f0"][own["voiced"]].std() == pytest.approx(1 / 8, rel=0.01)
+
+
+def glide(start: float, end: float) -> np.ndarray:
+    """A second of a harmonic sound whose pitch goes evenly, on a logarithmic scale."""
+    hertz = np.geomspace(start, end, RATE)
+    phase = 2 * np.pi * np.cumsum(hertz) / RATE
+    return (0.1 * sum(np.sin(n * phase) / n for n in range(1, 6))).astype(np.float32)
+
+
 def test_speaker_statistics_apply_to_known_speakers_only():
     extractor = DecompSerFeatureExtractor(
         f0_method="dio", f0_stats="speaker", f0_speaker_stats={"a": [np.log(100.0), 0.2]}
@@ -147,6 +171,9 @@ def test_unknown_settings_are_refused():
         DecompSerFeatureExtractor(f0_method="yin")
     extractor = DecompSerFeatureExtractor(f0_method="dio", f0_stats="global")
     with pytest.raises(ValueError, match="without f0_global_stats"):
+        extractor(tone(0.1), sampling_rate=RATE)
+    extractor = DecompSerFeatureExtractor(f0_method="dio", f0_stats="utterance-mean")
+    with pytest.raises(ValueError, match="without f0_deviation"):
         extractor(tone(0.1), sampling_rate=RATE)
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -16,11 +17,12 @@ from safetensors.torch import load_file
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
 from modeling_decomp_ser import DecompSerForAudioClassification
+from processing import DecompSerFeatureExtractor
 from processing.errors import InputError
 from train_scripts.arguments import build_feature_extractor, load_settings
 from train_scripts.evaluate_model import evaluate
 from train_scripts.finetune import add_corpora_of, class_weights, finetune
-from train_scripts.fold_data import load_fold_data, task_weights
+from train_scripts.fold_data import fit_f0_statistics, load_fold_data, task_weights
 from train_scripts.pretrain import pretrain, sweep_omega
 from train_scripts.results import summarize
 from train_scripts.training import read_log
@@ -239,6 +241,26 @@ def test_validation_speakers_can_be_trained_on(corpus_folder, fold, quick_settin
 def test_nothing_is_left_to_select_by_where_validation_is_trained_on(asks):
     with pytest.raises(InputError, match="leaves no validation turns"):
         load_settings("base", ["train_on_validation=true", f"finetuning.{asks}"])
+
+
+def test_statistics_of_pitch_are_those_of_the_training_turns():
+    low, high = np.array([100.0, 0.0, 100.0]), np.array([200.0, 200.0, 400.0, 400.0])
+    train = {"speaker": ["a", "b"], "f0_hz": [low, high]}
+    extractor = DecompSerFeatureExtractor(f0_stats="utterance-mean")
+    fit_f0_statistics(extractor, train)
+    # two frames without and four with a distance of half an octave from their mean
+    assert extractor.f0_deviation == pytest.approx(math.log(2) / 2 * math.sqrt(4 / 6))
+    extractor = DecompSerFeatureExtractor(f0_stats="speaker")
+    fit_f0_statistics(extractor, train)
+    assert extractor.f0_speaker_stats["a"] == pytest.approx((math.log(100), 0.0))
+    extractor = DecompSerFeatureExtractor(f0_stats="global")
+    fit_f0_statistics(extractor, train)
+    assert extractor.f0_global_stats[0] == pytest.approx(math.log(200))
+    for kind in ("global", "utterance-mean"):
+        with pytest.raises(InputError, match="no training turn has a voiced frame"):
+            fit_f0_statistics(
+                DecompSerFeatureExtractor(f0_stats=kind), {"speaker": ["a"], "f0_hz": [low * 0]}
+            )
 
 
 def test_tasks_without_labels_switch_off_and_say_so(

@@ -15,7 +15,7 @@ from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
 from processing.features import add_signals
 from processing.folds import describe_protocol, load_folds
 from processing.leakage import check_shared_speakers, format_leak_table, leak_report
-from processing.pitch import f0_statistics
+from processing.pitch import f0_deviation_within, f0_statistics
 from processing.text import normalize_transcript
 
 logger = logging.getLogger(__name__)
@@ -169,6 +169,12 @@ def fit_f0_statistics(feature_extractor: DecompSerFeatureExtractor, train: Datas
         feature_extractor.f0_global_stats = f0_statistics(contours)
         if feature_extractor.f0_global_stats is None:
             raise InputError("features.f0_stats=global: no training turn has a voiced frame.")
+    if feature_extractor.f0_stats == "utterance-mean":
+        feature_extractor.f0_deviation = f0_deviation_within(contours)
+        if feature_extractor.f0_deviation is None:
+            raise InputError(
+                "features.f0_stats=utterance-mean: no training turn has a voiced frame."
+            )
     if feature_extractor.f0_stats == "speaker":
         turns: dict[str, list] = {}
         for speaker, contour in zip(train["speaker"], contours, strict=True):
