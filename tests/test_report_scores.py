@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -52,6 +53,25 @@ def test_known_answers_give_known_figures_in_both_poolings(tmp_path):
     assert set(row["protocol"]["hash_of_fold"]) == {"1", "2", "3", "4", "5"}
     low, high = wa["interval_95"]
     assert low < wa["pooled"] < high <= 1.0
+
+
+def test_the_ensemble_asks_all_seeds_for_each_turn(tmp_path):
+    rows = corpus_rows(5)
+    for seed, wrong in enumerate([{"s00-00", "s01-00"}, {"s00-00"}, {"s02-01"}]):
+        answers = answers_of(rows, wrong)
+        for fold in range(1, 6):
+            plant_run(tmp_path / f"{seed}-{fold}", rows=rows, fold=fold, seed=seed, answers=answers)
+    metrics = scored(tmp_path)["metrics"]
+    # two of three take s00-00, an angry one, for another
+    assert metrics["weighted_accuracy"]["ensemble"] == pytest.approx(59 / 60)
+    assert metrics["unweighted_average_recall"]["ensemble"] == pytest.approx((14 / 15 + 3) / 4)
+    assert metrics["weighted_accuracy"]["pooled"] == pytest.approx(1 - 4 / 180)
+    shutil.rmtree(tmp_path / "2-5")
+    assert scored(tmp_path)["metrics"]["weighted_accuracy"]["ensemble"] is None
+    for fold in range(1, 6):
+        shutil.rmtree(tmp_path / f"1-{fold}")
+        shutil.rmtree(tmp_path / f"2-{fold}", ignore_errors=True)
+    assert scored(tmp_path)["metrics"]["weighted_accuracy"]["ensemble"] is None
 
 
 def test_intervals_follow_the_seed_of_the_bootstrap(tmp_path):

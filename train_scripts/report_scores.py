@@ -36,12 +36,14 @@ def score_row(row: Row, table: TurnTable, *, num_resamples: int, seed: int) -> d
     Returns:
         A dictionary that JSON can hold; see the keys below. `metrics` has, for WA and UAR, `pooled`
         over folds and averaged over seeds, its `interval_95`, `per_seed`, and `fold_mean` with the
-        standard deviations `sd_over_seeds` and `sd_over_folds` (None with one).
+        standard deviations `sd_over_seeds` and `sd_over_folds` (None with one), and `ensemble`.
     """
     runs = list(row.runs.values())
     by_speaker = table.confusions(table.speakers, len(table.speaker_names))
     confusion = by_speaker.sum(axis=0)
     recall_scores = score_recalls(table, by_speaker, num_resamples=num_resamples, seed=seed)
+    for name, score in score_ensemble(row, table).items():
+        recall_scores[name]["ensemble"] = score
     metrics = {**recall_scores, **score_others(row, table)}
     first = runs[0].results
     scored = {
@@ -98,6 +100,21 @@ def score_recalls(
             "sd_over_folds": spread(np.nanmean(folds, axis=0)),
         }
     return scores
+
+
+def score_ensemble(row: Row, table: TurnTable) -> dict[str, float | None]:
+    """WA and UAR of one answer a turn, from the probabilities averaged over the seeds; None where
+    there is one seed, or a seed lacks a fold.
+    """
+    if len(row.seeds) == 1 or len(row.runs) < len(row.seeds) * len(row.folds):
+        return dict.fromkeys(STATISTICS)
+    totals = np.zeros((len(table.ids), len(row.labels)))
+    for run in row.runs.values():
+        at = np.searchsorted(table.ids, run.turns["id"])
+        totals[at] += np.transpose([run.turns[f"probability_{name}"] for name in row.labels])
+    confusion = np.zeros((len(row.labels), len(row.labels)))
+    np.add.at(confusion, (table.labels, totals.argmax(axis=1)), 1)
+    return {name: float(statistic(confusion)) for name, statistic in STATISTICS.items()}
 
 
 def spread(values: Sequence[float] | np.ndarray) -> float | None:

@@ -21,8 +21,9 @@ WA: correct / all turns (what the paper calls unweighted accuracy). UAR: mean re
 Pooled: over the turns of all folds, for each seed, then averaged over the seeds; in brackets the
 95 % bootstrap interval over resampled speakers ({num_resamples} resamples, percentiles expanded for
 few speakers), seeds averaged within each. Fold mean: of the folds' figures, ± standard deviation
-over seeds. A dash is a figure that the row does not have. Speech MSE: over valid frames / with
-padding to 192 frames. Speaker accuracy: held-out turns of training speakers."""
+over seeds. Ensemble: WA / UAR of one answer a turn from the probabilities averaged over the seeds,
+so of as many models. A dash is a figure that the row does not have. Speech MSE: over valid frames /
+with padding to 192 frames. Speaker accuracy: held-out turns of training speakers."""
 
 HOW_TESTED = """\
 Comparisons: first minus second, with the paired bootstrap interval over speakers. p (speakers), the
@@ -65,6 +66,7 @@ def render_rows(report: Mapping[str, Any]) -> list[str]:
                 "UAR pooled",
                 "WA fold mean",
                 "UAR fold mean",
+                "ensemble",
                 "speaker acc.",
                 "WER",
                 "speech MSE",
@@ -102,6 +104,7 @@ def row_cells(row: Scored) -> list[str]:
         pooled(row, "unweighted_average_recall"),
         fold_mean(metrics["weighted_accuracy"]),
         fold_mean(metrics["unweighted_average_recall"]),
+        ensemble(metrics),
         number(metrics["speaker_accuracy"]["pooled"]),
         number(metrics["word_error_rate"]["pooled"]),
         "-" if mse[0] is None else f"{mse[0]:.2e} / {mse[1]:.2e}",
@@ -171,6 +174,13 @@ def p_value(test: Mapping[str, Any]) -> str:
     if test["p"] is None:
         return "-"
     return f"{test['p_holm']:.2g} (uncorrected {test['p']:.2g})"
+
+
+def ensemble(metrics: Mapping[str, Any]) -> str:
+    """WA and UAR of the seeds' answers together."""
+    names = ("weighted_accuracy", "unweighted_average_recall")
+    scores = [metrics[name].get("ensemble") for name in names]
+    return "-" if None in scores else f"{scores[0]:.3f} / {scores[1]:.3f}"
 
 
 def fold_mean(score: Mapping[str, Any]) -> str:
