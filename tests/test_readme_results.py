@@ -1,7 +1,15 @@
 import pytest
+from planted_runs import plant_row
 
 from processing.errors import InputError
-from train_scripts.readme_results import README, read_pages, render_results, update_text
+from train_scripts.readme_results import (
+    README,
+    read_pages,
+    render_experiment,
+    render_results,
+    update_text,
+)
+from train_scripts.report import report
 
 RESULTS = {
     "metrics": {
@@ -50,3 +58,16 @@ def test_only_what_stands_between_the_markers_is_replaced():
     assert new.endswith("<!-- /results:x -->\nb\n") and "stale" not in new
     with pytest.raises(InputError, match="results:y"):
         update_text(text, {"results:y": "anything"})
+
+
+def test_each_protocol_of_an_experiment_has_its_own_table(tmp_path):
+    for protocol in ("speaker", "speaker-5"):
+        for preset in ("table3_ours", "table3_m4"):
+            plant_row(tmp_path / protocol, preset, seeds=(0,), protocol=protocol)
+    content = report([tmp_path], tmp_path / "report", num_resamples=2000)
+    text = render_experiment(content)
+    first, second = text.split("planted, protocol `speaker` version 1")
+    for part in (first, second):
+        assert part.count("| `table3_ours` |") == 1
+        assert part.count("`table3_ours` against `table3_m4`") == 1
+    assert "planted, protocol `speaker-5` version 1" in second

@@ -11,6 +11,7 @@ from pathlib import Path
 from processing.errors import InputError
 from train_scripts.flag_statement import render_flag_rates
 from train_scripts.probe_table import render_brief
+from train_scripts.report_cells import grouped, split_of
 from train_scripts.report_tables import difference, number, p_value, pooled, table
 from train_scripts.results import publishable_results
 from train_scripts.search import render_trials
@@ -62,12 +63,21 @@ def render_results(results: dict) -> str:
 
 
 def render_experiment(report: dict) -> str:
-    """Markdown of the rows of a report and of the tests between them, in short.
+    """Markdown of the rows of a report and of the tests between them, in short; a table for each
+    corpus and protocol.
 
     Args:
         report: content of report.json.
     """
-    rows = report["rows"]
+    parts = []
+    for split, rows in grouped(report["rows"], split_of):
+        comparisons = [c for c in report["comparisons"] if (c["corpus"], c["protocol"]) == split]
+        parts.append(render_split(rows, comparisons))
+    return "\n\n".join(parts)
+
+
+def render_split(rows: list[dict], comparisons: list[dict]) -> str:
+    """Rows and tests of one corpus and protocol."""
     names = short_names(rows)
     header = ["row", "seeds", "WA [95 % interval]", "UAR [95 % interval]", "speaker accuracy"]
     header += ["WER", "speech MSE", "what to know"]
@@ -89,12 +99,8 @@ def render_experiment(report: dict) -> str:
         ]
         for row in rows
     ]
-    lines = [
-        *table(header, cells),
-        "",
-        *(tested_in_words(c, names) for c in report["comparisons"]),
-        "",
-    ]
+    tests = [tested_in_words(comparison, names) for comparison in comparisons]
+    lines = [*table(header, cells), "", *tests, *([""] if tests else [])]
     first = rows[0]
     commits = sorted({commit[:12] for row in rows for commit in row["commits"]})
     sizes = ", ".join(f"`{size}`" for size in sorted({row["size"] for row in rows} - {None}))
