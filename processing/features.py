@@ -119,7 +119,8 @@ def add_columns(
     for start in tqdm(starts, desc=title, unit="shard", disable=len(starts) < 2):
         rows = corpus.select(range(start, min(start + SHARD_ROWS, len(corpus))))
         rows = rows.select_columns(["id", "audio", "gender"]).flatten_indices()
-        path = folder / f"{title.lower()}-{content_hash(rows, settings)}.arrow"
+        digest = content_hash(rows, settings)
+        path = folder / f"{title.lower()}-{digest}.arrow"
         shards.append(
             rows.map(
                 extract,
@@ -127,7 +128,8 @@ def add_columns(
                 remove_columns=rows.column_names,
                 features=columns,
                 cache_file_name=str(path),
-                new_fingerprint=path.stem,
+                # the whole name would be too long where several processes add their numbers to it
+                new_fingerprint=digest,
                 num_proc=None if num_proc == 1 or path.exists() else min(num_proc, len(rows)),
                 writer_batch_size=64,
                 desc=title,

@@ -26,7 +26,7 @@ def tones():
 
 
 def test_the_pitch_of_a_tone_is_in_its_functionals(tones, tmp_path):
-    found = add_functionals(tones, "eGeMAPSv02", cache_folder=tmp_path, num_proc=1)
+    found = add_functionals(tones, "eGeMAPSv02", cache_folder=tmp_path, num_proc=2)
     values = np.array(found["functionals"])
     assert values.shape == (2, 88) and np.isfinite(values).all()
     place = load_smile("eGeMAPSv02").feature_names.index("F0semitoneFrom27.5Hz_sma3nz_amean")
