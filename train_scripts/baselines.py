@@ -15,13 +15,11 @@ from datasets import Dataset, concatenate_datasets
 from datasets.utils import tqdm
 
 from processing.corpora.loading import load_corpus
-from processing.corpora.schema import label_order
 from processing.errors import InputError
-from processing.folds import describe_protocol, fold_names, load_folds
-from processing.leakage import check_shared_speakers, leak_report
+from processing.folds import fold_names, load_folds
 from train_scripts.calibration import fit_temperature
 from train_scripts.cli import run
-from train_scripts.fold_data import FoldData, check_labels
+from train_scripts.fold_data import FoldData, split_corpus
 from train_scripts.functionals import FEATURE_SETS, add_functionals
 from train_scripts.inference import TurnPredictions
 from train_scripts.options import Data, ProtocolName, SkipBad
@@ -124,21 +122,7 @@ def load_baseline_data(
     load_folds(corpus, protocol, fold)  # a wrong protocol or fold is said before the long work
     if name in FEATURE_SETS:
         corpus = add_functionals(corpus, FEATURE_SETS[name], skip_bad=skip_bad)
-    folds = load_folds(corpus, protocol, fold)
-    leaks = leak_report(folds)
-    check_shared_speakers(leaks, protocol)
-    labels = label_order(folds["train"]["emotion"])
-    for split, rows in folds.items():
-        check_labels(rows, labels, f"split '{split}' of {data}")
-    return FoldData(
-        folds=folds,
-        protocol=describe_protocol(protocol, folds),
-        fold=fold,
-        leaks=leaks,
-        labels=labels,
-        speakers=sorted(set(folds["train"]["speaker"]) - {None}),
-        missing={},
-    )
+    return split_corpus(corpus, protocol, fold, name=data)
 
 
 def predict_majority(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:

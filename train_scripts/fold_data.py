@@ -28,7 +28,7 @@ class FoldData:
     """One fold of a corpus.
 
     Attributes:
-        folds: train, validation, heldout_turns and test, rows with the columns `mel` and `f0_hz`.
+        folds: train, validation, heldout_turns and test, rows with their features.
         protocol: name, version, hash and whether it leaks by rule.
         fold: its name.
         leaks: report of `leakage.leak_report`.
@@ -75,7 +75,28 @@ def load_fold_data(
     corpus = load_corpus(data, skip_bad=skip_bad)
     load_folds(corpus, protocol, fold)  # a wrong protocol or fold is said before the long work
     corpus = add_signals(corpus, feature_extractor, num_proc=num_proc, skip_bad=skip_bad)
-    folds = with_arrays(load_folds(corpus, protocol, fold))
+    found = split_corpus(corpus, protocol, fold, name=data, train_on_validation=train_on_validation)
+    found.folds = with_arrays(found.folds)
+    fit_f0_statistics(feature_extractor, found.folds["train"])
+    return found
+
+
+def split_corpus(
+    corpus: Dataset, protocol: str, fold: str, *, name: str, train_on_validation: bool = False
+) -> FoldData:
+    """Split a corpus that has its features, and report its leaks.
+
+    Args:
+        corpus: rows with features.
+        protocol: see `load_folds`.
+        fold: see `load_folds`.
+        name: of the corpus, for errors.
+        train_on_validation: see `load_fold_data`.
+
+    Raises:
+        InputError: see `load_fold_data`.
+    """
+    folds = load_folds(corpus, protocol, fold)
     # of the protocol's own splits: which of them are trained on does not change the test
     description = describe_protocol(protocol, folds)
     if train_on_validation:
@@ -85,10 +106,9 @@ def load_fold_data(
         f"What of the test turns is in training:\n{format_leak_table({fold: leaks})}", err=True
     )
     check_shared_speakers(leaks, protocol)
-    fit_f0_statistics(feature_extractor, folds["train"])
     labels = label_order(folds["train"]["emotion"])
     for split, rows in folds.items():
-        check_labels(rows, labels, f"split '{split}' of {data}")
+        check_labels(rows, labels, f"split '{split}' of {name}")
     speakers = sorted(set(folds["train"]["speaker"]) - {None})
     return FoldData(
         folds=folds,
@@ -105,9 +125,7 @@ def merge_validation(folds: DatasetDict) -> DatasetDict:
     """The same fold with the validation turns in its training set; there is no validation then."""
     validation = folds["validation"]
     train = concatenate_datasets([folds["train"], validation]).sort("id")
-    return with_arrays(
-        DatasetDict({**folds, "train": train, "validation": validation.select(range(0))})
-    )
+    return DatasetDict({**folds, "train": train, "validation": validation.select(range(0))})
 
 
 def with_arrays(folds):
