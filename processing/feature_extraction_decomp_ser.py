@@ -247,10 +247,10 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
     ) -> tuple[float, float] | None:
         """Mean and standard deviation of ln F0 to normalise a contour by; None for its own."""
         if self.f0_stats == "global":
-            mean, deviation = self.fitted("f0_global_stats", "mean and standard deviation of ln F0")
+            mean, deviation = self.fitted("f0_global_stats", "f0_statistics")
             return mean, deviation
         if self.f0_stats == "utterance-mean":
-            deviation = self.fitted("f0_deviation", "deviation of ln F0 within utterances")
+            deviation = self.fitted("f0_deviation", "f0_deviation_within")
             own = f0_statistics([f0_hz])
             return None if own is None else (own[0], deviation)
         if (
@@ -262,13 +262,13 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
             return mean, deviation
         return None
 
-    def fitted(self, name: str, meaning: str) -> Any:
+    def fitted(self, name: str, function: str) -> Any:
         """A statistic of the training set; raises ValueError where it was never set."""
         value = getattr(self, name)
         if value is None:
             raise ValueError(
-                f"f0_stats='{self.f0_stats}' without {name}: set the {meaning} over the training "
-                "set (processing.pitch computes it)."
+                f"f0_stats='{self.f0_stats}' without {name}: set it to what processing.pitch."
+                f"{function} returns for the training set."
             )
         return value
 

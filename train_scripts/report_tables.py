@@ -179,7 +179,7 @@ def p_value(test: Mapping[str, Any]) -> str:
 def ensemble(metrics: Mapping[str, Any]) -> str:
     """WA and UAR of the seeds' answers together."""
     names = ("weighted_accuracy", "unweighted_average_recall")
-    scores = [metrics[name].get("ensemble") for name in names]
+    scores = [metrics[name]["ensemble"] for name in names]
     return "-" if None in scores else f"{scores[0]:.3f} / {scores[1]:.3f}"
 
 
