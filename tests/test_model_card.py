@@ -139,6 +139,13 @@ def test_shared_speakers_are_named_as_a_leak(results):
     assert "**2 of the test speakers.**" in text and "No test speaker was" not in text
 
 
+def test_validation_speakers_that_were_trained_on_are_told(results):
+    told = "It was trained on the validation speakers as well"
+    assert told not in render_card(results, "me/speech").text
+    results["settings"] = {**(results.get("settings") or {}), "train_on_validation": True}
+    assert told in render_card(results, "me/speech").text
+
+
 def test_a_metric_that_was_not_measured_is_left_out_and_named(results, tmp_path):
     results["metrics"]["word_error_rate"] = results["metrics"]["ece"] = None
     results["tasks_switched_off"] = {"ctc": "no training row has a transcript"}

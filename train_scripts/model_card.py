@@ -277,10 +277,12 @@ def describe_protocol(results: Mapping[str, Any]) -> str:
     fold = f", fold {cell(results['fold'])}" if results.get("fold") else ""
     digest = f", hash `{protocol['hash']}`" if protocol["hash"] else ""
     chosen = SELECTED.get(results.get("selected_by") or "", results.get("selected_by"))
+    trained_on_validation = (results.get("settings") or {}).get("train_on_validation")
     sentences = [
         f"Protocol `{protocol['name']}` version {protocol['version']}{digest}{fold}: {turns} test "
         "turns" + (f" of {speakers} speakers." if speakers else "."),
         f"The weights are those of {chosen}." if chosen else "",
+        "It was trained on the validation speakers as well." if trained_on_validation else "",
         "One model, one split and one seed: another split of speakers gives another figure.",
     ]
     return " ".join(s for s in sentences if s)
