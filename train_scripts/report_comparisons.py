@@ -69,6 +69,9 @@ def choose_pairs(
             plain = fewest_overrides([r for r in rows if same_kind(r, first)])
             if first_preset not in (EVERY, second_preset) and first is not plain:
                 continue
+            # Among the changes of one preset, the plain row is what the others are compared with.
+            if first_preset == second_preset and first is plain:
+                continue
             second = find_reference(first, second_preset, rows)
             if second is None:
                 continue
