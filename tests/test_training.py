@@ -210,6 +210,14 @@ def test_a_pretrained_model_that_knows_the_test_speaker_is_refused_unless_told(
     assert "test speakers" in results["pretraining_overlap"]
 
 
+def test_a_pretrained_model_that_hears_other_signals_is_refused(
+    trained_run, corpus_folder, fold, quick_settings, tmp_path
+):
+    run = options(corpus_folder, fold, [*quick_settings, "features.f0_stats=global"])
+    with pytest.raises(InputError, match="features.f0_stats=utterance, this run has global"):
+        finetune("table3_ours", output=tmp_path / "m", pretrained=str(trained_run[0]), **run)
+
+
 def test_selection_uses_validation_speakers_only(corpus_folder, fold, quick_settings, tmp_path):
     chosen = [*quick_settings, "finetuning.select=validation"]
     results = finetune("base", output=tmp_path / "a", **options(corpus_folder, fold, chosen))

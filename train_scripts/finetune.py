@@ -13,8 +13,9 @@ from transformers import EarlyStoppingCallback, set_seed
 from transformers.utils import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification
-from processing import DecompSerDataCollator, DecompSerProcessor
+from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompSerProcessor
 from processing.errors import InputError
+from processing.features import SIGNAL_SETTINGS
 from train_scripts.arguments import FROM_SCRATCH, RunSettings, build_config, load_settings
 from train_scripts.calibration import calibrate_on, calibration_on_test
 from train_scripts.cli import run
@@ -99,7 +100,7 @@ def finetune(
     set_seed(settings.seed)
     model = build_model(settings, fold_data, processor)
     if pretrained is not None:
-        take_decomposition(model, pretrained)
+        take_decomposition(model, processor.feature_extractor, pretrained)
     model.freeze_speech_encoder()
     if settings.finetuning.lora_rank:
         add_adapters(model, settings.finetuning.lora_rank)
@@ -248,13 +249,25 @@ def raise_emotion(weights: dict[str, float], share: float) -> dict[str, float]:
     return {**{k: round(w, 12) for k, w in raised.items()}, "emotion": share * total}
 
 
-def take_decomposition(model: DecompSerForAudioClassification, pretrained: str) -> None:
-    """Start from a pre-trained decomposition."""
+def take_decomposition(
+    model: DecompSerForAudioClassification,
+    feature_extractor: DecompSerFeatureExtractor,
+    pretrained: str,
+) -> None:
+    """Start from a pre-trained decomposition, which has to hear the same signals."""
     if model.decomposition is None:
         raise InputError(
             f"--pretrained {pretrained}: this preset has no decomposition. Leave the option out."
         )
-    autoencoder, _ = load_model(pretrained, pretraining=True)
+    autoencoder, before = load_model(pretrained, pretraining=True)
+    for name in (*SIGNAL_SETTINGS, "f0_stats"):
+        theirs = getattr(before.feature_extractor, name)
+        own = getattr(feature_extractor, name)
+        if theirs != own:
+            raise InputError(
+                f"--pretrained {pretrained}: it has features.{name}={theirs}, this run has {own}. "
+                "Pre-train with the same preset and settings."
+            )
     try:
         model.load_decomposition(autoencoder)
     except ValueError as error:
