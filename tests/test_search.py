@@ -12,7 +12,11 @@ def plant(folder, preset, fold, validation_uar, *overrides, seed=0, turns=10, te
         "preset": preset,
         "fold": fold,
         "seed": seed,
-        "settings": {"overrides": ["size=small", f"seed={seed}", *overrides]},
+        "settings": {
+            "seed": seed,
+            "overrides": ["size=small", f"seed={seed}", *overrides],
+            **dict(text.split("=") for text in overrides),
+        },
         "metrics": {"weighted_accuracy": test_uar, "unweighted_average_recall": test_uar},
         "validation_metrics": {"unweighted_average_recall": validation_uar, "num_turns": turns},
     }
@@ -33,7 +37,7 @@ def runs(tmp_path):
 
 def test_the_best_on_validation_turns_is_chosen_whatever_the_test_turns_say(runs):
     trials = compare_trials([runs])["trials"]
-    found = {(t["preset"], *t["overrides"]): t for t in trials}
+    found = {(t["preset"], *t["settings"]): t for t in trials}
     assert found[("ours",)]["validation_uar"] == pytest.approx(0.5)  # (30 x .6 + 10 x .2) / 40
     assert found[("ours", "x=2")]["validation_uar"] == pytest.approx(0.45)
     assert {key for key, t in found.items() if t["chosen"]} == {("ours",), ("m1",)}
@@ -45,6 +49,20 @@ def test_the_table_marks_what_was_chosen(runs):
     assert "| `ours` | as the preset | 0.500 | yes |" in table
     assert "| `ours` | `x=2` | 0.450 |  |" in table
     assert "Seed 0, folds 1, 2, 40 validation turns." in table
+
+
+def test_a_preset_that_changed_between_trials_is_told_apart(tmp_path):
+    """The command line was the same, the preset's own settings were not."""
+    for k, model in enumerate(({"part_dropout": 0.3}, {"num_f0_bins": 8})):
+        plant(tmp_path / str(k), "ours", "1", 0.5 + k / 10)
+        path = tmp_path / str(k) / "results.json"
+        content = json.loads(path.read_text())
+        content["settings"]["model"] = model
+        path.write_text(json.dumps(content))
+    assert [t["settings"] for t in compare_trials([tmp_path])["trials"]] == [
+        ["model.num_f0_bins=256", "model.part_dropout=0.3"],
+        ["model.num_f0_bins=8", "model.part_dropout=0.0"],
+    ]
 
 
 def test_trials_on_other_folds_cannot_be_compared(runs):

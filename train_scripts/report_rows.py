@@ -10,7 +10,7 @@ from typing import Any
 
 from processing.errors import InputError
 from processing.folds import NUM_SPEAKER_GROUPS, PREDEFINED_FOLD
-from train_scripts.report_runs import RowKey, Run
+from train_scripts.report_runs import RowKey, Run, shared_settings
 
 DETERMINISTIC = "baseline_"
 """Presets of this prefix need no second seed."""
@@ -104,7 +104,7 @@ def check_row(row: Row) -> None:
             ),
             ("number of turns of the corpus", corpus_turns(run), corpus_turns(first), first),
             ("pre-training", is_pretrained(run), is_pretrained(first), first),
-            ("settings", shared_settings(run), shared_settings(first), first),
+            ("settings", shared_settings(run.results), shared_settings(first.results), first),
         ):
             if a != b:
                 raise InputError(
@@ -138,12 +138,6 @@ def corpus_turns(run: Run) -> int | None:
 def is_pretrained(run: Run) -> bool:
     """Whether it began with a pre-trained decomposition."""
     return bool(run.results.get("pretrained"))
-
-
-def shared_settings(run: Run) -> dict:
-    """Settings without those that folds and seeds may differ in."""
-    settings = run.results.get("settings") or {}
-    return {k: v for k, v in settings.items() if k not in ("seed", "overrides")}
 
 
 def describe_difference(first: Any, second: Any) -> str:

@@ -85,6 +85,12 @@ def effective_overrides(overrides: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(text for name, text in last.items() if name not in ("seed", "size")))
 
 
+def shared_settings(results: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run without those that folds and seeds may differ in."""
+    settings = results.get("settings") or {}
+    return {k: v for k, v in settings.items() if k not in ("seed", "overrides")}
+
+
 def read_runs(folders: Sequence[str | Path]) -> tuple[list[Run], list[Run], list[str]]:
     """Read run folders recursively.
 

@@ -4,6 +4,7 @@
 `cross-validate` that differ in their settings.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from modeling_decomp_ser import DecompSerConfig
 from processing.errors import InputError
 from train_scripts.cli import run
-from train_scripts.report_runs import effective_overrides, find_results, read_json
+from train_scripts.report_runs import find_results, read_json, shared_settings
 from train_scripts.results import write_json
 
 app = typer.Typer(add_completion=False)
@@ -28,43 +30,85 @@ def compare_trials(runs: Sequence[str | Path], *, seed: int = 0) -> dict[str, An
         seed: whose runs are compared; further seeds of a chosen trial were run for its sake.
 
     Returns:
-        {"seed", "trials": [{"preset", "overrides", "validation_uar", "folds", "turns", "chosen"}]}:
-        the mean over folds, each weighed by its validation turns. The best of each preset is
-        chosen.
+        {"seed", "trials": [{"preset", "settings", "validation_uar", "folds", "turns", "chosen"}]}:
+        the mean over folds, each weighed by its validation turns. `settings` are those in which the
+        trials of the preset differ, "name=value". The best of each preset is chosen.
 
     Raises:
         InputError: if no run has validation scores, or the trials of a preset differ in their
             folds.
     """
-    trials: dict[tuple, list[dict]] = defaultdict(list)
+    trials: dict[str, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
     for path in find_results(runs):
         results = read_json(path)
         if results.get("validation_metrics") and results["seed"] == seed:
-            overrides = effective_overrides(results["settings"]["overrides"])
-            trials[results["preset"], overrides].append(results)
+            # not by what the command line changed: presets themselves change over time
+            settings = json.dumps(flatten(shared_settings(results)), sort_keys=True)
+            trials[results["preset"]][settings].append(results)
     if not trials:
         raise InputError(
             f"no run of seed {seed} has scores of validation speakers. Choose a protocol with "
             "validation speakers, such as speaker-5."
         )
-    rows = [describe_trial(*key, results) for key, results in sorted(trials.items())]
-    for preset in {row["preset"] for row in rows}:
-        own = [row for row in rows if row["preset"] == preset]
+    rows = []
+    for preset, found in sorted(trials.items()):
+        differing = differing_settings([json.loads(text) for text in found])
+        own = [
+            {"preset": preset, "settings": own_settings, **describe_trial(results)}
+            for own_settings, results in zip(differing, found.values(), strict=True)
+        ]
+        own.sort(key=lambda row: row["settings"])
         if len({tuple(row["folds"]) for row in own}) > 1:
             folds = " and ".join(",".join(row["folds"]) for row in own)
             raise InputError(f"preset '{preset}': its trials were run on folds {folds}. Run all.")
         max(own, key=lambda row: row["validation_uar"])["chosen"] = True
+        rows += own
     return {"seed": seed, "trials": rows}
 
 
-def describe_trial(preset: str, overrides: Sequence[str], results: Sequence[dict]) -> dict:
-    """One entry of `compare_trials`, not chosen yet."""
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name.
+
+    Examples:
+        >>> flatten({"seed": 0, "model": {"part_dropout": 0.3}})
+        {'seed': 0, 'model.part_dropout': 0.3}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else None
+        flat |= inner if inner is not None else {f"{prefix}{name}": value}
+    return flat
+
+
+def differing_settings(trials: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Settings that are not the same in all trials, as "name=value".
+
+    Args:
+        trials: settings by dotted name. One of the model that is not there has the default of its
+            configuration, another is left out.
+
+    Examples:
+        >>> differing_settings([{"seed": 0, "model.num_f0_bins": 8}, {"seed": 0}])
+        [['model.num_f0_bins=8'], ['model.num_f0_bins=256']]
+    """
+    names = sorted(set().union(*trials))
+    values = [{name: trial.get(name, default_of(name)) for name in names} for trial in trials]
+    differing = [n for n in names if any(other[n] != values[0][n] for other in values)]
+    return [[f"{n}={own[n]}" for n in differing if own[n] is not None] for own in values]
+
+
+def default_of(name: str) -> Any:
+    """Default of a setting of the model; None for others."""
+    part, _, field = name.partition(".")
+    return getattr(DecompSerConfig, field, None) if part == "model" else None
+
+
+def describe_trial(results: Sequence[dict]) -> dict:
+    """Scores of a trial, not chosen yet."""
     metrics = [result["validation_metrics"] for result in results]
     turns = [m["num_turns"] for m in metrics]
     recalls = [m["unweighted_average_recall"] for m in metrics]
     return {
-        "preset": preset,
-        "overrides": list(overrides),
         "validation_uar": float(np.average(recalls, weights=turns)),
         "folds": sorted(result["fold"] for result in results),
         "turns": sum(turns),
@@ -76,7 +120,7 @@ def render_trials(content: dict[str, Any]) -> str:
     """Markdown table of `compare_trials`."""
     lines = ["| preset | settings | validation UAR | chosen |", "|---|---|---|---|"]
     for row in content["trials"]:
-        settings = " ".join(f"`{text}`" for text in row["overrides"]) or "as the preset"
+        settings = " ".join(f"`{text}`" for text in row["settings"]) or "as the preset"
         mark = "yes" if row["chosen"] else ""
         lines.append(f"| `{row['preset']}` | {settings} | {row['validation_uar']:.3f} | {mark} |")
     first = content["trials"][0]
