@@ -53,7 +53,9 @@ def test_the_table_marks_what_was_chosen(runs):
 
 def test_a_preset_that_changed_between_trials_is_told_apart(tmp_path):
     """The command line was the same, the preset's own settings were not."""
-    for k, model in enumerate(({"part_dropout": 0.3}, {"num_f0_bins": 8})):
+    components = ["rhythm", "content", "pitch", "timbre"]  # which is the default
+    changes = {"part_dropout": 0.3}, {"num_f0_bins": 8, "components": components}
+    for k, model in enumerate(changes):
         plant(tmp_path / str(k), "ours", "1", 0.5 + k / 10)
         path = tmp_path / str(k) / "results.json"
         content = json.loads(path.read_text())

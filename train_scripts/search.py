@@ -98,9 +98,10 @@ def differing_settings(trials: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def default_of(name: str) -> Any:
-    """Default of a setting of the model; None for others."""
+    """Default of a setting of the model, as JSON has it; None for others."""
     part, _, field = name.partition(".")
-    return getattr(DecompSerConfig, field, None) if part == "model" else None
+    default = getattr(DecompSerConfig, field, None) if part == "model" else None
+    return list(default) if isinstance(default, tuple) else default
 
 
 def describe_trial(results: Sequence[dict]) -> dict:
