@@ -254,7 +254,11 @@ def take_decomposition(
     feature_extractor: DecompSerFeatureExtractor,
     pretrained: str,
 ) -> None:
-    """Start from a pre-trained decomposition, which has to hear the same signals."""
+    """Start from a pre-trained decomposition.
+
+    Raises:
+        InputError: if the model has none, or it has other signals, components or sizes.
+    """
     if model.decomposition is None:
         raise InputError(
             f"--pretrained {pretrained}: this preset has no decomposition. Leave the option out."

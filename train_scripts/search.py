@@ -18,6 +18,7 @@ from processing.errors import InputError
 from train_scripts.cli import run
 from train_scripts.report_runs import find_results, read_json, shared_settings
 from train_scripts.results import write_json
+from train_scripts.units import flatten
 
 app = typer.Typer(add_completion=False)
 
@@ -64,20 +65,6 @@ def compare_trials(runs: Sequence[str | Path], *, seed: int = 0) -> dict[str, An
         max(own, key=lambda row: row["validation_uar"])["chosen"] = True
         rows += own
     return {"seed": seed, "trials": rows}
-
-
-def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name.
-
-    Examples:
-        >>> flatten({"seed": 0, "model": {"part_dropout": 0.3}})
-        {'seed': 0, 'model.part_dropout': 0.3}
-    """
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        inner = flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else None
-        flat |= inner if inner is not None else {f"{prefix}{name}": value}
-    return flat
 
 
 def differing_settings(trials: Sequence[dict[str, Any]]) -> list[list[str]]:
