@@ -2,6 +2,7 @@ import pytest
 from planted_runs import plant_row
 
 from processing.errors import InputError
+from train_scripts import readme_results
 from train_scripts.readme_results import (
     README,
     read_pages,
@@ -35,6 +36,19 @@ def test_pages_show_what_the_files_beside_them_say():
     for page, blocks in pages.items():
         text = page.read_text(encoding="utf-8")
         assert update_text(text, blocks) == text, f"{page.name}: run `make readme`"
+
+
+def test_a_block_goes_to_the_page_with_its_markers_or_is_missed(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme_results, "REPOSITORY", tmp_path)
+    pages = (tmp_path / "first.md", tmp_path / "second.md")
+    monkeypatch.setattr(readme_results, "PAGES", pages)
+    monkeypatch.setattr(readme_results, "read_blocks", lambda: {"search:x": "a", "search:xy": "b"})
+    pages[0].write_text("<!-- search:x -->\n<!-- /search:x -->\n")
+    pages[1].write_text("")
+    with pytest.raises(InputError, match="search:xy.*first.md, second.md"):
+        read_pages()
+    pages[1].write_text("<!-- search:xy -->\n<!-- /search:xy -->\n")
+    assert read_pages() == {pages[0]: {"search:x": "a"}, pages[1]: {"search:xy": "b"}}
 
 
 def test_a_table_names_its_protocol_seed_and_commit():

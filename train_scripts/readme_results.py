@@ -6,6 +6,7 @@
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from processing.errors import InputError
@@ -21,6 +22,7 @@ README = REPOSITORY / "README.md"
 RESULTS_FOLDER = REPOSITORY / "model_cards" / "results"
 EXPERIMENTS_FOLDER = REPOSITORY / "model_cards" / "experiments"
 MEASUREMENTS_FOLDER = REPOSITORY / "model_cards" / "measurements"
+PAGES = (README, EXPERIMENTS_FOLDER / "README.md", MEASUREMENTS_FOLDER / "README.md")
 
 ROWS = {
     "weighted_accuracy": "WA (correct / all)",
@@ -150,27 +152,40 @@ def update_text(text: str, blocks: dict[str, str]) -> str:
 
 
 def read_pages() -> dict[Path, dict[str, str]]:
-    """Pages with blocks that are made from files: the README, and those beside what they tell."""
-    searches = {
-        f"search:{path.parent.name}": render_trials(json.loads(path.read_text("utf-8")))
-        for path in sorted(EXPERIMENTS_FOLDER.glob("*/search.json"))
-    }
-    rates = json.loads((MEASUREMENTS_FOLDER / "flag_rates.json").read_text("utf-8"))
-    return {
-        README: read_blocks(),
-        EXPERIMENTS_FOLDER / "README.md": searches,
-        MEASUREMENTS_FOLDER / "README.md": {"measurement:flag_rates": render_flag_rates(rates)},
-    }
+    """Pages with the blocks that are made from files: each block goes where its markers stand.
+
+    Raises:
+        InputError: if no page has the markers of a block.
+    """
+    pages: dict[Path, dict[str, str]] = {page: {} for page in PAGES}
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    for name, block in read_blocks().items():
+        own = [page for page, text in texts.items() if f"<!-- {name} -->\n" in text]
+        if not own:
+            names = ", ".join(str(page.relative_to(REPOSITORY)) for page in PAGES)
+            raise InputError(f"no markers <!-- {name} -->: expected in one of {names}.")
+        for page in own:
+            pages[page][name] = block
+    return pages
 
 
 def read_blocks() -> dict[str, str]:
-    """Every block of the README that is made from files."""
-    results = {f"results:{name}": render_results(r) for name, r in read_results().items()}
-    reports = {
-        f"experiment:{path.parent.name}": render_experiment(json.loads(path.read_text("utf-8")))
-        for path in sorted(EXPERIMENTS_FOLDER.glob("*/report.json"))
+    """Every block that is made from files."""
+    rates = json.loads((MEASUREMENTS_FOLDER / "flag_rates.json").read_text("utf-8"))
+    return {
+        **{f"results:{name}": render_results(r) for name, r in read_results().items()},
+        **render_each("experiment", "report.json", render_experiment),
+        **render_each("search", "search.json", render_trials),
+        "measurement:flag_rates": render_flag_rates(rates),
     }
-    return {**results, **reports}
+
+
+def render_each(kind: str, file_name: str, render: Callable[[dict], str]) -> dict[str, str]:
+    """A block for each experiment that has a file, by "KIND:EXPERIMENT"."""
+    return {
+        f"{kind}:{path.parent.name}": render(json.loads(path.read_text("utf-8")))
+        for path in sorted(EXPERIMENTS_FOLDER.glob(f"*/{file_name}"))
+    }
 
 
 def read_results(folder: Path = RESULTS_FOLDER) -> dict[str, dict]:
