@@ -85,3 +85,16 @@ def test_each_protocol_of_an_experiment_has_its_own_table(tmp_path):
         assert part.count("| `table3_ours` |") == 1
         assert part.count("`table3_ours` against `table3_m4`") == 1
     assert "planted, protocol `speaker-5` version 1" in second
+
+
+def test_rows_of_one_preset_are_named_by_the_settings_in_which_they_differ(tmp_path):
+    common = "finetuning.epochs=3"
+    for folder, change in (("a", "pretraining.steps=0"), ("b", "pretraining.steps=500")):
+        plant_row(tmp_path / folder, "table3_ours", seeds=(0,), overrides=(common, change))
+    content = report(
+        [tmp_path], tmp_path / "report", pairs=[("table3_ours", "table3_ours")], num_resamples=2000
+    )
+    text = render_experiment(content)
+    plain, changed = "`table3_ours pretraining.steps=0`", "`table3_ours pretraining.steps=500`"
+    assert f"| {plain} |" in text and f"{changed} against {plain}: UAR" in text
+    assert f"size `small` `{common}`, commit" in text

@@ -105,22 +105,32 @@ def render_split(rows: list[dict], comparisons: list[dict]) -> str:
     lines = [*table(header, cells), "", *tests, *([""] if tests else [])]
     first = rows[0]
     commits = sorted({commit[:12] for row in rows for commit in row["commits"]})
-    sizes = ", ".join(f"`{size}`" for size in sorted({row["size"] for row in rows} - {None}))
+    parts = [f"{first['num_turns']} turns of {first['num_speakers']} speakers"]
+    for size, same in grouped([row for row in rows if row["size"]], lambda row: row["size"]):
+        settings = "".join(f" `{override}`" for override in shared_overrides(same))
+        parts.append(f"size `{size}`{settings}")
     lines.append(
         f"{first['corpus']}, protocol `{first['protocol']['name']}` version "
-        f"{first['protocol']['version']} ({first['protocol']['hash']}), {first['num_turns']} turns "
-        f"of {first['num_speakers']} speakers, size {sizes}, commit {', '.join(commits)}."
+        f"{first['protocol']['version']} ({first['protocol']['hash']}), "
+        f"{', '.join(parts)}, commit {', '.join(commits)}."
     )
     return "\n".join(lines)
 
 
 def short_names(rows: list[dict]) -> dict[str, str]:
-    """Preset of each row by its title; the title itself where two rows have one preset."""
-    presets = [row["preset"] for row in rows]
-    return {
-        row["title"]: row["preset"] if presets.count(row["preset"]) == 1 else row["title"]
-        for row in rows
-    }
+    """Preset of each row by its title, with the settings in which rows of one preset differ."""
+    names = {}
+    for _, same in grouped(rows, lambda row: row["preset"]):
+        shared = shared_overrides(same)
+        for row in same:
+            own = [override for override in row["overrides"] if override not in shared]
+            names[row["title"]] = " ".join([row["preset"], *own])
+    return names
+
+
+def shared_overrides(rows: list[dict]) -> list[str]:
+    """Settings on the command line of every row."""
+    return [o for o in rows[0]["overrides"] if all(o in row["overrides"] for row in rows)]
 
 
 def tested_in_words(comparison: dict, names: dict[str, str]) -> str:
