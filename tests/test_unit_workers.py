@@ -34,6 +34,13 @@ def attempt(unit):
         return "it failed"
     if "sleeps" in unit.row:
         time.sleep(600)
+    if "kills_idle" in unit.row:
+        idle = unit.folder.with_name("idle")
+        wait_for(lambda: idle.is_file() and idle.read_text())
+        time.sleep(0.5)  # until it has told its result
+        pid = int(idle.read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: is_dead(pid))
     if unit.pretrained is not None and not unit.pretrained.is_file():
         return "its pre-training is missing"
     variables = [os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")]
@@ -76,6 +83,13 @@ def test_what_fails_or_dies_loses_neither_the_others_nor_its_own_name(tmp_path):
     assert failed["fails"] == "it failed"
     assert f"{pre} failed" in failed["waits"]
     assert (tmp_path / "good1").is_file() and (tmp_path / "good2").is_file()
+
+
+def test_a_worker_that_dies_idle_is_replaced(tmp_path):
+    killer = unit(tmp_path, "kills_idle")
+    later = [unit(tmp_path, f"later{i}", killer.folder) for i in range(2)]
+    assert run([unit(tmp_path, "idle"), killer, *later]) == {}
+    assert all(each.folder.is_file() for each in later)
 
 
 MAIN = """
@@ -122,6 +136,13 @@ def children(pid):
     """Processes that a process started."""
     path = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(name) for name in path.read_text().split()] if path.exists() else []
+
+
+def is_dead(pid):
+    """Whether a process and all its threads have ended, though nobody has asked about it yet."""
+    folder = Path(f"/proc/{pid}")
+    dead = (folder / "stat").read_text().split()[2] == "Z"
+    return dead and len(list((folder / "task").iterdir())) == 1
 
 
 def wait_for(condition, seconds=60):

@@ -109,6 +109,7 @@ def run_units(
             for unit in [u for u in pending if u.pretrained in {f.folder for f in failed}]:
                 pending.remove(unit)
                 finish(unit, f"its pre-training {unit.pretrained} failed")
+            replace_dead(workers)
             for slot, unit in assign(pending, workers):
                 worker = workers[slot]
                 if worker is None:
@@ -123,12 +124,17 @@ def run_units(
             ready = wait([worker.connection for worker in busy])
             for worker in [w for w in busy if w.connection in ready]:
                 finish(*worker.end())
-                if not worker.process.is_alive():
-                    worker.join()
-                    workers[workers.index(worker)] = None
     finally:
         stop_workers([w for w in workers if w is not None])
     return failed
+
+
+def replace_dead(workers: list[Worker | None]) -> None:
+    """Free the slots of workers that died, with a unit or while they had none."""
+    for slot, worker in enumerate(workers):
+        if worker is not None and worker.unit is None and not worker.process.is_alive():
+            worker.join()
+            workers[slot] = None
 
 
 def assign(pending: Sequence["Unit"], workers: Sequence[Worker | None]) -> list[tuple[int, "Unit"]]:
