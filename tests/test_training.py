@@ -17,14 +17,16 @@ from safetensors.torch import load_file
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
 from modeling_decomp_ser import DecompSerForAudioClassification
-from processing import DecompSerFeatureExtractor
+from processing import DecompSerDataCollator, DecompSerFeatureExtractor
 from processing.errors import InputError
 from train_scripts.arguments import build_feature_extractor, load_settings
 from train_scripts.evaluate_model import evaluate
 from train_scripts.finetune import add_corpora_of, class_weights, finetune
 from train_scripts.fold_data import fit_f0_statistics, load_fold_data, task_weights
-from train_scripts.pretrain import pretrain, sweep_omega
+from train_scripts.inference import predict_turns
+from train_scripts.pretrain import PreTrainingCollator, pretrain, sweep_omega
 from train_scripts.results import summarize
+from train_scripts.run_folder import load_model
 from train_scripts.training import read_log
 
 CONTRACT = [
@@ -179,6 +181,28 @@ def test_evaluate_repeats_the_score_of_the_run(trained_run, corpus_folder, fold,
     assert again["metrics"]["speaker_accuracy"] is None
     assert again["protocol"] == results["protocol"]
     assert (tmp_path / "predictions.parquet").is_file()
+
+
+@pytest.mark.parametrize("stage", [pretrain, finetune])
+def test_a_run_in_bfloat16_is_scored_as_its_saved_model_answers(
+    stage, corpus_folder, fold, quick_settings, tmp_path, monkeypatch
+):
+    # in software where the hardware has none
+    monkeypatch.setattr("train_scripts.training.has_bfloat16", lambda: True)
+    run = options(corpus_folder, fold, [*quick_settings, "precision=bfloat16"])
+    results = stage("base", output=tmp_path / "run", **run)
+    model, processor = load_model(str(tmp_path / "run"), pretraining=stage is pretrain)
+    data = load_fold_data(run["data"], run["protocol"], fold, processor.feature_extractor)
+    collator = DecompSerDataCollator(
+        processor,
+        labels=data.labels,
+        speakers=data.speakers,
+        with_waveform=stage is finetune,
+        with_text=stage is finetune,
+    )
+    collate = PreTrainingCollator(collator) if stage is pretrain else collator
+    mse = predict_turns(model, collate, data.folds["test"]).speech_mse.mean()
+    assert results["metrics"]["speech_mse"] == pytest.approx(float(mse), rel=1e-6)
 
 
 def test_evaluate_refuses_what_the_model_was_trained_on_unless_told(

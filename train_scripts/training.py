@@ -111,7 +111,8 @@ class LossProgress(ProgressCallback):
 
 
 def train(trainer, folder: Path) -> float:
-    """Train, from the last whole checkpoint if there is one.
+    """Train, from the last whole checkpoint if there is one. Afterwards the model answers in the
+    precision of its weights again, as it will when it is loaded.
 
     Args:
         trainer: of the stage.
@@ -127,7 +128,10 @@ def train(trainer, folder: Path) -> float:
     trainer.add_callback(LossProgress)
     begin = time.monotonic()
     trainer.train(resume_from_checkpoint=last)
-    return time.monotonic() - begin
+    seconds = time.monotonic() - begin
+    # accelerate has put its autocast around the very model, not a wrapper of it
+    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    return seconds
 
 
 def read_log(folder: Path) -> list[dict]:
