@@ -20,6 +20,7 @@ class TurnPredictions:
         texts: recognised words, N entries.
         speech_mse: reconstruction error over valid frames, (N,).
         speech_mse_padded: over at least 192 frames, padding included, (N,).
+        component_shares: of the logits, (N, 6, L) float32, where asked for.
     """
 
     logits: np.ndarray | None = None
@@ -27,6 +28,7 @@ class TurnPredictions:
     texts: list[str] | None = None
     speech_mse: np.ndarray | None = None
     speech_mse_padded: np.ndarray | None = None
+    component_shares: np.ndarray | None = None
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -38,7 +40,12 @@ class TurnPredictions:
 
 @torch.no_grad()
 def predict_turns(
-    model, collator: DecompSerDataCollator, rows: Dataset, *, batch_size: int = 8
+    model,
+    collator: DecompSerDataCollator,
+    rows: Dataset,
+    *,
+    batch_size: int = 8,
+    with_component_shares: bool = False,
 ) -> TurnPredictions:
     """Predict every turn, in batches of similar length.
 
@@ -48,7 +55,9 @@ def predict_turns(
         collator: makes its batches.
         rows: rows with signals.
         batch_size: turns a batch. It does not change the answers.
+        with_component_shares: ask a classifier for `component_shares`.
     """
+    options = {"output_component_shares": True} if with_component_shares else {}
     was_training = model.training
     model.eval()
     order = np.argsort(np.asarray(rows["duration"]), kind="stable")
@@ -57,7 +66,7 @@ def predict_turns(
     for start in tqdm(starts, desc="Turns", unit="batch", leave=False):
         batch = collator([rows[int(i)] for i in order[start : start + batch_size]])
         batch.pop("row_keys", None)
-        output = model(**{k: v.to(model.device) for k, v in batch.items()})
+        output = model(**{k: v.to(model.device) for k, v in batch.items()}, **options)
         for name, value in turn_outputs(output, collator).items():
             found.setdefault(name, []).extend(value)
     model.train(was_training)
@@ -74,6 +83,7 @@ def turn_outputs(output, collator: DecompSerDataCollator) -> dict[str, list]:
         ("logits", output.logits),
         ("speech_mse", output.speech_mse),
         ("speech_mse_padded", output.speech_mse_padded),
+        ("component_shares", output.component_shares),
     ):
         if value is not None:
             turns[name] = list(value.float().cpu().numpy())

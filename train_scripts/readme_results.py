@@ -11,6 +11,7 @@ from pathlib import Path
 
 from processing.errors import InputError
 from train_scripts.flag_statement import render_flag_rates
+from train_scripts.part_scores import render_parts
 from train_scripts.probe_table import render_brief
 from train_scripts.report_cells import grouped, split_of
 from train_scripts.report_tables import difference, number, p_value, pooled, table
@@ -186,6 +187,7 @@ def read_blocks() -> dict[str, str]:
         **{f"results:{name}": render_results(r) for name, r in read_results().items()},
         **render_each("experiment", "report.json", render_experiment),
         **render_each("search", "search.json", render_trials),
+        **render_each("parts", "parts.json", render_parts),
         "measurement:flag_rates": render_flag_rates(rates),
     }
 
