@@ -73,6 +73,7 @@ def test_the_report_says_what_its_figures_depend_on(report, corpus_folder):
     assert text == render_probe(found) + "\n"
     for word in ("speaking rate", "the encoders were trained on 2 of the speakers", "48 turns"):
         assert word in text
+    assert "F0 is normalised by mean and deviation of the utterance." in text
     for code in ("rhythm", "content", "pitch", "timbre"):
         assert f"{code.capitalize()} is " in render_findings(found)
     assert (folder / "probe.png").stat().st_size > 20_000

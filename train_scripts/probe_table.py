@@ -6,6 +6,14 @@ from typing import Any
 ASIDE = ("wav2vec2", "log-mel")
 """Rows of the table that are no code: the speech encoder, and what the encoders hear."""
 
+NORMALISED_BY = {
+    "utterance": "mean and deviation of the utterance",
+    "utterance-mean": "the mean of the utterance and the deviation of training turns",
+    "speaker": "mean and deviation of the speaker",
+    "global": "mean and deviation of training turns",
+}
+"""Settings of `features.f0_stats` in words."""
+
 
 def render_probe(report: Mapping[str, Any]) -> str:
     """The whole report as Markdown, for the card: what was found, scores, verdicts, dependence, how
@@ -202,7 +210,8 @@ def describe_origin(report: Mapping[str, Any]) -> str:
     commit, changed, _ = (report["commit"] or "unknown").partition("+changes")
     return (
         f"{report['num_turns']} turns of {report['num_speakers']} speakers "
-        f"({join(report['corpus'])}); {seen}. F0 is normalised by the {report['f0_stats']}. "
+        f"({join(report['corpus'])}); {seen}. "
+        f"F0 is normalised by {NORMALISED_BY[report['f0_stats']]}. "
         f"Protocol `{protocol['name']}` version {protocol['version']} ({protocol['hash']}), "
         f"{fold}, seed {report['seed']}, {report['num_shuffles']} shuffles, "
         f"commit {commit[:12]}{changed}."
