@@ -87,14 +87,17 @@ def test_each_protocol_of_an_experiment_has_its_own_table(tmp_path):
     assert "planted, protocol `speaker-5` version 1" in second
 
 
-def test_rows_of_one_preset_are_named_by_the_settings_in_which_they_differ(tmp_path):
+def test_rows_are_named_with_the_settings_in_which_they_differ(tmp_path):
     common = "finetuning.epochs=3"
-    for folder, change in (("a", "pretraining.steps=0"), ("b", "pretraining.steps=500")):
-        plant_row(tmp_path / folder, "table3_ours", seeds=(0,), overrides=(common, change))
-    content = report(
-        [tmp_path], tmp_path / "report", pairs=[("table3_ours", "table3_ours")], num_resamples=2000
-    )
-    text = render_experiment(content)
-    plain, changed = "`table3_ours pretraining.steps=0`", "`table3_ours pretraining.steps=500`"
-    assert f"| {plain} |" in text and f"{changed} against {plain}: UAR" in text
+    plain, changed = "pretraining.steps=0", "pretraining.steps=500"
+    for preset, change in (("table3_m4", plain), ("table3_ours", plain), ("table3_ours", changed)):
+        overrides = (common, change)
+        plant_row(tmp_path / preset / change, preset, seeds=(0,), overrides=overrides)
+    plant_row(tmp_path / "majority", "baseline_majority", seeds=(0,), size=None)
+    pairs = [("table3_ours", "table3_ours")]
+    text = render_experiment(report([tmp_path], tmp_path / "new", pairs=pairs, num_resamples=2000))
+    for name in (f"table3_m4 {plain}", f"table3_ours {plain}", f"table3_ours {changed}"):
+        assert f"| `{name}` |" in text
+    assert f"`table3_ours {changed}` against `table3_ours {plain}`: UAR" in text
+    assert "| `baseline_majority` |" in text
     assert f"size `small` `{common}`, commit" in text

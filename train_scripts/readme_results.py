@@ -119,9 +119,9 @@ def render_split(rows: list[dict], comparisons: list[dict]) -> str:
 
 
 def short_names(rows: list[dict]) -> dict[str, str]:
-    """Preset of each row by its title, with the settings in which rows of one preset differ."""
+    """Preset of each row by its title, with the settings that not all rows of its size have."""
     names = {}
-    for _, same in grouped(rows, lambda row: row["preset"]):
+    for _, same in grouped(rows, lambda row: row["size"] or ""):
         shared = shared_overrides(same)
         for row in same:
             own = [override for override in row["overrides"] if override not in shared]
