@@ -23,8 +23,10 @@ from modeling_decomp_ser.component_shares import PARTS, part_names, shapley_valu
 from processing.errors import InputError
 from train_scripts.cli import run as run_app
 from train_scripts.evaluate_model import scored_turns
+from train_scripts.explain import own_name
 from train_scripts.inference import predict_turns
 from train_scripts.options import Data
+from train_scripts.report_cells import number, table
 from train_scripts.report_rows import Row, group_rows
 from train_scripts.report_runs import Run, read_runs
 from train_scripts.report_tables import difference
@@ -81,18 +83,17 @@ def score_row_parts(row: Row, data: str, *, num_resamples: int, seed: int) -> di
         they sum to uar - uar_of_none), the UAR `without` it and how that differs from the whole
         (`change_without`), and the UAR of it `alone`.
     """
-    table = tabulate(row)
-    names: list[str] = []
-    answers = np.empty(0)
-    for (run_seed, _), run in tqdm(row.runs.items(), desc=row.key.preset, unit="run"):
-        names, ids, own = subset_answers(run, data)
-        if not answers.size:
-            answers = np.full((*table.predictions.shape, own.shape[1]), -1)
-        answers[row.seeds.index(run_seed), np.searchsorted(table.ids, ids)] = own
-    num_speakers = len(table.speaker_names)
+    turns = tabulate(row)
+    progress = tqdm(row.runs.items(), desc=row.key.preset, unit="run")
+    found = {cell: subset_answers(run, data) for cell, run in progress}
+    names = next(iter(found.values()))[0]
+    answers = np.full((*turns.predictions.shape, 2 ** len(names)), -1)  # (S, N, G)
+    for (run_seed, _), (_, ids, own) in found.items():
+        answers[row.seeds.index(run_seed), np.searchsorted(turns.ids, ids)] = own
+    num_speakers = len(turns.speaker_names)
     confusions = np.stack(
         [
-            replace(table, predictions=answers[..., g]).confusions(table.speakers, num_speakers)
+            replace(turns, predictions=answers[..., g]).confusions(turns.speakers, num_speakers)
             for g in range(answers.shape[-1])
         ]
     )  # (G, K, L, L)
@@ -108,10 +109,10 @@ def score_row_parts(row: Row, data: str, *, num_resamples: int, seed: int) -> di
         "size": row.key.size,
         "seeds": row.seeds,
         "folds": row.folds,
-        "num_turns": len(table.ids),
+        "num_turns": len(turns.ids),
         "num_speakers": num_speakers,
         "commits": sorted({run.results["commit"] or "unknown" for run in row.runs.values()}),
-        "answers_changed": int((answers[..., -1] != table.predictions).sum()),
+        "answers_changed": int((answers[..., -1] != turns.predictions).sum()),
         "uar": float(uar[-1]),
         "uar_of_none": float(uar[0]),
         "parts": describe_parts(names, uar, np.stack(resampled, axis=-1), num_speakers),
@@ -146,10 +147,10 @@ def subset_answers(run: Run, data: str) -> tuple[list[str], list[str], np.ndarra
             "run as --data."
         )
     turns = predict_turns(model, collator, rows, with_component_shares=True)
-    present = [PARTS.index(name) for name in part_names(model.config)]
-    shares = torch.from_numpy(turns.component_shares)[:, [*present, len(PARTS)]]
-    speech = ["wav2vec2"] if model.config.use_speech_encoder else []
-    return [*speech, *model.config.components], rows["id"], subset_logits(shares).argmax(-1).numpy()
+    parts = part_names(model.config)
+    at = [*(PARTS.index(part) for part in parts), len(PARTS)]  # the bias last
+    answers = subset_logits(torch.from_numpy(turns.component_shares[:, at])).argmax(-1)
+    return [own_name(model, part) for part in parts], rows["id"], answers.numpy()
 
 
 def describe_parts(
@@ -187,18 +188,21 @@ def with_interval(value: float, resampled: np.ndarray, num_speakers: int) -> dic
 
 def render_parts(content: dict[str, Any]) -> str:
     """Markdown tables of `part_scores`."""
+    header = ["part", "gain in UAR [95 % interval]", "UAR without it", "change [95 % interval]"]
+    header += ["UAR of it alone"]
     blocks = []
     for row in content["rows"]:
-        lines = [
-            "| part | gain in UAR [95 % interval] | UAR without it | change [95 % interval] "
-            "| UAR of it alone |",
-            "|---|---|---|---|---|",
+        cells = [
+            [
+                name,
+                difference(part["gain"]),
+                number(part["without"]),
+                difference(part["change_without"]),
+                number(part["alone"]),
+            ]
+            for name, part in row["parts"].items()
         ]
-        for name, part in row["parts"].items():
-            lines.append(
-                f"| {name} | {difference(part['gain'])} | {part['without']:.3f} "
-                f"| {difference(part['change_without'])} | {part['alone']:.3f} |"
-            )
+        lines = table(header, cells)
         settings = "".join(f" `{override}`" for override in row["overrides"])
         commits = ", ".join(commit[:12] for commit in row["commits"])
         lines += [
