@@ -39,7 +39,7 @@ bench: install
 
 readme: install
 	$(BIN)/python tests/benchmarks/reproduction_cost.py > model_cards/experiments/cost.md
-	$(BIN)/python -m train_scripts.readme_results
+	$(BIN)/python -m train_scripts.reports.readme_results
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

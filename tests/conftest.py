@@ -74,8 +74,8 @@ def quick_settings():
 @pytest.fixture(scope="session")
 def trained_run(corpus_folder, fold, quick_settings, tmp_path_factory):
     """A pre-trained and fine-tuned run: (folder of pretrain, folder of finetune, results)."""
-    from train_scripts.finetune import finetune
-    from train_scripts.pretrain import pretrain
+    from train_scripts.training.finetuning import finetune
+    from train_scripts.training.pretraining import pretrain
 
     root = tmp_path_factory.mktemp("runs")
     options = {

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_pipeline import save_tiny_model, voice
+from support.tiny_pipeline import save_tiny_model, voice
 from transformers import pipeline
 
 from processing import DecompSerDataCollator
 from processing.corpora.loading import load_corpus
 from processing.features import add_signals
-from train_scripts.fold_data import with_arrays
-from train_scripts.readme_results import README
-from train_scripts.run_folder import load_model
-from train_scripts.training_mean import mean_pooled_features
+from train_scripts.reports.readme_results import README
+from train_scripts.runs.fold_data import with_arrays
+from train_scripts.runs.run_folder import load_model
+from train_scripts.runs.training_mean import mean_pooled_features
 
 EXAMPLES = Path(__file__).parents[1] / "model_cards" / "examples"
 OTHER_WORDS = {"angry": "tense", "sad": "tense", "happy": "amused", "neutral": "calm"}

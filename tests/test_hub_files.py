@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_networks import INPUTS, random_batch, tiny_autoencoder
-from tiny_pipeline import as_dict, tiny_pipeline, trained_classifier, voice
+from support.tiny_networks import INPUTS, random_batch, tiny_autoencoder
+from support.tiny_pipeline import as_dict, tiny_pipeline, trained_classifier, voice
 from torch.testing import assert_close
 from transformers import (
     AutoConfig,

@@ -28,7 +28,8 @@ VERBS = {
     "export": ("export", "Write a model as ONNX, and compare it with the original."),
     "demo": ("demo", "Open a page in the browser: record or upload, and see the answer."),
     "probe": ("probe", "Measure which code carries which factor of speech."),
-    "convert": ("conversion", "Hear speech without a component, or with another's."),
+    "baselines": ("run_baselines", "Other systems in the same folds."),
+    "convert": ("convert", "Hear speech without a component, or with another's."),
 }
 """Verb to module of this package, and its line in --help. A table, so that --help imports none."""
 

@@ -9,7 +9,7 @@ from processing import DecompSerDataCollator, DecompSerProcessor, load_folds
 from processing.corpora.loading import load_corpus
 from processing.corpora.schema import label_order
 from processing.features import add_signals
-from train_scripts.training_mean import store_training_mean
+from train_scripts.runs.training_mean import store_training_mean
 
 
 def main(base: str, table: str, output: str, epochs: float = 10) -> None:

@@ -13,7 +13,7 @@ from network import build, random_inputs, report
 
 from modeling_decomp_ser.component_shares import explain_prediction
 from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
-from train_scripts.input_ablation import ablated_shares
+from train_scripts.explanations.input_ablation import ablated_shares
 
 LABELS = ("labels", "speaker_labels", "ctc_labels")
 

@@ -29,7 +29,7 @@ from modeling_decomp_ser.signal_flags import (  # noqa: E402
 )
 from processing import DecompSerFeatureExtractor  # noqa: E402
 from processing.audio_files import read_audio  # noqa: E402
-from train_scripts.flag_statement import render_flag_rates  # noqa: E402
+from train_scripts.explanations.flag_statement import render_flag_rates  # noqa: E402
 
 RATE = 16000
 SECONDS = 3.0

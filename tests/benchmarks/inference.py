@@ -30,8 +30,8 @@ from modeling_decomp_ser import DecompSerForAudioClassification  # noqa: E402
 from modeling_decomp_ser.pipeline_decomp_ser import DecompSerPipeline  # noqa: E402
 from processing import DecompSerFeatureExtractor  # noqa: E402
 from processing.audio_files import read_audio  # noqa: E402
-from train_scripts.arguments import build_config, load_settings  # noqa: E402
-from train_scripts.run_folder import load_model  # noqa: E402
+from train_scripts.runs.run_folder import load_model  # noqa: E402
+from train_scripts.runs.settings import build_config, load_settings  # noqa: E402
 
 RATE = 16000
 MOST_MEGABYTES = 600

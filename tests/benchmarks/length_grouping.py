@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from modeling_decomp_ser import DecompSerForAudioClassification
-from train_scripts.arguments import build_config, load_settings
-from train_scripts.step_batches import StepBatches
+from train_scripts.runs.settings import build_config, load_settings
+from train_scripts.training.step_batches import StepBatches
 
 NUM_TURNS = 5531
 MEDIAN_SECONDS, MEAN_SECONDS, LONGEST_SECONDS, SHORTEST_SECONDS = 3.6, 4.6, 34.0, 0.6

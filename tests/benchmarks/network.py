@@ -23,7 +23,7 @@ from modeling_decomp_ser import (
     DecompSerForAudioClassification,
     DecompSerForPreTraining,
 )
-from train_scripts.arguments import build_config, load_settings
+from train_scripts.runs.settings import build_config, load_settings
 
 SAMPLES = 72000  # 4.5 s, the mean turn of IEMOCAP
 SPEAKERS = [f"speaker {i}" for i in range(9)]

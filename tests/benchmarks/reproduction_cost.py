@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from modeling_decomp_ser import DecompSerForAudioClassification, DecompSerForPreTraining
-from train_scripts.arguments import build_config, load_settings
-from train_scripts.units import plan_units
+from train_scripts.experiments.units import plan_units
+from train_scripts.runs.settings import build_config, load_settings
 
 COSTS = Path(__file__).with_name("step_costs.json")
 ROWS = [

@@ -59,8 +59,8 @@ def save_models(folder: Path, size: str) -> None:
     from modeling_decomp_ser import DecompSerForAudioClassification
     from processing import DecompSerFeatureExtractor, DecompSerProcessor
     from processing.text import ENGLISH_VOCABULARY
-    from train_scripts.arguments import build_config, load_settings
-    from train_scripts.run_folder import save_model
+    from train_scripts.runs.run_folder import save_model
+    from train_scripts.runs.settings import build_config, load_settings
 
     torch.manual_seed(0)
     rows = {"train": {"id": ["a"], "speaker": ["a"]}}

@@ -1,0 +1,290 @@
+"""`decomp-ser prepare`: any corpus to Parquet shards with embedded FLAC, statistics and a plot."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, Features
+from tqdm import tqdm
+
+from processing.audio_files import encode_flac, read_audio
+from processing.corpora.crema_d import read_crema_d
+from processing.corpora.emodb import read_emodb
+from processing.corpora.esd import read_esd
+from processing.corpora.hub import read_hub
+from processing.corpora.iemocap import read_iemocap
+from processing.corpora.metadata_folder import read_metadata_folder
+from processing.corpora.nemo import read_nemo
+from processing.corpora.ravdess import read_ravdess
+from processing.corpora.rows import OPTIONAL_FEATURES, BadClip, Row, rows_to_dataset
+from processing.corpora.savee import read_savee
+from processing.corpora.schema import ROW_FEATURES, SAMPLING_RATE
+from processing.corpora.shards import MANIFEST_NAME, ShardWriter, write_manifest
+from processing.corpora.statistics import (
+    corpus_statistics,
+    format_statistics,
+    plot_statistics,
+)
+from processing.corpora.tess import read_tess
+from processing.corpora.trimming import trim_ends
+from processing.errors import InputError
+
+FILE_READERS: dict[str, Callable[..., tuple[list[Row], list[BadClip]]]] = {
+    "iemocap": read_iemocap,
+    "ravdess": read_ravdess,
+    "crema-d": read_crema_d,
+    "emodb": read_emodb,
+    "tess": read_tess,
+    "savee": read_savee,
+    "esd": read_esd,
+    "nemo": read_nemo,
+    "folder": read_metadata_folder,
+}
+CORPORA = (*FILE_READERS, "hub", "synthetic", "factorial")
+SYNTHESIS_SETTINGS = {
+    "synthetic": ("num_speakers", "num_sentences", "seed"),
+    "factorial": ("num_sentences", "num_voices", "num_contours", "num_rhythms"),
+}
+"""Corpora that are synthesised, with the settings that SOURCE may give them."""
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What happens to the clips between source and shards.
+
+    Attributes:
+        label_map: emotion -> emotion, applied first.
+        labels: the emotions to keep; empty for all.
+        trim: cut quiet ends, see `trim_ends`.
+        drop_duplicates: keep only the first of clips with identical samples.
+        skip_bad: leave out clips that cannot be used, and list them.
+    """
+
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    labels: Sequence[str] = ()
+    trim: bool = False
+    drop_duplicates: bool = False
+    skip_bad: bool = False
+
+
+def prepare(
+    corpus: str,
+    source: str,
+    output: str | Path,
+    *,
+    options: PrepareOptions | None = None,
+    columns: Mapping[str, str] | None = None,
+    configuration: str = "four-class",
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Read a corpus and write it as shards, statistics and a manifest.
+
+    Everything is written into `<output>.partial`, which becomes `output` in one step at the end; so
+    a run that was killed leaves nothing that a later one would take for a corpus.
+
+    Args:
+        corpus: a name in CORPORA.
+        source: its folder; for `hub` also an id on the Hub; for a corpus in SYNTHESIS_SETTINGS
+            settings such as "num_speakers=4,num_sentences=6,seed=0", or "-" for its defaults.
+        output: the folder to make.
+        options: what to do with labels and clips.
+        columns: for `hub`, name in the schema -> name in the source.
+        configuration: for `iemocap`, "four-class" or "all".
+        overwrite: replace an output folder of an earlier `prepare`.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        InputError: if names, settings, source or output are wrong, or a clip is bad.
+    """
+    options = options or PrepareOptions()
+    output = Path(output)
+    _check_output(output, overwrite=overwrite)
+    dataset, bad = _read_corpus(
+        corpus, source, columns=columns, configuration=configuration, skip_bad=options.skip_bad
+    )
+    rows, num_other_labels = _choose_labels(dataset, options)
+    partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    writer = ShardWriter(partial, _stored_features(dataset, corpus))
+    progress = tqdm(rows, desc=f"prepare {corpus}", unit="clip", mininterval=1.0)
+    kept = [writer.write(row) for row in _prepared_rows(dataset, progress, options, bad)]
+    if not kept:
+        raise InputError(f"{source}: no clip is left to write; {len(bad)} were left out.")
+    shards = writer.close()
+    _write_reports(partial, kept, bad)
+    manifest = write_manifest(
+        partial,
+        shards,
+        corpus=corpus,
+        source=str(source),
+        settings=_settings(options),
+        rows=len(kept),
+        other_labels=num_other_labels,
+        left_out=len(bad),
+    )
+    _move_into_place(partial, output)
+    return manifest
+
+
+def parse_pairs(text: str | None, option: str) -> dict[str, str]:
+    """Read "a=b,c=d".
+
+    Examples:
+        >>> parse_pairs("excited=happy, calm=neutral", "--map")
+        {'excited': 'happy', 'calm': 'neutral'}
+    """
+    pairs = [pair.partition("=") for pair in (text or "").split(",") if pair.strip()]
+    for name, equals, value in pairs:
+        if not equals or not name.strip() or not value.strip():
+            raise InputError(f"{option} {text!r}: expected NAME=VALUE pairs divided by commas.")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not (output / MANIFEST_NAME).is_file():
+        raise InputError(
+            f"{output}: exists and is no prepared corpus. Choose another output folder."
+        )
+    if not overwrite:
+        raise InputError(
+            f"{output}: holds a prepared corpus. Choose another folder, or --overwrite."
+        )
+
+
+def _move_into_place(partial: Path, output: Path) -> None:
+    if output.exists():
+        shutil.rmtree(output)
+    os.replace(partial, output)
+
+
+def _read_corpus(
+    corpus: str,
+    source: str,
+    *,
+    columns: Mapping[str, str] | None,
+    configuration: str,
+    skip_bad: bool,
+) -> tuple[Dataset, list[BadClip]]:
+    if corpus not in CORPORA:
+        raise InputError(f"no corpus {corpus!r}. Choose one of: {', '.join(CORPORA)}.")
+    if columns and corpus != "hub":
+        raise InputError(f"--columns is for `hub`; the columns of {corpus!r} have fixed names.")
+    if corpus in SYNTHESIS_SETTINGS:
+        return _synthesize(corpus, source), []
+    if corpus == "hub":
+        return read_hub(source, columns), []
+    settings = {"configuration": configuration} if corpus == "iemocap" else {}
+    rows, bad = FILE_READERS[corpus](source, skip_bad=skip_bad, **settings)
+    return rows_to_dataset(rows), bad
+
+
+def _synthesize(corpus: str, source: str) -> Dataset:
+    # Here, because espeak-ng is an optional extra and pyworld is slow to import.
+    from processing.corpora.factorial import synthesize_factorial
+    from processing.corpora.synthetic import synthesize_corpus
+
+    settings = {} if source == "-" else parse_pairs(source, "SOURCE")
+    allowed = SYNTHESIS_SETTINGS[corpus]
+    for name, value in settings.items():
+        if name not in allowed or not value.isdigit():
+            raise InputError(
+                f"SOURCE {source!r}: expected - or settings of the {corpus} corpus, whole numbers "
+                f"for {', '.join(allowed)}, as {allowed[0]}=4,{allowed[1]}=6."
+            )
+    numbers: dict[str, Any] = {name: int(value) for name, value in settings.items()}
+    return (synthesize_factorial if corpus == "factorial" else synthesize_corpus)(**numbers)
+
+
+def _choose_labels(dataset: Dataset, options: PrepareOptions) -> tuple[list[int], int]:
+    """Positions of the rows whose mapped emotion is wanted, and the number of the others."""
+    emotions = dataset["emotion"]
+    present = sorted(set(emotions))
+    for name in options.label_map:
+        if name not in present:
+            raise InputError(
+                f"--map: no emotion {name!r} in this corpus. Found: {', '.join(present)}."
+            )
+    mapped = [options.label_map.get(emotion, emotion) for emotion in emotions]
+    for name in options.labels:
+        if name not in mapped:
+            raise InputError(
+                f"--labels: no emotion {name!r} in this corpus. Found: "
+                f"{', '.join(sorted(set(mapped)))}."
+            )
+    wanted = set(options.labels) or set(mapped)
+    chosen = [index for index, emotion in enumerate(mapped) if emotion in wanted]
+    return chosen, len(mapped) - len(chosen)
+
+
+def _prepared_rows(
+    dataset: Dataset, indices: Sequence[int] | tqdm, options: PrepareOptions, bad: list[BadClip]
+) -> Iterator[Row]:
+    """Decode, check, trim and encode one clip after the other; add what is left out to `bad`."""
+    first_with: dict[bytes, str] = {}
+    for index in indices:
+        row = dict(dataset[index])
+        try:
+            waveform = read_audio(row["audio"], sampling_rate=SAMPLING_RATE)
+        except InputError as error:
+            if not options.skip_bad:
+                raise InputError(
+                    f"{row['id']}: {error} Or leave bad clips out: --skip-bad."
+                ) from error
+            bad.append(BadClip(row["id"], str(error)))
+            continue
+        digest = hashlib.sha256(waveform.tobytes()).digest()
+        if options.drop_duplicates and digest in first_with:
+            bad.append(BadClip(row["id"], f"the same samples as {first_with[digest]}."))
+            continue
+        first_with.setdefault(digest, row["id"])
+        yield _stored_row(row, trim_ends(waveform) if options.trim else waveform, options)
+
+
+def _stored_row(row: Row, waveform: np.ndarray, options: PrepareOptions) -> Row:
+    name = f"{Path(row['id']).stem}.flac"
+    return {
+        **row,
+        "audio": {"bytes": encode_flac(waveform, sampling_rate=SAMPLING_RATE), "path": name},
+        "emotion": options.label_map.get(row["emotion"], row["emotion"]),
+        "duration": len(waveform) / SAMPLING_RATE,
+    }
+
+
+def _settings(options: PrepareOptions) -> dict[str, Any]:
+    return {
+        "map": dict(options.label_map),
+        "labels": list(options.labels),
+        "trim": options.trim,
+        "drop_duplicates": options.drop_duplicates,
+    }
+
+
+def _stored_features(dataset: Dataset, corpus: str) -> Features:
+    if corpus == "factorial":
+        return dataset.features  # what was varied is what the corpus is for
+    optional = {n: kind for n, kind in OPTIONAL_FEATURES.items() if n in dataset.column_names}
+    return Features({**ROW_FEATURES, **optional})
+
+
+def _write_reports(folder: Path, rows: list[Row], bad: list[BadClip]) -> None:
+    statistics = corpus_statistics(rows)
+    text = json.dumps(statistics, indent=2, ensure_ascii=False)
+    (folder / "statistics.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "statistics.md").write_text(format_statistics(statistics), encoding="utf-8")
+    plot_statistics(statistics, [row["duration"] for row in rows], folder / "statistics.png")
+    if bad:
+        with (folder / "left_out.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerows([("clip", "reason"), *((clip.item, clip.reason) for clip in bad)])

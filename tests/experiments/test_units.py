@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from processing.errors import InputError
+from train_scripts.experiments.units import check_folder, plan_units, pretraining_settings
+from train_scripts.runs.settings import build_config, load_settings
+
+SHARED = {"data": "corpus", "protocol": "speaker"}
+
+
+def plan(presets, folds=("a",), seeds=1, overrides=("size=tiny",)):
+    return plan_units(presets, folds, seeds, Path("runs"), overrides=overrides, **SHARED)
+
+
+def test_every_preset_seed_and_fold_has_its_own_folder_and_seed():
+    units = plan(["table3_m1", "table3_m2"], ["a/b", "2"], seeds=3)
+    assert len({unit.folder for unit in units}) == len(units) == 12
+    assert units[0].folder == Path("runs/table3_m1/seed-0/fold-a%2Fb")
+    for unit in units:
+        assert f"seed={unit.seed}" in unit.overrides
+        assert unit.kind == "finetune" and unit.pretrained is None
+    # a whole round of all presets before the next seed
+    assert [unit.seed for unit in units] == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_presets_whose_pretraining_is_the_same_share_one():
+    presets = ["table3_ours", "table3_m3", "encoders_alone", "table3_m4", "table2_pitch"]
+    units = plan(presets, ["a", "b"])
+    pretrainings = [unit for unit in units if unit.kind == "pretrain"]
+    assert len(pretrainings) == 2 * 3
+    of_row = {unit.row: unit.pretrained for unit in units if unit.fold == "a" and unit.pretrained}
+    assert of_row["table3_ours"] == of_row["table3_m3"] == of_row["encoders_alone"]
+    assert len({of_row[row] for row in ("table3_ours", "table3_m4", "table2_pitch")}) == 3
+    # and it is done before who needs it
+    for unit in units:
+        if unit.pretrained is not None:
+            needed = next(p for p in pretrainings if p.folder == unit.pretrained)
+            assert units.index(needed) < units.index(unit)
+            assert (needed.seed, needed.fold) == (unit.seed, unit.fold)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "pretraining.learning_rate=1e-5",
+        "model.timbre_input=raw",
+        "model.content_hidden_size=3",
+        "model.speaker_weight=0.0",
+        "features.f0_method=dio",
+        "size=small",
+    ],
+)
+def test_what_decides_pretraining_makes_another(setting):
+    base, other = plan(["base"])[0], plan(["base"], overrides=("size=tiny", setting))[0]
+    assert base.kind == other.kind == "pretrain"
+    assert base.folder != other.folder
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model.head_dropout=0.9",
+        "model.single_hidden_size=3",
+        "finetuning.epochs=1",
+        "model.ctc_weight=0.9",
+    ],
+)
+def test_what_pretraining_does_not_read_changes_none(setting):
+    assert plan(["base"])[0] == plan(["base"], overrides=("size=tiny", setting))[0]
+
+
+@pytest.mark.parametrize("preset", ["table3_ours", "table3_m4", "table2_pitch", "encoders_alone"])
+def test_the_preset_of_a_pretraining_builds_what_the_preset_would(preset, tmp_path):
+    settings = load_settings(preset, ["size=tiny", "pretraining.steps=7"])
+    path = tmp_path / "made.yaml"
+    path.write_text(yaml.safe_dump(pretraining_settings(settings)))
+    made = load_settings(str(path))
+    assert (made.pretraining, made.features) == (settings.pretraining, settings.features)
+    from modeling_decomp_ser import DecompSerForPreTraining
+
+    wanted, found = (DecompSerForPreTraining(build_config(s)) for s in (settings, made))
+    assert found.loss_weights == wanted.loss_weights
+    shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (wanted, found)]
+    assert shapes[0] == shapes[1]
+
+
+def test_no_pretraining_where_there_is_none():
+    assert [u.kind for u in plan(["base"], overrides=("size=tiny", "pretraining.steps=0"))] == [
+        "finetune"
+    ]
+    assert [u.kind for u in plan(["table3_m1", "baseline_majority"])] == ["finetune", "baseline"]
+
+
+@pytest.mark.parametrize(
+    ("presets", "overrides", "message"),
+    [
+        (["base", "base"], [], "given 2 times"),
+        (["nothing"], [], "preset 'nothing'"),
+        (["base"], ["seed=3"], "--seeds"),
+        (["base"], ["finetuning.epoch=3"], "finetuning.epochs"),
+    ],
+)
+def test_wrong_presets_and_settings_are_refused(presets, overrides, message):
+    with pytest.raises(InputError, match=message):
+        plan(presets, overrides=overrides)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_folder_of_other_settings_is_refused_by_name(finished, tmp_path):
+    unit = plan_units(["table3_m1"], ["a"], 1, tmp_path, overrides=["size=tiny"], **SHARED)[0]
+    settings = load_settings("table3_m1", unit.overrides).as_dict()
+    unit.folder.mkdir(parents=True)
+
+    def store(content):
+        if finished:
+            (unit.folder / "results.json").write_text(json.dumps({"settings": content}))
+        else:
+            (unit.folder / "settings.yaml").write_text(yaml.safe_dump(content))
+
+    store(settings)
+    check_folder(unit)
+    # of a version that lacked one of today's settings
+    store({k: v for k, v in settings.items() if k != "vocabulary"})
+    check_folder(unit)
+    store({**settings, "finetuning": {**settings["finetuning"], "epochs": 3}})
+    with pytest.raises(InputError, match="finetuning.epochs=3 there and 25 now"):
+        check_folder(unit)

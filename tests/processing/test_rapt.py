@@ -1,0 +1,450 @@
+import importlib.util
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import solve_toeplitz, toeplitz
+
+from processing.mel_spectrogram import num_frames
+from processing.rapt import (
+    _best_path,
+    _levinson_durbin,
+    _settings,
+    _sptk_normal,
+    _strongest,
+    _voicing_change_costs,
+    rapt,
+    rapt_with_strength,
+)
+
+ASSETS = Path(__file__).parents[1] / "assets" / "rapt"
+RATE, HOP = 16000, 256
+UNIFIED = {"f0_min": 50, "f0_max": 600, "hop_length": HOP}
+
+
+def load_reference():
+    spec = importlib.util.spec_from_file_location("rapt_reference", ASSETS / "reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return load_reference()
+
+
+@pytest.fixture(scope="module")
+def golden(reference):
+    """Pairs of a case and get_f0's contour."""
+    return reference.golden()
+
+
+def cents(f0_hz, expected):
+    return 1200 * np.log2(f0_hz / expected)
+
+
+def track(case, **keywords):
+    return rapt(
+        case.waveform,
+        case.sampling_rate,
+        f0_min=case.f0_range[0],
+        f0_max=case.f0_range[1],
+        hop_length=case.hop_length,
+        **keywords,
+    )
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "clean",
+        "10 dB",
+        "telephone",
+        "clipped",
+        "quiet",
+        "offset",
+        "silence at the ends",
+        "0.5 s",
+        "80 ms",
+        "other rates",
+        "wide range",
+    ],
+)
+def test_equals_get_f0_given_the_same_noise(reference, golden, condition):
+    pairs = [
+        (track(case, noise="sptk", tail="sptk"), contour)
+        for case, contour in golden
+        if case.condition == condition
+    ]
+    assert all(own.shape == contour.shape for own, contour in pairs)
+    errors = reference.compare(pairs)
+    assert errors.voicing <= 0.001
+    assert errors.gross <= 0.0005
+    assert errors.mean_cents <= 0.1
+
+
+def test_own_noise_changes_little_of_clean_speech(reference, golden):
+    errors = reference.compare(
+        [
+            (track(case, tail="sptk"), contour)
+            for case, contour in golden
+            if case.condition == "clean"
+        ]
+    )
+    assert 0.01 < errors.mean_cents <= 3  # less would mean that the noise is not our own
+    assert errors.voicing <= 0.01
+    assert errors.gross <= 0.005
+
+
+def tone(frequency, seconds=1.0, rate=RATE):
+    return 0.3 * np.sin(2 * np.pi * frequency * np.arange(int(seconds * rate)) / rate)
+
+
+def times_spoken_of(f0_hz, rate=RATE, hop=HOP):
+    """Middle between the two stretches of signal that a frame compares, in seconds."""
+    return (np.arange(len(f0_hz)) * hop + 0.00375 * rate) / rate + 0.5 / f0_hz
+
+
+@pytest.mark.parametrize("frequency", [60, 75.5, 100, 133, 180, 220, 307.3, 400, 500])
+def test_tones_are_found_within_two_cents(frequency):
+    f0_hz = rapt(tone(frequency), RATE, **UNIFIED)[:-3]
+    assert (f0_hz > 0).all()
+    assert np.abs(cents(f0_hz, frequency)).max() <= 2
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
+def test_tones_are_found_at_every_rate(rate):
+    hop = round(0.016 * rate)
+    f0_hz = rapt(tone(210, rate=rate), rate, f0_min=50, f0_max=600, hop_length=hop)[:-3]
+    assert (f0_hz > 0).all()
+    assert np.abs(cents(f0_hz, 210)).max() <= 2
+
+
+@pytest.mark.parametrize(("start", "end"), [(80, 160), (300, 150), (200, 450)])
+def test_chirps_are_followed_at_the_time_a_frame_speaks_of(start, end):
+    time = np.arange(2 * RATE) / RATE
+    phase = 2 * np.pi * (start * time + (end - start) * time**2 / 4)
+    harmonics = sum(np.sin(k * phase) / k for k in range(1, 8))
+    f0_hz = rapt(0.1 * harmonics, RATE, **UNIFIED)[:-3]
+    assert (f0_hz > 0).all()
+    expected = start + (end - start) * times_spoken_of(f0_hz) / 2
+    assert np.abs(cents(f0_hz, expected)).mean() <= 10
+
+
+@pytest.mark.parametrize("frequency", [70, 110, 165, 240, 380])
+def test_pulse_trains_through_a_formant_are_found(frequency):
+    phase = 2 * np.pi * frequency * np.arange(RATE) / RATE
+    pulses = sum(np.cos(k * phase) for k in range(1, int(7500 / frequency)))
+    time = np.arange(400) / RATE
+    ringing = np.exp(-250 * time) * np.sin(2 * np.pi * 600 * time)
+    f0_hz = rapt(0.01 * np.convolve(pulses, ringing)[:RATE], RATE, **UNIFIED)[:-3]
+    assert (f0_hz > 0).all()
+    assert np.abs(cents(f0_hz, frequency)).mean() <= 10
+
+
+# Whole periods only: RAPT's lags are whole samples, and white pulses that lie between two of them
+# match better after two or three periods (in get_f0 as well).
+@pytest.mark.parametrize("period", [40, 64, 73, 100])
+def test_white_pulse_trains_are_found(period):
+    pulses = np.zeros(RATE)
+    pulses[::period] = 0.9
+    f0_hz = rapt(pulses, RATE, **UNIFIED)[:-3]
+    assert (f0_hz > 0).all()
+    assert np.abs(cents(f0_hz, RATE / period)).mean() <= 10
+
+
+def test_octave_steps_are_found():
+    samples = np.concatenate([tone(frequency, 0.5) for frequency in (110, 220, 440, 220, 110)])
+    f0_hz = rapt(samples, RATE, **UNIFIED)
+    segment = np.arange(len(f0_hz)) * HOP // (RATE // 2)
+    for index, frequency in enumerate((110, 220, 440, 220, 110)):
+        inner = f0_hz[np.flatnonzero(segment == index)[2:-3]]
+        assert np.abs(cents(inner, frequency)).max() <= 10
+
+
+def test_voicing_is_right_outside_two_frames_of_its_edges():
+    silence = np.zeros(RATE // 2)
+    f0_hz = rapt(np.concatenate([silence, tone(150, 0.5), silence]), RATE, **UNIFIED)
+    start, end = RATE / 2 / HOP, RATE / HOP
+    frames = np.arange(len(f0_hz))
+    assert (f0_hz[(frames > start + 2) & (frames < end - 2)] > 0).all()
+    assert (f0_hz[(frames < start - 2) | (frames > end + 2)] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "waveform",
+    [
+        np.zeros(8000),
+        np.full(8000, 0.5),
+        0.1 * np.random.RandomState(0).standard_normal(8000),
+    ],
+    ids=["zeros", "constant", "white noise"],
+)
+def test_what_has_no_period_is_unvoiced(waveform):
+    f0_hz, strength = rapt_with_strength(waveform, RATE, **UNIFIED)
+    assert (f0_hz == 0).all()
+    assert strength.max() < 0.7
+
+
+def test_strength_tells_tones_from_noise():
+    f0_hz, strength = rapt_with_strength(tone(200), RATE, **UNIFIED)
+    np.testing.assert_array_equal(f0_hz, rapt(tone(200), RATE, **UNIFIED))
+    assert (strength[:-3] > 0.99).all()
+    noisy = tone(200) + 0.2 * np.random.RandomState(0).standard_normal(RATE)
+    f0_hz, strength = rapt_with_strength(noisy, RATE, **UNIFIED)
+    assert 0.2 < np.median(strength[f0_hz > 0]) < 0.9
+
+
+def test_extended_tail_voices_the_end_and_sptk_does_not():
+    samples = tone(200, 0.512)  # 32 hops
+    extended = rapt(samples, RATE, **UNIFIED)
+    cut = rapt(samples, RATE, **UNIFIED, tail="sptk")
+    assert (len(extended), len(cut)) == (33, 32)
+    assert (extended[:31] > 0).all()
+    assert (cut[:30] > 0).all()
+    assert (cut[30:] == 0).all()
+    # 255 samples more hold a window and a period of 400 Hz behind the last multiple of the hop.
+    assert (rapt(tone(400, (32 * HOP + 255) / RATE), RATE, **UNIFIED) > 0).all()
+
+
+def speechlike(num_samples, rate, seed=0):
+    """Pulse train of wandering rate through a resonance, in bursts, with noise between."""
+    random = np.random.RandomState(seed)
+    wander = np.cumsum(random.standard_normal(num_samples)) / np.sqrt(rate)
+    phase = np.cumsum(140 * 2 ** np.tanh(wander) / rate)
+    pulses = np.diff(np.floor(phase), prepend=0)
+    decay = np.exp(-np.arange(200) / (0.002 * rate))
+    response = decay * np.sin(2 * np.pi * 600 / rate * np.arange(200))
+    voiced = np.sin(2 * np.pi * 2 * np.arange(num_samples) / rate) > -0.5
+    return np.convolve(pulses * voiced, response)[:num_samples] + 0.003 * random.standard_normal(
+        num_samples
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 20000), min_size=1, max_size=5),
+    hop=st.integers(40, 700),
+    rate=st.sampled_from([8000, 16000, 44100]),
+    garbage=st.sampled_from([np.nan, 1e9, 0.3]),
+)
+def test_answer_does_not_depend_on_the_batch_or_the_padding(lengths, hop, rate, garbage):
+    singles = [speechlike(length, rate, seed) for seed, length in enumerate(lengths)]
+    batch = np.full((len(lengths), max(lengths)), garbage)
+    for row, single in zip(batch, singles, strict=True):
+        row[: len(single)] = single
+    keywords = {"f0_min": 60, "f0_max": 400, "hop_length": hop}
+    f0_hz, strength = rapt_with_strength(batch, rate, **keywords, lengths=np.array(lengths))
+    assert f0_hz.shape == (len(lengths), num_frames(max(lengths), hop))
+    for row, single in enumerate(singles):
+        alone, strength_alone = rapt_with_strength(single, rate, **keywords)
+        np.testing.assert_array_equal(f0_hz[row, : len(alone)], alone)
+        np.testing.assert_array_equal(strength[row, : len(alone)], strength_alone)
+        assert (f0_hz[row, len(alone) :] == 0).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    num_samples=st.integers(1, 6000),
+    hop=st.integers(1, 3000),
+    rate=st.sampled_from([8000, 11025, 12345, 16000, 22050, 44100, 48000]),
+    f0_range=st.sampled_from([(50, 250), (50, 600), (100, 600), (30, 1500)]),
+    gain=st.sampled_from([0.0, 1e-4, 1.0, 10.0]),
+    tail=st.sampled_from(["extend", "sptk"]),
+)
+def test_every_length_rate_and_hop_gives_finite_frames(
+    num_samples, hop, rate, f0_range, gain, tail
+):
+    hop = max(hop, num_samples // 400)  # keeps the test fast
+    waveform = gain * speechlike(num_samples, rate).clip(-1, 1)
+    f0_hz, strength = rapt_with_strength(
+        waveform, rate, f0_min=f0_range[0], f0_max=f0_range[1], hop_length=hop, tail=tail
+    )
+    expected = num_frames(num_samples, hop) if tail == "extend" else -(-num_samples // hop)
+    assert f0_hz.shape == strength.shape == (expected,)
+    assert f0_hz.dtype == strength.dtype == np.float32
+    voiced = f0_hz > 0
+    assert (f0_hz[~voiced] == 0).all()
+    assert (f0_hz[voiced] >= f0_range[0]).all() and (f0_hz[voiced] <= f0_range[1]).all()
+    assert (strength >= 0).all() and (strength <= 1).all()
+
+
+@pytest.mark.parametrize("num_samples", [1, 120, 441 - 1])
+def test_utterances_shorter_than_a_frame_are_unvoiced(num_samples):
+    assert (rapt(tone(200)[:num_samples], RATE, **UNIFIED) == 0).all()
+
+
+@pytest.mark.parametrize(("num_samples", "voiced"), [(2 * 600 + 119, 0), (2 * 600 + 120, 1)])
+def test_sptk_needs_two_hops_and_a_window(num_samples, voiced):
+    keywords = {**UNIFIED, "hop_length": 600, "tail": "sptk"}
+    assert (rapt(tone(200)[:num_samples], RATE, **keywords) > 0).sum() == voiced
+
+
+def test_shape_follows_the_waveform():
+    assert rapt(np.zeros(1000), RATE, **UNIFIED).shape == (4,)
+    assert rapt(np.zeros((1, 1000)), RATE, **UNIFIED).shape == (1, 4)
+    assert rapt(np.zeros((3, 1000), np.float32), RATE, **UNIFIED).shape == (3, 4)
+
+
+def test_global_random_state_is_neither_read_nor_changed():
+    np.random.seed(1)
+    first = rapt(tone(200) * 1e-3, RATE, **UNIFIED)
+    state = np.random.get_state()[1].copy()
+    np.random.seed(2)
+    np.testing.assert_array_equal(rapt(tone(200) * 1e-3, RATE, **UNIFIED), first)
+    np.random.seed(1)
+    rapt(tone(200), RATE, **UNIFIED)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+WRONG = [
+    (np.zeros(0), {}, "waveform of 0 samples"),
+    (np.zeros((2, 0)), {}, "utterance 0: waveform of 0 samples"),
+    (np.zeros((1, 2, 100)), {}, r"shape \(1, 2, 100\), expected \(samples,\)"),
+    (np.float64(1), {}, r"shape \(\), expected"),
+    (np.array([0.0, np.nan]), {}, "NaN or infinity"),
+    (np.array([0.0, -np.inf]), {}, "NaN or infinity"),
+    (np.array([0.0, 12000.0]), {}, "peak of 12000.*32768"),
+    (np.zeros((2, 50)), {"lengths": np.array([50])}, r"lengths of shape \(1,\)"),
+    (np.zeros((2, 50)), {"lengths": np.array([50.0, 2.0])}, "one integer for each of 2"),
+    (np.zeros((2, 50)), {"lengths": np.array([50, 51])}, "length 51 exceeds the 50"),
+    (np.zeros((2, 50)), {"lengths": np.array([50, 0])}, "utterance 1: waveform of 0 samples"),
+    (np.zeros((2, 50)), {"lengths": np.array([-1, 50])}, "utterance 0: waveform of 0 samples"),
+    (np.zeros(50), {"hop_length": 0}, "hop of 0 samples"),
+    (np.zeros(50), {"f0_min": 300, "f0_max": 300}, "300 to 300 Hz, expected an ascending"),
+    (np.zeros(50), {"f0_max": 4001}, "50 to 4001 Hz.*4000 Hz"),
+    (np.zeros(50), {"f0_min": 0}, "0 to 600 Hz.*1.6"),
+    (np.zeros(50), {"f0_min": float("nan")}, "nan to 600 Hz"),
+    (np.zeros(50), {"f0_min": 200, "f0_max": 210}, "holds 5 periods.*at least 24"),
+    (np.zeros(50), {"noise": "none"}, "noise 'none'"),
+    (np.zeros(50), {"tail": "cut"}, "tail 'cut'"),
+]
+
+
+@pytest.mark.parametrize(("waveform", "keywords", "message"), WRONG)
+def test_wrong_input_is_named(waveform, keywords, message):
+    with pytest.raises(ValueError, match=message):
+        rapt(waveform, RATE, **{**UNIFIED, **keywords})
+
+
+@pytest.mark.parametrize("rate", [7999, 48001])
+def test_rates_outside_8_to_48_khz_are_refused(rate):
+    with pytest.raises(ValueError, match="expected 8000 to 48000"):
+        rapt(np.zeros(100), rate, **UNIFIED)
+
+
+def test_sptk_noise_equals_its_definition():
+    state, expected = 1, []
+    while len(expected) < 500:
+        pair = []
+        for _ in range(2):
+            state = (state * 1103515245 + 12345) % 2**32
+            pair.append(2 * ((state >> 16) & 32767) / 32767 - 1)
+        radius = pair[0] ** 2 + pair[1] ** 2
+        if 0 < radius <= 1:
+            expected += [value * np.sqrt(-2 * np.log(radius) / radius) for value in pair]
+    np.testing.assert_allclose(_sptk_normal(499), expected[:499], rtol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 1000, 100000])
+def test_sptk_noise_is_long_enough(count):
+    assert _sptk_normal(count).shape == (count,)
+
+
+def test_the_strongest_19_peaks_of_crowded_frames_are_kept():
+    frames = np.repeat([0, 1, 3], [5, 25, 19])
+    scores = np.random.RandomState(0).rand(len(frames))
+    kept = _strongest(frames, scores)
+    assert np.bincount(frames[kept]).tolist() == [5, 19, 0, 19]
+    np.testing.assert_array_equal(np.sort(scores[kept[5:24]]), np.sort(scores[5:30])[6:])
+    np.testing.assert_array_equal(kept[:5], np.arange(5))
+
+
+def test_levinson_durbin_solves_the_normal_equations():
+    signal = np.random.RandomState(0).standard_normal((5, 200))
+    lags = np.array([[row[: 200 - k] @ row[k:] for k in range(11)] for row in signal])
+    lags /= lags[:, :1]
+    predictor, error = _levinson_durbin(lags)
+    for row in range(5):
+        expected = solve_toeplitz(lags[row, :10], -lags[row, 1:])
+        np.testing.assert_allclose(predictor[row], [1, *expected], atol=1e-12)
+        np.testing.assert_allclose(error[row], predictor[row] @ lags[row], atol=1e-12)
+
+
+def window_by_definition(samples):
+    """Autocorrelation, predictor, prediction error and level of a 30 ms window at 16 kHz."""
+    taper, shorter = (0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(n) + 0.5) / n) for n in (480, 479))
+    emphasised = (samples[1:] - 0.4 * samples[:-1]) * shorter
+    lags = np.array([emphasised[: 479 - k] @ emphasised[k:] for k in range(19)])
+    lags /= lags[0]
+    lags[1:] /= 1 + 10**-1.5
+    predictor = np.array([1, *solve_toeplitz(lags[:-1], -lags[1:])])
+    return lags, predictor, predictor @ lags, np.sqrt(np.mean((samples * taper) ** 2))
+
+
+def test_voicing_changes_cost_what_they_should():
+    random = np.random.RandomState(0)
+    signal = np.cumsum(random.standard_normal((2, 2000)), axis=1) * 100 * random.rand(2000)
+    rows, frames = np.repeat([0, 1], 4), np.tile(np.arange(4), 2)
+    onset, offset = _voicing_change_costs(
+        signal.astype(np.float32), rows, frames, _settings(RATE, 50, 600, HOP)
+    )
+    for row, frame, up, down in zip(rows, frames, onset, offset, strict=True):
+        stationarity, ratio = 0.002 if frame == 0 else 0.02, 1
+        if frame > 1:  # else a window begins before the utterance
+            start = frame * HOP - 80
+            before, _, error, level_before = window_by_definition(signal[row, start - HOP :][:480])
+            _, predictor, _, level = window_by_definition(signal[row, start:][:480])
+            distance = predictor @ toeplitz(before) @ predictor / error
+            stationarity = 0.2 / (distance - 0.8)
+            ratio = (0.001 + level) / level_before
+        cost = 0.005 + 0.5 * stationarity
+        assert up == pytest.approx(cost + 0.5 / ratio, rel=1e-4)
+        assert down == pytest.approx(cost + 0.5 * ratio, rel=1e-4)
+
+
+def path_cost(path, local, lags, onset, offset, weight):
+    """Cost of one sequence of candidates, as Talkin defines it; 0 is unvoiced."""
+    cost = local[0, path[0]]
+    for frame in range(1, len(path)):
+        before, now = path[frame - 1], path[frame]
+        if before and now:
+            change = np.log(lags[frame, now - 1] / lags[frame - 1, before - 1])
+            octaves = [0.35 + abs(change - step * np.log(2)) for step in (-1, 1)]
+            cost += weight * min(abs(change), *octaves)
+        elif now:
+            cost += onset[frame]
+        elif before:
+            cost += offset[frame]
+        cost += local[frame, now]
+    return cost
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_path_is_the_cheapest_of_all(counts, seed):
+    random = np.random.RandomState(seed)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    frames = np.concatenate([np.arange(count) for count in counts])
+    lags = random.randint(27, 320, (len(rows), 3))
+    lags[np.arange(3) >= random.randint(0, 4, (len(rows), 1))] = 0  # 0 to 3 candidates
+    costs = random.rand(len(rows), 4)
+    costs[:, 1:][lags == 0] = np.inf
+    onset, offset = random.rand(2, len(rows))
+    parameters = _settings(RATE, 50, 600, HOP)
+    path = _best_path(costs, lags, onset, offset, rows, frames, parameters)
+    for row in range(len(counts)):
+        own = rows == row
+        arguments = (costs[own], np.maximum(lags[own], 1), onset[own], offset[own], 1.25)
+        cheapest = min(
+            path_cost(candidate, *arguments)
+            for candidate in itertools.product(range(4), repeat=counts[row])
+        )
+        assert path_cost(path[own], *arguments) == pytest.approx(cheapest, abs=1e-12)

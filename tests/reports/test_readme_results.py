@@ -1,0 +1,103 @@
+import pytest
+from support.planted_runs import plant_row
+
+from processing.errors import InputError
+from train_scripts.reports import readme_results
+from train_scripts.reports.readme_results import (
+    README,
+    read_pages,
+    render_experiment,
+    render_results,
+    update_text,
+)
+from train_scripts.reports.writing import report
+
+RESULTS = {
+    "metrics": {
+        "num_turns": 64,
+        "weighted_accuracy": 0.75,
+        "unweighted_average_recall": 0.5,
+        "word_error_rate": 0.25,
+        "speech_mse": None,
+    },
+    "constant_baselines": {"word_error_rate": 0.8},
+    "protocol": {"name": "speaker-5", "version": 1, "hash": "abc", "leaks": False},
+    "fold": "1",
+    "seed": 3,
+    "size": "tiny",
+    "backbone": "scratch",
+    "commit": "0123456789abcdef",
+}
+
+
+def test_pages_show_what_the_files_beside_them_say():
+    pages = read_pages()
+    assert README in pages and all(pages.values())
+    for page, blocks in pages.items():
+        text = page.read_text(encoding="utf-8")
+        assert update_text(text, blocks) == text, f"{page.name}: run `make readme`"
+
+
+def test_a_block_goes_to_the_page_with_its_markers_or_is_missed(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme_results, "REPOSITORY", tmp_path)
+    pages = (tmp_path / "first.md", tmp_path / "second.md")
+    monkeypatch.setattr(readme_results, "PAGES", pages)
+    monkeypatch.setattr(readme_results, "read_blocks", lambda: {"search:x": "a", "search:xy": "b"})
+    pages[0].write_text("<!-- search:x -->\n<!-- /search:x -->\n")
+    pages[1].write_text("")
+    with pytest.raises(InputError, match="search:xy.*first.md, second.md"):
+        read_pages()
+    pages[1].write_text("<!-- search:xy -->\n<!-- /search:xy -->\n")
+    assert read_pages() == {pages[0]: {"search:x": "a"}, pages[1]: {"search:xy": "b"}}
+
+
+def test_a_table_names_its_protocol_seed_and_commit():
+    table = render_results(RESULTS)
+    assert "| WA (correct / all) | 0.75 |" in table
+    assert "| word error rate | 0.25 (the best constant sentence: 0.8) |" in table
+    assert "reconstruction" not in table
+    for item in ("speaker-5", "version 1 (abc)", "seed (3)", "0123456789ab", "scratch"):
+        assert item in table
+    assert "leaks" not in table
+    changed = {**RESULTS, "commit": RESULTS["commit"] + "+changes"}
+    assert "commit 0123456789ab+changes." in render_results(changed)
+    leaking = {**RESULTS, "protocol": {**RESULTS["protocol"], "leaks": True}}
+    assert "It leaks." in render_results(leaking)
+
+
+def test_only_what_stands_between_the_markers_is_replaced():
+    text = "a\n<!-- results:x -->\nstale\n<!-- /results:x -->\nb\n"
+    new = update_text(text, {"results:x": render_results(RESULTS)})
+    assert new.startswith("a\n<!-- results:x -->\n| test turns | 64 |")
+    assert new.endswith("<!-- /results:x -->\nb\n") and "stale" not in new
+    with pytest.raises(InputError, match="results:y"):
+        update_text(text, {"results:y": "anything"})
+
+
+def test_each_protocol_of_an_experiment_has_its_own_table(tmp_path):
+    for protocol in ("speaker", "speaker-5"):
+        for preset in ("table3_ours", "table3_m4"):
+            plant_row(tmp_path / protocol, preset, seeds=(0,), protocol=protocol)
+    content = report([tmp_path], tmp_path / "report", num_resamples=2000)
+    text = render_experiment(content)
+    first, second = text.split("planted, protocol `speaker` version 1")
+    for part in (first, second):
+        assert part.count("| `table3_ours` |") == 1
+        assert part.count("`table3_ours` against `table3_m4`") == 1
+    assert "planted, protocol `speaker-5` version 1" in second
+
+
+def test_rows_are_named_with_the_settings_in_which_they_differ(tmp_path):
+    common = "finetuning.epochs=3"
+    plain, changed = "pretraining.steps=0", "pretraining.steps=500"
+    for preset, change in (("table3_m4", plain), ("table3_ours", plain), ("table3_ours", changed)):
+        overrides = (common, change)
+        plant_row(tmp_path / preset / change, preset, seeds=(0,), overrides=overrides)
+    plant_row(tmp_path / "majority", "baseline_majority", seeds=(0,), size=None)
+    pairs = [("table3_ours", "table3_ours")]
+    text = render_experiment(report([tmp_path], tmp_path / "new", pairs=pairs, num_resamples=2000))
+    for name in (f"table3_m4 {plain}", f"table3_ours {plain}", f"table3_ours {changed}"):
+        assert f"| `{name}` |" in text
+    assert f"`table3_ours {changed}` against `table3_ours {plain}`: UAR" in text
+    assert "| `baseline_majority` |" in text
+    assert f"size `small` `{common}`, commit" in text

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from train_scripts.training.step_batches import StepBatches
+
+
+def batches(num_turns, *, batch_size=4, accumulation=1, processes=1, rank=0, epoch=0, **more):
+    return StepBatches(
+        num_turns, batch_size, accumulation, processes, rank, 7, lambda: epoch, **more
+    )
+
+
+def steps_of(num_turns, *, processes, accumulation, **more):
+    """Turns of each optimiser step, over all processes."""
+    loaders = [
+        batches(num_turns, processes=processes, accumulation=accumulation, rank=rank, **more)
+        for rank in range(processes)
+    ]
+    of_rank = [list(loader) for loader in loaders]
+    assert {len(b) for b in of_rank} == {len(loader) for loader in loaders}, "processes would wait"
+    starts = range(0, len(of_rank[0]), accumulation)
+    return [
+        [i for b in of_rank for batch in b[k : k + accumulation] for i in batch] for k in starts
+    ]
+
+
+shapes = {"num_turns": st.integers(1, 70), "grouped": st.booleans(), "epoch": st.integers(0, 3)}
+
+
+@settings(deadline=None)
+@given(**shapes, batch_size=st.integers(1, 5), accumulation=st.integers(1, 3))
+def test_an_epoch_holds_every_turn_once(num_turns, grouped, epoch, batch_size, accumulation):
+    lengths = np.arange(num_turns) % 5 + 1.0 if grouped else None
+    found = list(
+        batches(
+            num_turns,
+            batch_size=batch_size,
+            accumulation=accumulation,
+            lengths=lengths,
+            epoch=epoch,
+        )
+    )
+    assert sorted(i for batch in found for i in batch) == list(range(num_turns))
+    assert all(1 <= len(batch) <= batch_size for batch in found)
+
+
+@settings(deadline=None)
+@given(**shapes, batch_size=st.integers(1, 5))
+def test_two_processes_take_the_turns_that_one_would_accumulate(
+    num_turns, grouped, epoch, batch_size
+):
+    lengths = np.sin(np.arange(num_turns)) + 2 if grouped else None
+    shared = {"batch_size": batch_size, "lengths": lengths, "epoch": epoch}
+    one = steps_of(num_turns, processes=1, accumulation=2, **shared)
+    two = steps_of(num_turns, processes=2, accumulation=1, **shared)
+    assert len(one) == len(two)
+    for whole, parts in zip(one, two, strict=True):
+        # a single turn that is left goes to both, which leaves its mean loss as it is
+        assert sorted(whole) == sorted(parts) or whole * 2 == parts
+
+
+def test_epochs_and_seeds_differ_and_repeat():
+    first, again, later = (list(batches(40, epoch=e)) for e in (0, 0, 1))
+    assert first == again != later
+
+
+@pytest.mark.parametrize("batch_size", [4, 8])
+def test_grouped_lengths_differ_little_within_a_batch_and_the_longest_comes_first(batch_size):
+    lengths = np.random.default_rng(0).lognormal(1.3, 0.7, 2000)
+    padding = {}
+    for name, given_lengths in (("random", None), ("grouped", lengths)):
+        found = list(batches(2000, batch_size=batch_size, lengths=given_lengths))
+        padded = sum(len(b) * lengths[b].max() for b in found)
+        padding[name] = padded / lengths.sum()
+    assert padding["random"] > 1.6
+    assert padding["grouped"] < 1.1
+    assert lengths.argmax() in found[0]
+    # not from long to short, which would teach the network the length of what comes next
+    means = [lengths[b].mean() for b in found]
+    assert abs(np.corrcoef(means[1:-1], np.arange(len(means) - 2))[0, 1]) < 0.15

@@ -1,0 +1,1 @@
+"""A trained model's answers on files and on corpora."""

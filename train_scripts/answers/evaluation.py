@@ -1,0 +1,165 @@
+"""`decomp-ser evaluate`: score a trained model on a corpus or on the test turns of a fold."""
+
+import time
+from pathlib import Path
+
+from datasets import Dataset
+
+from processing import DecompSerDataCollator, DecompSerProcessor
+from processing.corpora.loading import load_corpus
+from processing.errors import InputError
+from processing.features import add_signals
+from processing.folds import describe_protocol, load_folds
+from train_scripts.runs.fold_data import check_labels, with_arrays
+from train_scripts.runs.inference import predict_turns
+from train_scripts.runs.results import (
+    PREDICTIONS,
+    score_rows,
+    write_predictions,
+    write_results,
+)
+from train_scripts.runs.run_folder import RESULTS, find_overlap, load_model
+
+
+def evaluate(
+    model_name: str,
+    *,
+    data: str,
+    protocol: str | None = None,
+    fold: str | None = None,
+    output: str | Path | None = None,
+    skip_bad: bool = False,
+    allow_overlap: bool = False,
+    batch_size: int = 8,
+) -> dict:
+    """Score a model.
+
+    Args:
+        model_name: folder of a run, or a repository id.
+        data: see `load_corpus`.
+        protocol: see `load_folds`; None scores the whole corpus.
+        fold: see `load_folds`.
+        output: where to write results.json and predictions.parquet.
+        skip_bad: leave out clips that cannot be used.
+        allow_overlap: score turns or speakers that the model was trained on; the result is marked.
+        batch_size: turns a batch; does not change the result.
+
+    Returns:
+        The content of results.json.
+
+    Raises:
+        InputError: if anything of it is wrong, or the model knows the turns or speakers.
+    """
+    check_protocol(protocol, fold)
+    if output is not None and (Path(output) / RESULTS).exists():
+        raise InputError(
+            f"{output}: holds results already. Choose another --output, or delete the folder."
+        )
+    model, processor = load_model(model_name)
+    labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    begin = time.monotonic()
+    scored = scored_turns(
+        model_name,
+        model,
+        processor,
+        data=data,
+        protocol=protocol,
+        fold=fold,
+        skip_bad=skip_bad,
+        allow_overlap=allow_overlap,
+    )
+    corpus, described, overlap, collator = scored
+    turns = predict_turns(model, collator, corpus, batch_size=batch_size)
+    results = {
+        "preset": None,
+        "size": None,
+        "backbone": model.config.speech_config.model_type
+        if model.config.use_speech_encoder
+        else None,
+        "model": model_name,
+        "protocol": {**described, "leaks": described["leaks"] or bool(overlap)},
+        "overlap": overlap,
+        "fold": fold,
+        "seed": None,
+        "selected_by": None,
+        "n_parameters": sum(p.numel() for p in model.parameters()),
+        **score_rows(corpus, turns, labels),
+        "labels": labels,
+        "predictions": PREDICTIONS if output is not None else None,
+        "settings": {"data": str(data)},
+        "seconds": time.monotonic() - begin,
+    }
+    return (
+        write_evaluation(results, corpus, turns, labels, output) if output is not None else results
+    )
+
+
+def check_protocol(protocol: str | None, fold: str | None) -> None:
+    """Raise InputError where only one of the two is given."""
+    if (protocol is None) != (fold is None):
+        raise InputError(
+            "--protocol and --fold go together: give both, or neither to score the whole corpus."
+        )
+
+
+def scored_turns(
+    model_name: str,
+    model,
+    processor: DecompSerProcessor,
+    *,
+    data: str,
+    protocol: str | None,
+    fold: str | None,
+    skip_bad: bool,
+    allow_overlap: bool,
+) -> tuple[Dataset, dict, str | None, DecompSerDataCollator]:
+    """The turns that a model is scored on, with their signals.
+
+    Args:
+        model_name: where the model was loaded from.
+        model: the model.
+        processor: its processor.
+        data: see `load_corpus`.
+        protocol: see `load_folds`; None takes the whole corpus.
+        fold: see `load_folds`.
+        skip_bad: leave out clips that cannot be used.
+        allow_overlap: take turns or speakers that the model was trained on.
+
+    Returns:
+        Turns, description of the protocol, what of the turns the model was trained on, and what
+        makes batches of them.
+
+    Raises:
+        InputError: see `evaluate`.
+    """
+    labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    corpus = load_corpus(data, skip_bad=skip_bad)
+    described = {"name": "all", "version": 1, "hash": None, "leaks": False}
+    if protocol is not None:
+        folds = load_folds(corpus, protocol, fold)
+        described = describe_protocol(protocol, folds)
+        corpus = folds["test"]
+    check_labels(corpus, labels, f"corpus {data}")
+    overlap = find_overlap(model_name, corpus["id"], corpus["speaker"])
+    if overlap and not allow_overlap and not described["leaks"]:
+        raise InputError(
+            f"model '{model_name}' on {data}: {overlap}. Score another fold, or pass "
+            "--allow-overlap to have the result marked."
+        )
+    corpus = with_arrays(add_signals(corpus, processor.feature_extractor, skip_bad=skip_bad))
+    collator = DecompSerDataCollator(
+        processor,
+        labels=labels,
+        speakers=model.config.speakers if model.speaker_head is not None else (),
+        with_waveform=model.speech_encoder is not None,
+        with_text=model.ctc_head is not None,
+    )
+    return corpus, described, overlap, collator
+
+
+def write_evaluation(results: dict, corpus: Dataset, turns, labels: list[str], output) -> dict:
+    """Write the files of an evaluation."""
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_predictions(folder, corpus, turns, labels)
+    return write_results(folder, results)

@@ -1,0 +1,267 @@
+"""`decomp-ser cross-validate`: every fold of every preset and seed, each a unit of work with its
+own folder.
+"""
+
+import hashlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import typer
+from datasets import Dataset
+
+from processing.corpora.loading import load_corpus
+from processing.errors import InputError
+from processing.features import add_signals, signal_settings
+from processing.folds import fold_names
+from train_scripts.experiments.cluster import run_on_cluster
+from train_scripts.experiments.machine import default_jobs, run_on_this_machine
+from train_scripts.experiments.unit_runs import LOG, attempt_unit
+from train_scripts.experiments.units import Unit, check_folder, is_baseline, plan_units
+from train_scripts.runs.metrics import unweighted_average_recall, weighted_accuracy
+from train_scripts.runs.results import write_json
+from train_scripts.runs.run_folder import RESULTS
+from train_scripts.runs.settings import build_feature_extractor, load_settings
+
+PLAN = "cross_validation.json"
+TASKS = "tasks"
+
+
+@dataclass
+class Progress:
+    """Lines on standard error: what began, what ended, how much is left.
+
+    Args:
+        total: units of the cross-validation.
+        done: units that were finished before.
+        jobs: units at once.
+        left: units still to be run by row.
+    """
+
+    total: int
+    done: int
+    jobs: int
+    left: dict[str, int]
+    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    started: dict[Unit, float] = field(default_factory=dict)
+
+    def begun(self, unit: Unit) -> None:
+        """Say that a unit begins."""
+        self.started[unit] = time.monotonic()
+        self.say(unit, f"begins, log: {unit.folder / LOG}")
+
+    def ended(self, unit: Unit, problem: str | None) -> None:
+        """Say how a unit ended and when all will have."""
+        self.done += 1
+        self.left[unit.row] -= 1
+        begin = self.started.pop(unit, None)
+        if problem is not None:
+            self.say(unit, f"FAILED: {problem}")
+            return
+        if begin is not None:
+            self.seconds[unit.row].append(time.monotonic() - begin)
+        self.say(unit, f"{describe_result(unit)}, {self.time_left()} left")
+
+    def say(self, unit: Unit, text: str) -> None:
+        """Write one line."""
+        typer.echo(f"[{self.done}/{self.total}] {unit}: {text}", err=True)
+
+    def time_left(self) -> str:
+        """Estimate from the units of the same row, or of all rows where none has ended."""
+        known = [s for of_row in self.seconds.values() for s in of_row]
+        if not known:
+            return "unknown time"
+        total = sum(
+            count * float(np.mean(self.seconds.get(row) or known))
+            for row, count in self.left.items()
+        )
+        return format_seconds(total / self.jobs)
+
+
+def format_seconds(seconds: float) -> str:
+    """Time in words that are as exact as an estimate can be.
+
+    Examples:
+        >>> format_seconds(7500)
+        '2 h 05 min'
+    """
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def describe_result(unit: Unit) -> str:
+    """Score and seconds of a finished unit."""
+    metrics = read_results(unit)["metrics"]
+    names = {"weighted_accuracy": "WA", "unweighted_average_recall": "UAR", "speech_mse": "MSE"}
+    found = [f"{names[k]} {metrics[k]:.3f}" for k in names if metrics.get(k) is not None]
+    return " ".join(found[:2])
+
+
+def read_results(unit: Unit) -> dict:
+    """Results of a finished unit."""
+    return json.loads((unit.folder / RESULTS).read_text(encoding="utf-8"))
+
+
+def cross_validate(
+    presets: Sequence[str],
+    *,
+    data: str,
+    protocol: str,
+    num_seeds: int,
+    output: str | Path,
+    folds: Sequence[str] | None = None,
+    overrides: Sequence[str] = (),
+    jobs: int | None = None,
+    threads: int | None = None,
+    processes: int = 1,
+    cluster: str | None = None,
+    nodes: int = 1,
+    slurm: Sequence[str] = (),
+    skip_bad: bool = False,
+) -> tuple[list[Unit], dict[Unit, str]]:
+    """Run every fold of every preset and seed; what is finished is not run again, what was
+    interrupted goes on.
+
+    Args:
+        presets: names or paths; `baseline_*` are the baselines.
+        data: see `load_corpus`.
+        protocol: see `load_folds`.
+        num_seeds: seeds 0, 1, ... this many.
+        output: folder of everything.
+        folds: names; default all of the protocol.
+        overrides: "key=value" settings of all presets.
+        jobs: see `run_on_this_machine`.
+        threads: see `run_on_this_machine`.
+        processes: processes that share each step of a unit.
+        cluster: see `run_on_cluster`; default this machine.
+        nodes: machines of the cluster.
+        slurm: parameters of sbatch.
+        skip_bad: leave out clips that cannot be used.
+
+    Returns:
+        All units, and why each that failed did.
+
+    Raises:
+        InputError: if anything is wrong before the first unit runs.
+    """
+    output = Path(output)
+    corpus = load_corpus(data, skip_bad=skip_bad)
+    folds = choose_folds(corpus, protocol, folds)
+    units = plan_units(
+        presets,
+        folds,
+        num_seeds,
+        output,
+        overrides=overrides,
+        data=data,
+        protocol=protocol,
+        skip_bad=skip_bad,
+        processes=processes,
+    )
+    for unit in units:
+        check_folder(unit)
+    open_output(output, corpus, data, protocol)
+    extract_signals(corpus, presets, overrides, skip_bad)
+    left = [unit for unit in units if not unit.finished]
+    at_once = (jobs or default_jobs(processes)) * (nodes if cluster else 1)
+    progress = Progress(len(units), len(units) - len(left), at_once, count_rows(left))
+    options = {"jobs": jobs, "threads": threads, "ended": progress.ended}
+    if cluster is None:
+        options["begun"] = progress.begun
+        return units, run_on_this_machine(left, attempt_unit, **options)
+    options |= {"cluster": cluster, "nodes": nodes, "parameters": slurm}
+    return units, run_on_cluster(left, attempt_unit, folder=output / TASKS, **options)
+
+
+def choose_folds(corpus: Dataset, protocol: str, folds: Sequence[str] | None) -> list[str]:
+    """The folds asked for, or all.
+
+    Raises:
+        InputError: if one does not exist.
+    """
+    names = fold_names(corpus, protocol)
+    for fold in folds or ():
+        if fold not in names:
+            raise InputError(
+                f"--folds: protocol {protocol!r} has no fold {fold!r}. Choose of "
+                f"{', '.join(names)}."
+            )
+    return list(folds or names)
+
+
+def open_output(output: Path, corpus: Dataset, data: str, protocol: str) -> None:
+    """Create the folder, or see that it holds runs on the same turns by the same protocol.
+
+    Raises:
+        InputError: if it holds others.
+    """
+    path = output / PLAN
+    columns = [c for c in ("id", "emotion", "speaker", "text") if c in corpus.column_names]
+    rows = corpus.select_columns(columns).sort("id").to_list()
+    digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+    content = {"protocol": protocol, "data": data, "num_turns": len(corpus), "hash": digest}
+    if path.is_file():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if (stored["protocol"], stored["hash"]) != (protocol, digest):
+            raise InputError(
+                f"{output}: holds runs of protocol '{stored['protocol']}' on {stored['data']} "
+                f"({stored['num_turns']} turns), not '{protocol}' on {data} ({len(corpus)} turns). "
+                "Choose another --output."
+            )
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(path, content)
+
+
+def extract_signals(
+    corpus: Dataset, presets: Sequence[str], overrides: Sequence[str], skip_bad: bool
+) -> None:
+    """Extract the signals of all presets once, so that workers find them stored."""
+    extractors = {}
+    for preset in presets:
+        if not is_baseline(preset):
+            extractor = build_feature_extractor(load_settings(preset, overrides))
+            extractors[signal_settings(extractor)] = extractor
+    for extractor in extractors.values():
+        add_signals(corpus, extractor, skip_bad=skip_bad)
+
+
+def count_rows(units: Sequence[Unit]) -> dict[str, int]:
+    """Units of each row."""
+    counts: dict[str, int] = defaultdict(int)
+    for unit in units:
+        counts[unit.row] += 1
+    return counts
+
+
+def summarize_units(units: Sequence[Unit]) -> str:
+    """Table of the rows: WA and UAR pooled over the folds, as means over the seeds."""
+    pooled: dict[str, dict[int, dict]] = defaultdict(lambda: defaultdict(dict))
+    for unit in units:
+        if unit.kind != "pretrain" and unit.finished:
+            pooled[unit.row][unit.seed][unit.fold] = read_results(unit)
+    lines = [f"{'preset':24} {'WA':>7} {'UAR':>7}  seeds  folds"]
+    for row, of_seed in pooled.items():
+        confusions = [pool_confusions(list(of_fold.values())) for of_fold in of_seed.values()]
+        wa = np.mean([weighted_accuracy(c) for c in confusions])
+        uar = np.mean([unweighted_average_recall(c) for c in confusions])
+        folds = sorted({len(of_fold) for of_fold in of_seed.values()})
+        counts = "-".join(str(n) for n in dict.fromkeys((folds[0], folds[-1])))
+        lines.append(f"{row:24} {wa:7.4f} {uar:7.4f}  {len(of_seed):5}  {counts:>5}")
+    return "\n".join(lines)
+
+
+def pool_confusions(results: Sequence[dict]) -> np.ndarray:
+    """Sum of the confusion matrices of folds, whose labels may differ."""
+    labels = sorted({label for result in results for label in result["labels"]})
+    total = np.zeros((len(labels), len(labels)), np.int64)
+    for result in results:
+        index = [labels.index(label) for label in result["labels"]]
+        total[np.ix_(index, index)] += np.asarray(result["confusion"])
+    return total

@@ -1,0 +1,145 @@
+"""`decomp-ser quickstart`: the whole job on the embedded corpus: synthesise, train, score, save,
+predict.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import typer
+
+from processing.corpora.loading import load_corpus
+from processing.corpora.preparation import prepare
+from processing.corpora.shards import MANIFEST_NAME
+from processing.corpora.synthetic import describe_corpus
+from processing.features import add_signals
+from processing.folds import load_folds
+from processing.text import normalize_transcript
+from train_scripts.runs.fold_data import with_arrays
+from train_scripts.runs.metrics import word_error_rate
+from train_scripts.runs.results import write_json
+from train_scripts.runs.run_folder import RESULTS
+from train_scripts.runs.settings import build_feature_extractor, load_settings
+from train_scripts.training.finetuning import finetune
+from train_scripts.training.pretraining import pretrain
+
+CORPUS = "num_speakers=10,num_sentences=8"
+PROTOCOL, FOLD = "speaker-5", "1"
+SETTINGS = ["size=tiny"]
+LOWEST_UAR = 0.6
+LOWEST_SPEAKER_ACCURACY = 0.8
+LARGEST_MSE_RATIO = 0.5
+"""Bars of a healthy run; below them a head would be dead. They are no goals."""
+
+# An installed package cannot be taken off the path, but its import can be refused.
+PREDICT_ELSEWHERE = """
+import json, sys
+sys.modules.update(dict.fromkeys(["modeling_decomp_ser", "processing", "train_scripts"]))
+from transformers import pipeline
+recognise = pipeline("audio-classification", model=sys.argv[1], trust_remote_code=True)
+print(json.dumps(recognise(sys.argv[2])))
+"""
+
+
+def quickstart(output: str | Path) -> dict:
+    """Do the main job on the embedded corpus; what is already done in the folder is not done again.
+
+    Args:
+        output: folder of everything.
+
+    Returns:
+        The content of results.json of fine-tuning, with the entry "constant_baselines".
+
+    Raises:
+        RuntimeError: if a head is no better than its bar.
+    """
+    output = Path(output)
+    corpus = output / "corpus"
+    say(describe_corpus())
+    if not (corpus / MANIFEST_NAME).is_file():
+        prepare("synthetic", CORPUS, corpus)
+    run_options = {"data": str(corpus), "protocol": PROTOCOL, "fold": FOLD, "overrides": SETTINGS}
+    say("Pre-training the decomposition (equation 7) ...")
+    pretrained = output / "pretrained"
+    if not (pretrained / RESULTS).is_file():
+        pretrain("base", output=pretrained, **run_options)
+    say("Fine-tuning on emotion, speech, speaker and spectrogram (equation 5) ...")
+    model = output / "model"
+    if (model / RESULTS).is_file():
+        results = json.loads((model / RESULTS).read_text(encoding="utf-8"))
+    else:
+        results = finetune("base", output=model, pretrained=str(pretrained), **run_options)
+    results["constant_baselines"] = constant_baselines(corpus)
+    write_json(model / RESULTS, results)
+    check(results)
+    return results
+
+
+def say(text: str) -> None:
+    """Tell the user what happens, beside the results."""
+    typer.echo(text, err=True)
+
+
+def constant_baselines(corpus: Path) -> dict[str, float]:
+    """Errors of the best answers that do not listen, on the test turns.
+
+    Args:
+        corpus: prepared folder.
+
+    Returns:
+        "word_error_rate" of the training sentence that fits the test turns best if always said, and
+        "speech_mse" of the constant spectrum that fits the test turns best.
+    """
+    extractor = build_feature_extractor(load_settings("base", SETTINGS))
+    folds = load_folds(with_arrays(add_signals(load_corpus(corpus), extractor)), PROTOCOL, FOLD)
+    texts = [normalize_transcript(t) for t in folds["test"]["text"]]
+    sentences = sorted({normalize_transcript(t) for t in folds["train"]["text"]})
+    spectra = [row["mel"] for row in folds["test"]]
+    # the mean over turns of the error within a turn, as speech_mse: every turn weighs the same
+    mean = np.mean([mel.mean(0) for mel in spectra], axis=0)
+    return {
+        "word_error_rate": min(word_error_rate(texts, [s] * len(texts)) for s in sentences),
+        "speech_mse": float(np.mean([np.square(mel - mean).mean() for mel in spectra])),
+    }
+
+
+def check(results: dict) -> None:
+    """Raise RuntimeError where a head has not learned."""
+    metrics, constant = results["metrics"], results["constant_baselines"]
+    bars = [
+        ("UAR", metrics["unweighted_average_recall"], ">=", LOWEST_UAR),
+        ("speaker accuracy", metrics["speaker_accuracy"], ">=", LOWEST_SPEAKER_ACCURACY),
+        ("word error rate", metrics["word_error_rate"], "<", constant["word_error_rate"]),
+        ("speech MSE", metrics["speech_mse"], "<=", LARGEST_MSE_RATIO * constant["speech_mse"]),
+    ]
+    for name, value, relation, bar in bars:
+        good = {">=": value >= bar, "<": value < bar, "<=": value <= bar}[relation]
+        if not good:
+            raise RuntimeError(f"quickstart: {name} is {value:.4g}, expected {relation} {bar:.4g}.")
+
+
+def predict_elsewhere(model: Path, clip: Path) -> list[dict]:
+    """Ask the saved folder through `pipeline`, in a fresh process that cannot import this
+    repository.
+    """
+    code = model.parent / "predict_elsewhere.py"
+    code.write_text(PREDICT_ELSEWHERE, encoding="utf-8")
+    answer = subprocess.run(
+        [sys.executable, "-P", str(code.resolve()), str(model.resolve()), str(clip.resolve())],
+        cwd=model.parent,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+def write_clip(corpus: Path, path: Path) -> str:
+    """Write a test clip as a file; returns its emotion."""
+    row = load_folds(load_corpus(corpus), PROTOCOL, FOLD)["test"][0]
+    path.write_bytes(row["audio"]["bytes"])
+    return row["emotion"]

@@ -1,0 +1,135 @@
+"""Compare settings on validation speakers: the test turns have no say in what is chosen.
+
+`python -m train_scripts.experiments.trials RUNS... --output FILE` reads run folders of `finetune`
+or `cross-validate` that differ in their settings.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from modeling_decomp_ser import DecompSerConfig
+from processing.errors import InputError
+from train_scripts.cli import run
+from train_scripts.experiments.units import flatten
+from train_scripts.runs.finished_runs import find_results, read_json, shared_settings
+from train_scripts.runs.results import write_json
+
+app = typer.Typer(add_completion=False)
+
+
+def compare_trials(runs: Sequence[str | Path], *, seed: int = 0) -> dict[str, Any]:
+    """Validation UAR of each trial, a trial being one preset with one set of settings.
+
+    Args:
+        runs: run folders, or folders that hold some at any depth.
+        seed: whose runs are compared; further seeds of a chosen trial were run for its sake.
+
+    Returns:
+        {"seed", "trials": [{"preset", "settings", "validation_uar", "folds", "turns", "chosen"}]}:
+        the mean over folds, each weighed by its validation turns. `settings` are those in which the
+        trials of the preset differ, "name=value". The best of each preset is chosen.
+
+    Raises:
+        InputError: if no run has validation scores, or the trials of a preset differ in their
+            folds.
+    """
+    trials: dict[str, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
+    for path in find_results(runs):
+        results = read_json(path)
+        if results.get("validation_metrics") and results["seed"] == seed:
+            # not by what the command line changed: presets themselves change over time
+            settings = json.dumps(flatten(shared_settings(results)), sort_keys=True)
+            trials[results["preset"]][settings].append(results)
+    if not trials:
+        raise InputError(
+            f"no run of seed {seed} has scores of validation speakers. Choose a protocol with "
+            "validation speakers, such as speaker-5."
+        )
+    rows = []
+    for preset, found in sorted(trials.items()):
+        differing = differing_settings([json.loads(text) for text in found])
+        own = [
+            {"preset": preset, "settings": own_settings, **describe_trial(results)}
+            for own_settings, results in zip(differing, found.values(), strict=True)
+        ]
+        own.sort(key=lambda row: row["settings"])
+        if len({tuple(row["folds"]) for row in own}) > 1:
+            folds = " and ".join(",".join(row["folds"]) for row in own)
+            raise InputError(f"preset '{preset}': its trials were run on folds {folds}. Run all.")
+        max(own, key=lambda row: row["validation_uar"])["chosen"] = True
+        rows += own
+    return {"seed": seed, "trials": rows}
+
+
+def differing_settings(trials: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Settings that are not the same in all trials, as "name=value".
+
+    Args:
+        trials: settings by dotted name. One of the model that is not there has the default of its
+            configuration, another is left out.
+
+    Examples:
+        >>> differing_settings([{"seed": 0, "model.num_f0_bins": 8}, {"seed": 0}])
+        [['model.num_f0_bins=8'], ['model.num_f0_bins=256']]
+    """
+    names = sorted(set().union(*trials))
+    values = [{name: trial.get(name, default_of(name)) for name in names} for trial in trials]
+    differing = [n for n in names if any(other[n] != values[0][n] for other in values)]
+    return [[f"{n}={own[n]}" for n in differing if own[n] is not None] for own in values]
+
+
+def default_of(name: str) -> Any:
+    """Default of a setting of the model, as JSON has it; None for others."""
+    part, _, field = name.partition(".")
+    default = getattr(DecompSerConfig, field, None) if part == "model" else None
+    return list(default) if isinstance(default, tuple) else default
+
+
+def describe_trial(results: Sequence[dict]) -> dict:
+    """Scores of a trial, not chosen yet."""
+    metrics = [result["validation_metrics"] for result in results]
+    turns = [m["num_turns"] for m in metrics]
+    recalls = [m["unweighted_average_recall"] for m in metrics]
+    return {
+        "validation_uar": float(np.average(recalls, weights=turns)),
+        "folds": sorted(result["fold"] for result in results),
+        "turns": sum(turns),
+        "chosen": False,
+    }
+
+
+def render_trials(content: dict[str, Any]) -> str:
+    """Markdown table of `compare_trials`."""
+    lines = ["| preset | settings | validation UAR | chosen |", "|---|---|---|---|"]
+    for row in content["trials"]:
+        settings = " ".join(f"`{text}`" for text in row["settings"]) or "as the preset"
+        mark = "yes" if row["chosen"] else ""
+        lines.append(f"| `{row['preset']}` | {settings} | {row['validation_uar']:.3f} | {mark} |")
+    first = content["trials"][0]
+    lines += ["", f"Seed {content['seed']}, folds {', '.join(first['folds'])}, {first['turns']} "]
+    lines[-1] += "validation turns."
+    return "\n".join(lines)
+
+
+@app.command()
+def command(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
+    *,
+    output: Annotated[Path | None, typer.Option(help="JSON file of the comparison.")] = None,
+    seed: Annotated[int, typer.Option(help="Whose runs are compared.")] = 0,
+) -> None:
+    """Compare settings on validation speakers, and choose the best of each preset."""
+    content = compare_trials(runs, seed=seed)
+    typer.echo(render_trials(content))
+    if output is not None:
+        write_json(output, content)
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,160 @@
+"""Run one unit of a cross-validation: locked, logged, and with its failure kept in its folder."""
+
+import fcntl
+import gc
+import os
+import shutil
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from train_scripts.experiments.units import Unit
+from train_scripts.training.stage import CHECKPOINTS
+
+ERROR = "error.txt"
+LOG = "log.txt"
+LOCK_SUFFIX = ".lock"
+"""Of the file beside a folder that whoever runs the unit holds a lock on."""
+STOP_SECONDS = 20.0
+"""How long processes that share a step are given to stop."""
+
+
+def attempt_unit(unit: Unit) -> str | None:
+    """Run a unit with its output in its log; keep the traceback of a failure in its folder.
+
+    Args:
+        unit: one run. Where another process runs it already, this waits for it.
+
+    Returns:
+        None, or why it failed, in one line.
+    """
+    unit.folder.mkdir(parents=True, exist_ok=True)
+    with locked(unit.folder.with_name(unit.folder.name + LOCK_SUFFIX)):
+        (unit.folder / ERROR).unlink(missing_ok=True)
+        try:
+            if not unit.finished:
+                with output_to(unit.folder / LOG):
+                    run_unit(unit)
+        except Exception as error:
+            (unit.folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
+            return f"{type(error).__name__}: {error}"
+        # of use only until the results exist, and most of what a run occupies
+        shutil.rmtree(unit.folder / CHECKPOINTS, ignore_errors=True)
+    return None
+
+
+def run_unit(unit: Unit) -> None:
+    """Run a unit in this process, or in several that share its steps."""
+    options = {
+        "data": unit.data,
+        "protocol": unit.protocol,
+        "fold": unit.fold,
+        "skip_bad": unit.skip_bad,
+    }
+    write_preset(unit)
+    if unit.kind == "baseline":
+        from train_scripts.baselines.baseline_runs import run_baseline
+
+        run_baseline(unit.preset, output=unit.folder, seed=unit.seed, **options)
+    elif unit.processes > 1:
+        run_distributed(unit)
+    elif unit.kind == "pretrain":
+        from train_scripts.training.pretraining import pretrain
+
+        pretrain(unit.preset, output=unit.folder, overrides=list(unit.overrides), **options)
+    else:
+        from train_scripts.training.finetuning import finetune
+
+        finetune(
+            unit.preset,
+            output=unit.folder,
+            pretrained=str(unit.pretrained) if unit.pretrained else None,
+            overrides=list(unit.overrides),
+            **options,
+        )
+    release_memory()
+
+
+def write_preset(unit: Unit) -> None:
+    """Write the preset that was made for a unit; others may be writing the same one."""
+    path = Path(unit.preset)
+    if unit.preset_text and not path.is_file():
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        part.write_text(unit.preset_text, encoding="utf-8")
+        part.replace(path)
+
+
+def run_distributed(unit: Unit) -> None:
+    """Run a unit in several processes that share each step (DDP).
+
+    Raises:
+        RuntimeError: if it fails; its log says why.
+    """
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", str(unit.processes), "-m", f"train_scripts.{unit.kind}"]
+    command += [unit.preset, *unit.overrides]
+    for name in ("data", "protocol", "fold"):
+        command += [f"--{name}", getattr(unit, name)]
+    command += ["--output", str(unit.folder)]
+    if unit.pretrained is not None:
+        command += ["--pretrained", str(unit.pretrained)]
+    if unit.skip_bad:
+        command.append("--skip-bad")
+    process = subprocess.Popen(command)
+    try:
+        code = process.wait()
+    finally:
+        stop_process(process)
+    if code:
+        raise RuntimeError(f"torch.distributed.run ended with exit code {code}, see {LOG}.")
+
+
+def stop_process(process: subprocess.Popen) -> None:
+    """Stop a process that still runs: first as torchrun asks for, which stops its own."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def release_memory() -> None:
+    """Free what a run leaves behind, for the next run of the same process."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock between processes; it is free when its process ends, however it ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def output_to(path: Path) -> Iterator[None]:
+    """Append standard output and error to a file, those of child processes and C code included."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, old in zip((1, 2), kept, strict=True):
+            os.dup2(old, number)
+            os.close(old)
+        os.close(file)

@@ -1,0 +1,258 @@
+"""Units of a cross-validation: one fold of one preset and seed, and the pre-trainings they share.
+
+A unit has its own folder, which is a run folder of `pretrain` or `finetune`. It is finished when
+its results.json exists; run again before that, it goes on where it stopped.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import yaml
+
+from modeling_decomp_ser import DecompSerConfig
+from modeling_decomp_ser.configuration_decomp_ser import DECOMPOSED, SINGLE
+from processing.errors import InputError
+from train_scripts.runs.run_folder import RESULTS, SETTINGS
+from train_scripts.runs.settings import FROM_SCRATCH, RunSettings, build_config, load_settings
+
+BASELINE_PREFIX = "baseline_"
+"""Presets whose name starts so are no network; `baselines.run_baseline` runs them."""
+
+PRETRAINED = "pretrained"
+NOT_OF_PRETRAINING = frozenset(
+    (
+        *("use_speech_encoder", "speech_config", "frozen_speech_encoder", "head_dropout"),
+        *("resampling_in_finetuning", "emotion_weight", "ctc_weight", "speaker_weight"),
+        *("reconstruction_weight", "ctc_reduction", "vocab_size", "pad_token_id", "speakers"),
+        *("emotion_head_trained", "temperature", "abstain_below"),
+    )
+)
+"""Fields of DecompSerConfig that pre-training does not read; of `speaker_weight` it reads whether
+it is 0. A field that is missing here only costs a pre-training that could have been shared."""
+
+NOT_SHARED = frozenset(("preset", "seed", "speech_encoder", "vocabulary", "model", "finetuning"))
+"""Groups of settings that pre-training does not read, or that are handled by themselves."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One run.
+
+    Args:
+        kind: what runs it.
+        preset: name or path of a preset.
+        row: its name in tables, and the name of its folder.
+        seed: of the run.
+        fold: its name.
+        folder: of the run.
+        data: see `load_corpus`.
+        protocol: see `load_folds`.
+        overrides: "key=value" settings, the seed among them.
+        preset_text: content of the preset where it is made for this unit.
+        pretrained: folder of the unit whose decomposition it starts from.
+        skip_bad: leave out clips that cannot be used.
+        processes: processes that share each step (DDP).
+    """
+
+    kind: Literal["pretrain", "finetune", "baseline"]
+    preset: str
+    row: str
+    seed: int
+    fold: str
+    folder: Path
+    data: str
+    protocol: str
+    overrides: tuple[str, ...] = ()
+    preset_text: str = ""
+    pretrained: Path | None = None
+    skip_bad: bool = False
+    processes: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.row} seed {self.seed} fold {self.fold}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether its results exist."""
+        return (self.folder / RESULTS).is_file()
+
+
+def plan_units(
+    presets: Sequence[str],
+    folds: Sequence[str],
+    num_seeds: int,
+    output: Path,
+    *,
+    overrides: Sequence[str] = (),
+    **shared,
+) -> list[Unit]:
+    """All units of a cross-validation, in the order in which they are best run.
+
+    Args:
+        presets: names or paths.
+        folds: names.
+        num_seeds: seeds 0, 1, ... this many.
+        output: folder of everything.
+        overrides: "key=value" settings of all presets.
+        **shared: data, protocol, skip_bad and processes of all units.
+
+    Returns:
+        Seed by seed and fold by fold, a pre-training before the first unit that needs it.
+
+    Raises:
+        InputError: if a preset or a setting does not exist, or two presets share their name.
+    """
+    rows = check_rows(presets)
+    if any(text.partition("=")[0] == "seed" for text in overrides):
+        raise InputError("seed: --seeds N runs the seeds 0 to N-1. Leave the setting out.")
+    units: dict[Path, Unit] = {}
+    for seed in range(num_seeds):
+        settings = [*overrides, f"seed={seed}"]
+        of_preset = {p: load_preset(p, settings) for p in presets}
+        for fold in folds:
+            place = Path(f"seed-{seed}", f"fold-{quote(fold, safe='')}")
+            common = {"seed": seed, "fold": fold, **shared}
+            for preset, row in zip(presets, rows, strict=True):
+                loaded, pretrained = of_preset[preset], None
+                kind = "baseline"
+                if loaded is not None:
+                    kind = "finetune"
+                    pretraining = plan_pretraining(loaded, output, place, common)
+                    if pretraining is not None:
+                        pretrained = pretraining.folder
+                        units.setdefault(pretrained, pretraining)
+                folder = output / row / place
+                units[folder] = Unit(
+                    kind=kind,
+                    preset=preset,
+                    row=row,
+                    folder=folder,
+                    overrides=tuple(settings),
+                    pretrained=pretrained,
+                    **common,
+                )
+    return list(units.values())
+
+
+def check_rows(presets: Sequence[str]) -> list[str]:
+    """Names of the presets in tables and folders; raises InputError where two are equal."""
+    rows = [Path(preset).stem for preset in presets]
+    for name in rows:
+        if rows.count(name) > 1:
+            raise InputError(f"preset '{name}' is given {rows.count(name)} times. Give it once.")
+        if name == PRETRAINED:
+            raise InputError(f"preset '{name}': the folder of pre-trainings has this name. Rename.")
+    return rows
+
+
+def load_preset(preset: str, overrides: Sequence[str]) -> RunSettings | None:
+    """Settings of a preset, None for a baseline, which has none."""
+    return None if is_baseline(preset) else load_settings(preset, overrides)
+
+
+def is_baseline(preset: str) -> bool:
+    """Whether a preset names a baseline."""
+    return preset.startswith(BASELINE_PREFIX)
+
+
+def plan_pretraining(settings: RunSettings, output: Path, place: Path, common: dict) -> Unit | None:
+    """The pre-training that a run starts from, the same for all runs that could share it.
+
+    Args:
+        settings: of the run.
+        output: folder of the cross-validation.
+        place: of seed and fold below it.
+        common: what the units of a seed and fold share.
+
+    Returns:
+        Its unit, or None if the run has no decomposition or asks for no steps.
+    """
+    content = pretraining_settings(settings)
+    if content is None:
+        return None
+    text = yaml.safe_dump(content, sort_keys=False)
+    components = "-".join(content["model"]["components"])
+    key = f"{components}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return Unit(
+        kind="pretrain",
+        preset=str(output / PRETRAINED / f"{key}.yaml"),
+        preset_text=text,
+        row=f"{PRETRAINED}/{key}",
+        folder=output / PRETRAINED / key / place,
+        overrides=(f"seed={settings.seed}",),
+        **common,
+    )
+
+
+def pretraining_settings(settings: RunSettings) -> dict | None:
+    """Everything that decides a pre-training beside data, fold and seed, as a preset; None if there
+    is none.
+    """
+    config = build_config(settings)
+    if not config.components or settings.pretraining.steps == 0:
+        return None
+    known = {field.name for field in fields(RunSettings)}
+    absent = tuple(f"{name}_" for name in (*DECOMPOSED, SINGLE) if name not in config.components)
+    model = {
+        name: getattr(config, name)
+        for name in DecompSerConfig.__annotations__
+        if name not in NOT_OF_PRETRAINING and not name.startswith(absent)
+    }
+    model["components"] = list(config.components)
+    # CTC would ask for a speech encoder, and the size's speaker weight for a timbre code
+    model |= {"speaker_weight": float(bool(config.speaker_weight)), "ctc_weight": 0.0}
+    shared = {k: v for k, v in settings.as_dict().items() if k in known - NOT_SHARED}
+    return {**shared, "speech_encoder": FROM_SCRATCH, "model": model}
+
+
+def check_folder(unit: Unit) -> None:
+    """Refuse a folder that holds a run of other settings.
+
+    Raises:
+        InputError: names the settings that differ.
+    """
+    stored = read_stored_settings(unit.folder)
+    # a baseline has no settings, and the folder of a pre-training is named by a hash of them
+    if stored is None or unit.kind != "finetune":
+        return
+    now = flatten(load_settings(unit.preset, unit.overrides).as_dict())
+    before = flatten(stored)
+    # a setting that one of both does not know came or went with another version of the package
+    differing = sorted(k for k in now.keys() & before.keys() if now[k] != before[k])
+    if differing:
+        name = differing[0]
+        raise InputError(
+            f"{unit.folder}: holds a run with other settings: {', '.join(differing[:5])} differ, "
+            f"such as {name}={before[name]!r} there and {now[name]!r} now. Choose another --output "
+            "or delete the folder."
+        )
+
+
+def read_stored_settings(folder: Path) -> dict | None:
+    """Settings of the run in a folder, finished or not; None where there is none."""
+    if (folder / RESULTS).is_file():
+        return json.loads((folder / RESULTS).read_text(encoding="utf-8")).get("settings")
+    if (folder / SETTINGS).is_file():
+        return yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
+    return None
+
+
+def flatten(tree: Mapping, prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names.
+
+    Examples:
+        >>> flatten({"seed": 0, "model": {"pooling": "mean"}})
+        {'seed': 0, 'model.pooling': 'mean'}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -1,0 +1,244 @@
+"""`decomp-ser push`: a trained model with its card to the Hub, in one commit.
+
+What is published: weights, configuration, processor, the code that loads them, the card, the
+results, and which speakers and turns it was trained on. What is not: checkpoints, logs, and
+predictions, since these hold the transcripts of licensed corpora.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    get_token,
+)
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+from transformers.dynamic_module_utils import get_relative_import_files
+
+from processing.errors import InputError
+from train_scripts.publishing.corpus_licences import reasons_not_to_publish
+from train_scripts.publishing.model_card import render_card, trained_on
+from train_scripts.runs.results import publishable_results
+from train_scripts.runs.run_folder import RESULTS, TRAINING_ROWS, load_model
+
+CARD = "README.md"
+CONFIGURATIONS = ("config.json", "processor_config.json")
+"""They name the code that loads the model."""
+
+OTHER_FILES = (
+    "preprocessor_config.json",
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "vocab.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    TRAINING_ROWS,
+)
+WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+
+# The library's errors of the connection; its own are of this kind too.
+CONNECTION_ERROR = HfHubHTTPError.__mro__[1]
+
+
+def push(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    public: bool = False,
+    may_publish: bool = False,
+    report: str | Path | None = None,
+    probe: str | Path | None = None,
+) -> dict[str, Any]:
+    """Publish a run; a second time, update it. The repository changes whole or not at all.
+
+    Args:
+        folder: of `finetune`, or one with a saved model and the results.json of `evaluate`.
+        repo_id: "namespace/name"; created if it does not exist.
+        public: create a public repository rather than a private one.
+        may_publish: the caller has read the terms of the training corpora.
+        report: a report.json whose row of this model joins the metadata of the card.
+        probe: a probe.json of this model, shown in the card.
+
+    Returns:
+        {"url": of the commit, "commit": its hash, "revision": the tag that the card pins,
+        "files": names}.
+
+    Raises:
+        InputError: if the run is no trained model, may not be public, or the Hub refuses.
+    """
+    folder = Path(folder)
+    results = read_run(folder)
+    check_repo_id(repo_id)
+    check_terms(results, public, may_publish)
+    paths = {path.name: path for path in model_files(folder)}
+    results_text = json.dumps(publishable_results(results), indent=2, ensure_ascii=False) + "\n"
+    contents: dict[str, Any] = {**paths, RESULTS: results_text.encode()}
+    revision = f"run-{content_hash(contents)}"
+    card = render_card(
+        publishable_results(results),
+        repo_id,
+        revision=revision,
+        report=None if report is None else read_json(Path(report)),
+        probe=None if probe is None else read_json(Path(probe)),
+    )
+    contents[CARD] = str(card).encode()
+    with plain_errors(repo_id):
+        api = HfApi()
+        existing = open_repository(api, repo_id, public)
+        commit = api.create_commit(
+            repo_id,
+            [
+                *(CommitOperationAdd(name, content) for name, content in contents.items()),
+                *(CommitOperationDelete(name) for name in stale_weights(existing, contents)),
+            ],
+            commit_message="Publish a model of decomp-ser",
+        )
+        api.create_tag(repo_id, tag=revision, revision=commit.oid, exist_ok=True)
+    return {
+        "url": commit.commit_url,
+        "commit": commit.oid,
+        "revision": revision,
+        "files": sorted(contents),
+    }
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Results of a run whose model is whole, and trained.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder. Give an output folder of `finetune`.")
+    load_model(str(folder))
+    if not (folder / RESULTS).is_file():
+        raise InputError(
+            f"{folder}: has no {RESULTS}, from which the card is made. Score the model first: "
+            f"decomp-ser evaluate {folder} --data DATA --output {folder}"
+        )
+    return read_json(folder / RESULTS)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Content of a file of JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}).") from error
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raise InputError for what is no name of a repository."""
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise InputError(f"repository '{repo_id}': {error}") from error
+    if "/" not in repo_id:
+        raise InputError(f"repository '{repo_id}': expected NAMESPACE/NAME, such as me/{repo_id}.")
+
+
+def check_terms(results: Mapping[str, Any], public: bool, may_publish: bool) -> None:
+    """Refuse to make public what the terms of a corpus may forbid."""
+    reasons = reasons_not_to_publish(trained_on(results))
+    if public and reasons and not may_publish:
+        raise InputError(
+            f"--public: {'; '.join(reasons)}. Leave --public out for a private repository, or "
+            "pass --i-may-publish if you have read these terms and they allow it."
+        )
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a saved model that are published; InputError where one is missing."""
+    weights = [p for p in sorted(folder.iterdir()) if WEIGHTS.fullmatch(p.name)]
+    needed = [folder / name for name in CONFIGURATIONS]
+    code = set()
+    for path in needed:
+        # "module.Class" in the entries auto_map and custom_pipelines
+        for module in re.findall(r'"(\w+)\.DecompSer\w+"', path.read_text(encoding="utf-8")):
+            code.add(folder / f"{module}.py")
+    try:
+        code |= {Path(file) for entry in code for file in get_relative_import_files(entry)}
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename}: the code of the model is incomplete.") from error
+    others = [folder / name for name in OTHER_FILES if (folder / name).is_file()]
+    return [*weights, *needed, *others, *sorted(code)]
+
+
+def content_hash(contents: Mapping[str, Path | bytes]) -> str:
+    """Name of what is published, the card apart, which states it."""
+    digest = hashlib.sha256()
+    for name, content in sorted(contents.items()):
+        data = content.read_bytes() if isinstance(content, Path) else content
+        digest.update(f"{name}\0{hashlib.sha256(data).hexdigest()}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def open_repository(api: HfApi, repo_id: str, public: bool) -> list[str]:
+    """Create the repository, or see that its visibility is the one asked for.
+
+    Returns:
+        Names of the files in it.
+    """
+    if get_token() is None:
+        raise InputError(
+            "no token of the Hub is known here. Log in with `hf auth login`, or set HF_TOKEN to a "
+            "token that may write."
+        )
+    try:
+        info = api.model_info(repo_id)
+    except RepositoryNotFoundError:
+        api.create_repo(repo_id, private=not public)
+        return []
+    if bool(info.private) is public:
+        found, asked = ("private", "public") if info.private else ("public", "private")
+        way = "leave --public out" if public else "pass --public"
+        raise InputError(
+            f"repository '{repo_id}': exists and is {found}, not {asked}. Change that in its "
+            f"settings on the Hub, {way}, or choose another name."
+        )
+    return [sibling.rfilename for sibling in info.siblings or []]
+
+
+def stale_weights(existing: list[str], contents: Mapping[str, Any]) -> list[str]:
+    """Weights of an earlier push that the new model would be confused with."""
+    return [name for name in existing if WEIGHTS.fullmatch(name) and name not in contents]
+
+
+@contextmanager
+def plain_errors(repo_id: str) -> Iterator[None]:
+    """Answer what the Hub refuses with one line."""
+    try:
+        yield
+    except (OfflineModeIsEnabled, CONNECTION_ERROR, RuntimeError) as error:
+        # an upload's error comes inside of a RuntimeError
+        cause = error.__cause__ if type(error) is RuntimeError else error
+        if isinstance(cause, OfflineModeIsEnabled):
+            raise InputError("HF_HUB_OFFLINE is set: unset it to push.") from error
+        if isinstance(cause, HfHubHTTPError):
+            raise InputError(refusal(cause, repo_id)) from error
+        if isinstance(cause, CONNECTION_ERROR):
+            raise InputError(f"the Hub cannot be reached ({cause}). Push again later.") from error
+        raise
+
+
+def refusal(error: HfHubHTTPError, repo_id: str) -> str:
+    """What the Hub said, and the way out."""
+    said = error.server_message or str(error).splitlines()[0]
+    ways = {
+        401: " The token was not accepted: log in again with `hf auth login`.",
+        403: f" The token may not write to '{repo_id}': use one that may.",
+    }
+    return f"repository '{repo_id}': {said}{ways.get(error.response.status_code, '')}"

@@ -1,0 +1,1 @@
+"""Rows, scores, comparisons and figures of finished runs."""

@@ -1,0 +1,107 @@
+"""What a reader of a row has to know: leaks, selection, memorised sentences, gaps."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from train_scripts.reports.rows import Row
+from train_scripts.runs.finished_runs import Run
+
+MEMORISED_SHARE = 0.1
+"""From this share of test turns whose words occur in training on, a row says so of its WER."""
+
+
+def describe_row(row: Row, scored: Mapping[str, Any]) -> list[str]:
+    """Notes of a row, the gravest first.
+
+    Args:
+        row: its runs.
+        scored: its numbers.
+    """
+    runs = list(row.runs.values())
+    notes = [
+        *leak_notes(runs),
+        *selection_notes(runs),
+        *(["INCOMPLETE: lacks " + "; ".join(row.missing)] if row.missing else []),
+    ]
+    if scored["metrics"]["word_error_rate"]["pooled"] is not None:
+        notes += transcript_notes(runs)
+    for task in sorted({t for run in runs for t in run.results.get("tasks_switched_off") or {}}):
+        notes.append(f"task {task} switched off for lack of labels")
+    if not scored["num_speakers"]:
+        notes.append("speakers unknown: the interval takes turns for independent")
+    elif scored["metrics"]["weighted_accuracy"]["interval_95"] is None:
+        notes.append("one speaker only: no interval")
+    if len(scored["commits"]) > 1:
+        notes.append(f"runs of {len(scored['commits'])} commits")
+    if any(commit.endswith("+changes") for commit in scored["commits"]):
+        notes.append("source differed from its commit")
+    return notes
+
+
+def note_other_splits(rows: Sequence[dict[str, Any]]) -> None:
+    """Add a note to rows of one table that were tested on other splits than the first of them.
+
+    Args:
+        rows: of `score_row`, of one corpus and protocol; changed.
+    """
+    known: dict[str, tuple[str, str]] = {}
+    for row in rows:
+        for fold, digest in row["protocol"]["hash_of_fold"].items():
+            first, title = known.setdefault(fold, (digest, row["title"]))
+            if first != digest:
+                row["notes"].insert(0, f"OTHER SPLITS than {title}: not to be compared with it")
+                break
+
+
+def leak_notes(runs: Sequence[Run]) -> list[str]:
+    """How the test turns or speakers are known to the models."""
+    notes = []
+    overlaps = [run for run in runs if run.results.get("pretraining_overlap")]
+    if any(run.results["protocol"]["leaks"] and run not in overlaps for run in runs):
+        notes.append("LEAKS by its protocol: test speakers or turns are in training")
+    elif any(report(run, "shared_speakers") for run in runs):
+        notes.append("LEAKS: test speakers are in training")
+    if overlaps:
+        first = overlaps[0].results["pretraining_overlap"]
+        notes.append(f"LEAKS by pre-training in {len(overlaps)} of {len(runs)} runs: {first}")
+    for kind in ("identical_audio", "near_identical_audio"):
+        copies = sum((report(run, "in_train") or {}).get(kind) or 0 for run in runs)
+        if copies:
+            notes.append(f"LEAKS: {copies} test turns have a copy in training ({kind})")
+            break
+    return notes
+
+
+def selection_notes(runs: Sequence[Run]) -> list[str]:
+    """Whether the test fold chose the checkpoint, and validation turns were trained on."""
+    chosen = [run for run in runs if run.results.get("selected_by") == "test"]
+    notes = [f"SELECTED BY THE TEST FOLD in {len(chosen)} of {len(runs)} runs"] if chosen else []
+    # the runs of a row share their settings
+    if (runs[0].results.get("settings") or {}).get("train_on_validation"):
+        notes.append("trained on validation speakers as well")
+    return notes
+
+
+def transcript_notes(runs: Sequence[Run]) -> list[str]:
+    """Whether word errors are of sentences that training has as well."""
+    counts = [(report(run, "in_train") or {}).get("transcript_4_words") for run in runs]
+    known = [
+        (n, run.results["leaks"]["turns"]["test"])
+        for n, run in zip(counts, runs, strict=True)
+        if n is not None
+    ]
+    if not known:
+        return []
+    share = sum(n for n, _ in known) / sum(total for _, total in known)
+    if share < MEMORISED_SHARE:
+        return []
+    sentences = len({text for run in runs for text in run.turns["text"] if text})
+    return [
+        f"WER measures memorised sentences: {share:.0%} of the test turns say one of training's, "
+        f"of {sentences} in all"
+    ]
+
+
+def report(run: Run, entry: str) -> Any:
+    """An entry of a run's leak report; None where it has none."""
+    return (run.results.get("leaks") or {}).get(entry)

@@ -1,0 +1,242 @@
+"""What each part of a model is worth on its test turns: UAR with every subset of the parts, the
+others replaced by their mean over the training turns.
+
+`python -m train_scripts.reports.part_scores RUNS... --data DATA --output FILE` reads run folders of
+`finetune` or `cross-validate`. Nothing is trained again: a part may be missed here whose place
+others would have taken, had it not been there in training.
+
+Axes: N turns, S seeds, P parts of the model, G subsets of them (2 to the power of P), K speakers,
+L labels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from datasets.utils import tqdm
+
+from modeling_decomp_ser.component_shares import PARTS, part_names, shapley_values, subset_logits
+from processing.errors import InputError
+from train_scripts.answers.evaluation import scored_turns
+from train_scripts.cli import run as run_app
+from train_scripts.explanations.explanation import own_name
+from train_scripts.options import Data
+from train_scripts.reports.cells import number, table
+from train_scripts.reports.rows import Row, group_rows
+from train_scripts.reports.significance import (
+    average_recalls,
+    bootstrap_statistics,
+    resample_speakers,
+    speaker_interval,
+)
+from train_scripts.reports.tables import difference
+from train_scripts.reports.turn_table import tabulate
+from train_scripts.runs.finished_runs import Run, read_runs
+from train_scripts.runs.inference import predict_turns
+from train_scripts.runs.results import write_json
+from train_scripts.runs.run_folder import load_model
+
+app = typer.Typer(add_completion=False)
+
+
+def part_scores(
+    runs: Sequence[str | Path], data: str, *, num_resamples: int = 10_000, seed: int = 0
+) -> dict[str, Any]:
+    """Score every subset of the parts of each row's models on the turns that they were tested on.
+
+    Args:
+        runs: run folders, or folders that hold some at any depth.
+        data: corpus of the runs, see `load_corpus`.
+        num_resamples: of the bootstrap over speakers.
+        seed: of the bootstrap.
+
+    Returns:
+        {"num_resamples", "bootstrap_seed", "rows"}; see `score_row_parts`.
+
+    Raises:
+        InputError: if there is no model in the folders, or the corpus has not the turns of a run.
+    """
+    rows = [row for row in group_rows(read_runs(runs)[0]) if row.key.size is not None]
+    if not rows:
+        raise InputError("no run of a network among the folders: a baseline has no parts.")
+    scored = [score_row_parts(row, data, num_resamples=num_resamples, seed=seed) for row in rows]
+    return {"num_resamples": num_resamples, "bootstrap_seed": seed, "rows": scored}
+
+
+def score_row_parts(row: Row, data: str, *, num_resamples: int, seed: int) -> dict[str, Any]:
+    """Score the parts of one row, seeds averaged within each turn.
+
+    Args:
+        row: its runs; all have the same parts.
+        data: see `part_scores`.
+        num_resamples: see `part_scores`.
+        seed: see `part_scores`.
+
+    Returns:
+        What the figures depend on; `uar` of the whole model; `uar_of_none`, where every turn gets
+        the answer for the average training turn; `answers_changed`, how many of the stored answers
+        this machine did not repeat; and for each of `parts` its Shapley value of the UAR (`gain`;
+        they sum to uar - uar_of_none), the UAR `without` it and how that differs from the whole
+        (`change_without`), and the UAR of it `alone`.
+    """
+    turns = tabulate(row)
+    progress = tqdm(row.runs.items(), desc=row.key.preset, unit="run")
+    found = {cell: subset_answers(run, data) for cell, run in progress}
+    names = next(iter(found.values()))[0]
+    answers = np.full((*turns.predictions.shape, 2 ** len(names)), -1)  # (S, N, G)
+    for (run_seed, _), (_, ids, own) in found.items():
+        answers[row.seeds.index(run_seed), np.searchsorted(turns.ids, ids)] = own
+    num_speakers = len(turns.speaker_names)
+    confusions = np.stack(
+        [
+            replace(turns, predictions=answers[..., g]).confusions(turns.speakers, num_speakers)
+            for g in range(answers.shape[-1])
+        ]
+    )  # (G, K, L, L)
+    counts = resample_speakers(num_speakers, num_resamples, np.random.default_rng(seed))
+    resampled = [bootstrap_statistics(c, counts)["unweighted_average_recall"] for c in confusions]
+    first = next(iter(row.runs.values())).results
+    uar = average_recalls(confusions.sum(axis=1))
+    return {
+        "corpus": row.key.corpus,
+        "protocol": first["protocol"],
+        "preset": row.key.preset,
+        "overrides": list(row.key.overrides),
+        "size": row.key.size,
+        "seeds": row.seeds,
+        "folds": row.folds,
+        "num_turns": len(turns.ids),
+        "num_speakers": num_speakers,
+        "commits": sorted({run.results["commit"] or "unknown" for run in row.runs.values()}),
+        "answers_changed": int((answers[..., -1] != turns.predictions).sum()),
+        "uar": float(uar[-1]),
+        "uar_of_none": float(uar[0]),
+        "parts": describe_parts(names, uar, np.stack(resampled, axis=-1), num_speakers),
+    }
+
+
+def subset_answers(run: Run, data: str) -> tuple[list[str], list[str], np.ndarray]:
+    """Answers of a run's model to its test turns with each subset of its parts.
+
+    Returns:
+        Names of the parts; ids of the turns; label ids, (N, G), subsets in the order of
+        `subset_members`.
+
+    Raises:
+        InputError: if the model cannot be loaded or the corpus has other turns.
+    """
+    model, processor = load_model(str(run.folder))
+    rows, described, _, collator = scored_turns(
+        str(run.folder),
+        model,
+        processor,
+        data=data,
+        protocol=run.results["protocol"]["name"],
+        fold=run.results["fold"],
+        skip_bad=False,
+        allow_overlap=run.results["protocol"]["leaks"],
+    )
+    if described["hash"] != run.results["protocol"]["hash"]:
+        raise InputError(
+            f"{run.folder}: was tested on another split than {data} has (hash "
+            f"{run.results['protocol']['hash']}, not {described['hash']}). Give the corpus of the "
+            "run as --data."
+        )
+    turns = predict_turns(model, collator, rows, with_component_shares=True)
+    parts = part_names(model.config)
+    at = [*(PARTS.index(part) for part in parts), len(PARTS)]  # the bias last
+    answers = subset_logits(torch.from_numpy(turns.component_shares[:, at])).argmax(-1)
+    return [own_name(model, part) for part in parts], rows["id"], answers.numpy()
+
+
+def describe_parts(
+    names: Sequence[str], uar: np.ndarray, resampled: np.ndarray, num_speakers: int
+) -> dict[str, dict]:
+    """Scores of each part from those of the subsets.
+
+    Args:
+        names: of the parts.
+        uar: of each subset, (G,).
+        resampled: the same of each resample, (R, G).
+        num_speakers: that were resampled.
+    """
+    gains = shapley_values(torch.from_numpy(uar)[None])[0].tolist()
+    resampled_gains = shapley_values(torch.from_numpy(resampled)).numpy()
+    whole = len(uar) - 1
+    parts = {}
+    for p, name in enumerate(names):
+        without = whole - 2**p
+        change = resampled[:, without] - resampled[:, whole]
+        parts[name] = {
+            "gain": with_interval(gains[p], resampled_gains[:, p], num_speakers),
+            "without": float(uar[without]),
+            "change_without": with_interval(uar[without] - uar[whole], change, num_speakers),
+            "alone": float(uar[2**p]),
+        }
+    return parts
+
+
+def with_interval(value: float, resampled: np.ndarray, num_speakers: int) -> dict[str, Any]:
+    """A value with its interval over resampled speakers; one speaker gives none."""
+    interval = speaker_interval(resampled, num_speakers) if num_speakers > 1 else None
+    return {"value": float(value), "interval_95": interval}
+
+
+def render_parts(content: dict[str, Any]) -> str:
+    """Markdown tables of `part_scores`."""
+    header = ["part", "gain in UAR [95 % interval]", "UAR without it", "change [95 % interval]"]
+    header += ["UAR of it alone"]
+    blocks = []
+    for row in content["rows"]:
+        cells = [
+            [
+                name,
+                difference(part["gain"]),
+                number(part["without"]),
+                difference(part["change_without"]),
+                number(part["alone"]),
+            ]
+            for name, part in row["parts"].items()
+        ]
+        lines = table(header, cells)
+        settings = "".join(f" `{override}`" for override in row["overrides"])
+        commits = ", ".join(commit[:12] for commit in row["commits"])
+        lines += [
+            "",
+            f"`{row['preset']}` size `{row['size']}`{settings}: UAR {row['uar']:.3f} with all, "
+            f"{row['uar_of_none']:.3f} with none; {row['corpus']}, protocol "
+            f"`{row['protocol']['name']}` version {row['protocol']['version']}, "
+            f"{len(row['folds'])} folds, seeds {', '.join(map(str, row['seeds']))}, "
+            f"{row['num_turns']} turns of {row['num_speakers']} speakers, commit {commits}."
+            + repeated(row),
+        ]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def repeated(row: dict[str, Any]) -> str:
+    """A sentence on the stored answers that were not repeated, if any."""
+    changed, answers = row["answers_changed"], row["num_turns"] * len(row["seeds"])
+    return f" {changed} of {answers} answers are not those of the run." if changed else ""
+
+
+@app.command()
+def command(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
+    *,
+    data: Data,
+    output: Annotated[Path | None, typer.Option(help="JSON file of the scores.")] = None,
+) -> None:
+    """Score models with every subset of their parts, the others at their training mean."""
+    content = part_scores(runs, data)
+    typer.echo(render_parts(content))
+    if output is not None:
+        write_json(output, content)
+
+
+if __name__ == "__main__":
+    run_app(app)

@@ -1,0 +1,233 @@
+"""Write the results in README.md from results files and reports, so that nobody types a number.
+
+`make readme` runs it; a test says when it has to be run.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from processing.errors import InputError
+from train_scripts.experiments.trials import render_trials
+from train_scripts.explanations.flag_statement import render_flag_rates
+from train_scripts.explanations.probe_table import render_brief
+from train_scripts.reports.cells import grouped, split_of
+from train_scripts.reports.part_scores import render_parts
+from train_scripts.reports.tables import difference, number, p_value, pooled, table
+from train_scripts.runs.results import publishable_results
+
+REPOSITORY = Path(__file__).parents[2]
+README = REPOSITORY / "README.md"
+RESULTS_FOLDER = REPOSITORY / "model_cards" / "results"
+EXPERIMENTS_FOLDER = REPOSITORY / "model_cards" / "experiments"
+MEASUREMENTS_FOLDER = REPOSITORY / "model_cards" / "measurements"
+PAGES = (README, EXPERIMENTS_FOLDER / "README.md", MEASUREMENTS_FOLDER / "README.md")
+
+ROWS = {
+    "weighted_accuracy": "WA (correct / all)",
+    "unweighted_average_recall": "UAR (mean recall)",
+    "speaker_accuracy": "speaker accuracy, held-out turns of training speakers",
+    "word_error_rate": "word error rate",
+    "speech_mse": "reconstruction MSE",
+}
+CONSTANT = {
+    "word_error_rate": "the best constant sentence",
+    "speech_mse": "the best constant spectrum",
+}
+
+
+def render_results(results: dict) -> str:
+    """Markdown table of one results.json, with all that the figures depend on.
+
+    Args:
+        results: content of results.json; `constant_baselines` is shown beside the metrics. Or of a
+            probe.json.
+    """
+    if "conditions" in results:
+        return render_brief(results)
+    metrics, constant = results["metrics"], results.get("constant_baselines", {})
+    lines = ["| test turns | " + str(metrics["num_turns"]) + " |", "|---|---|"]
+    for name, title in ROWS.items():
+        if metrics.get(name) is not None:
+            beside = f" ({CONSTANT[name]}: {constant[name]:.3g})" if name in constant else ""
+            lines.append(f"| {title} | {metrics[name]:.3g}{beside} |")
+    protocol = results["protocol"]
+    leak = " **It leaks.**" if protocol["leaks"] else ""
+    commit, changed, _ = (results["commit"] or "unknown").partition("+changes")
+    commit = commit[:12] + changed
+    origin = (
+        f"Protocol `{protocol['name']}` version {protocol['version']} ({protocol['hash']}), fold "
+        f"{results['fold']}, one seed ({results['seed']}), size `{results['size']}`, "
+        f"speech encoder `{results['backbone']}`, commit {commit}.{leak}"
+    )
+    return "\n".join([*lines, "", origin])
+
+
+def render_experiment(report: dict) -> str:
+    """Markdown of the rows of a report and of the tests between them, in short; a table for each
+    corpus and protocol.
+
+    Args:
+        report: content of report.json.
+    """
+    parts = []
+    for split, rows in grouped(report["rows"], split_of):
+        comparisons = [c for c in report["comparisons"] if (c["corpus"], c["protocol"]) == split]
+        parts.append(render_split(rows, comparisons))
+    return "\n\n".join(parts)
+
+
+def render_split(rows: list[dict], comparisons: list[dict]) -> str:
+    """Rows and tests of one corpus and protocol."""
+    names = short_names(rows)
+    header = ["row", "seeds", "WA [95 % interval]", "UAR [95 % interval]", "speaker accuracy"]
+    header += ["WER", "speech MSE", "what to know"]
+    cells = [
+        [
+            f"`{names[row['title']]}`",
+            str(len(row["seeds"])),
+            pooled(row, "weighted_accuracy"),
+            pooled(row, "unweighted_average_recall"),
+            *(
+                number(row["metrics"][name]["pooled"], form)
+                for name, form in (
+                    ("speaker_accuracy", ".3f"),
+                    ("word_error_rate", ".3f"),
+                    ("speech_mse", ".4f"),
+                )
+            ),
+            "; ".join(row["notes"]) or "-",
+        ]
+        for row in rows
+    ]
+    tests = [tested_in_words(comparison, names) for comparison in comparisons]
+    lines = [*table(header, cells), "", *tests, *([""] if tests else [])]
+    first = rows[0]
+    commits = sorted({commit[:12] for row in rows for commit in row["commits"]})
+    parts = [f"{first['num_turns']} turns of {first['num_speakers']} speakers"]
+    for size, same in grouped([row for row in rows if row["size"]], lambda row: row["size"]):
+        settings = "".join(f" `{override}`" for override in shared_overrides(same))
+        parts.append(f"size `{size}`{settings}")
+    lines.append(
+        f"{first['corpus']}, protocol `{first['protocol']['name']}` version "
+        f"{first['protocol']['version']} ({first['protocol']['hash']}), "
+        f"{', '.join(parts)}, commit {', '.join(commits)}."
+    )
+    return "\n".join(lines)
+
+
+def short_names(rows: list[dict]) -> dict[str, str]:
+    """Preset of each row by its title, with the settings that not all rows of its size have."""
+    names = {}
+    for _, same in grouped(rows, lambda row: row["size"] or ""):
+        shared = shared_overrides(same)
+        for row in same:
+            own = [override for override in row["overrides"] if override not in shared]
+            names[row["title"]] = " ".join([row["preset"], *own])
+    return names
+
+
+def shared_overrides(rows: list[dict]) -> list[str]:
+    """Settings on the command line of every row."""
+    return [o for o in rows[0]["overrides"] if all(o in row["overrides"] for row in rows)]
+
+
+def tested_in_words(comparison: dict, names: dict[str, str]) -> str:
+    """One line of a report's tests."""
+    first, second = (names[title] for title in comparison["titles"])
+    return (
+        f"- `{first}` against `{second}`: UAR "
+        f"{difference(comparison['difference']['unweighted_average_recall'])}, p over speakers "
+        f"{p_value(comparison['wilcoxon_speakers']['unweighted_average_recall'])}"
+    )
+
+
+def update_text(text: str, blocks: dict[str, str]) -> str:
+    """Put each block between its markers.
+
+    Args:
+        text: of the README, with `<!-- NAME -->` and `<!-- /NAME -->`.
+        blocks: Markdown by NAME, such as "results:quickstart".
+
+    Raises:
+        InputError: if a marker is missing.
+    """
+    for name, block in blocks.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise InputError(f"no markers <!-- {name} -->.")
+        text = pattern.sub(lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text)
+    return text
+
+
+def read_pages() -> dict[Path, dict[str, str]]:
+    """Pages with the blocks that are made from files: each block goes where its markers stand.
+
+    Raises:
+        InputError: if no page has the markers of a block.
+    """
+    pages: dict[Path, dict[str, str]] = {page: {} for page in PAGES}
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    for name, block in read_blocks().items():
+        own = [page for page, text in texts.items() if f"<!-- {name} -->\n" in text]
+        if not own:
+            names = ", ".join(str(page.relative_to(REPOSITORY)) for page in PAGES)
+            raise InputError(f"no markers <!-- {name} -->: expected in one of {names}.")
+        for page in own:
+            pages[page][name] = block
+    return pages
+
+
+def read_blocks() -> dict[str, str]:
+    """Every block that is made from files."""
+    rates = json.loads((MEASUREMENTS_FOLDER / "flag_rates.json").read_text("utf-8"))
+    return {
+        **{f"results:{name}": render_results(r) for name, r in read_results().items()},
+        **render_each("experiment", "report.json", render_experiment),
+        **render_each("search", "search.json", render_trials),
+        **render_each("parts", "parts.json", render_parts),
+        "measurement:flag_rates": render_flag_rates(rates),
+    }
+
+
+def render_each(kind: str, file_name: str, render: Callable[[dict], str]) -> dict[str, str]:
+    """A block for each experiment that has a file, by "KIND:EXPERIMENT"."""
+    return {
+        f"{kind}:{path.parent.name}": render(json.loads(path.read_text("utf-8")))
+        for path in sorted(EXPERIMENTS_FOLDER.glob(f"*/{file_name}"))
+    }
+
+
+def read_results(folder: Path = RESULTS_FOLDER) -> dict[str, dict]:
+    """Results by file name."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.json"))
+    }
+
+
+def keep_results(run: Path, name: str) -> None:
+    """Keep the results of a run for README and cards, without what only its machine knows.
+
+    Args:
+        run: folder with results.json.
+        name: of the file under model_cards/results.
+    """
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    RESULTS_FOLDER.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(publishable_results(results), indent=1, ensure_ascii=False) + "\n"
+    (RESULTS_FOLDER / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Keep the results of a run if one is named (RUN NAME), and rewrite the pages."""
+    if len(sys.argv) == 3:
+        keep_results(Path(sys.argv[1]), sys.argv[2])
+    for page, blocks in read_pages().items():
+        page.write_text(update_text(page.read_text(encoding="utf-8"), blocks), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""`decomp-ser report`: the paper's tables from run folders, with intervals and tests."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from datasets.utils import tqdm
+
+from processing.errors import InputError
+from train_scripts.publishing.card_rows import card_results
+from train_scripts.reports.cells import figure_name, grouped, split_of
+from train_scripts.reports.comparisons import (
+    DEFAULT_PAIRS,
+    EVERY,
+    Pair,
+    choose_pairs,
+    compare,
+    correct_p_values,
+)
+from train_scripts.reports.figures import plot_confusion, plot_rows, plot_speakers
+from train_scripts.reports.notes import note_other_splits
+from train_scripts.reports.pretraining_curves import report_pretraining
+from train_scripts.reports.rows import group_rows
+from train_scripts.reports.scores import score_row
+from train_scripts.reports.tables import render_report
+from train_scripts.reports.turn_table import tabulate
+from train_scripts.runs.finished_runs import read_runs
+from train_scripts.runs.results import git_commit, write_json
+from train_scripts.runs.settings import PRESETS
+
+PAPER_TABLES = PRESETS / "paper" / "tables.yaml"
+REPORT_JSON, REPORT_MARKDOWN = "report.json", "report.md"
+
+
+def report(
+    runs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    pairs: Sequence[tuple[str, str]] = DEFAULT_PAIRS,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Write a report of run folders.
+
+    Args:
+        runs: run folders, or folders that hold some at any depth.
+        output: folder for report.md, report.json and the figures.
+        pairs: presets to compare; see `choose_pairs`.
+        num_resamples: of the bootstrap over speakers, 2,000 or more.
+        seed: of the bootstrap.
+
+    Returns:
+        The content of report.json.
+
+    Raises:
+        InputError: if nothing is found, a file is damaged, or runs cannot share a row.
+    """
+    if num_resamples < 2000:
+        raise InputError(f"--resamples {num_resamples}: expected at least 2000.")
+    scored_runs, pretraining_runs, passed_over = read_runs(runs)
+    rows = group_rows(scored_runs)
+    tables = {row.key.slug: tabulate(row) for row in rows}
+    scored = [
+        score_row(row, tables[row.key.slug], num_resamples=num_resamples, seed=seed)
+        for row in tqdm(rows, desc="Rows", unit="row", disable=len(rows) < 4)
+    ]
+    for _, same in grouped(scored, split_of):
+        note_other_splits(same)
+    chosen, refused = choose_pairs(rows, pairs)
+    comparisons = []
+    for first, second in tqdm(chosen, desc="Tests", unit="pair", disable=len(chosen) < 4):
+        pair = Pair(first, second, tables[first.key.slug], tables[second.key.slug])
+        comparisons.append(compare(pair, num_resamples=num_resamples, seed=seed))
+    correct_p_values(comparisons)
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "commit": git_commit(),
+        "num_resamples": num_resamples,
+        "bootstrap_seed": seed,
+        "rows": scored,
+        "comparisons": comparisons,
+        "passed_over": [*passed_over, *(f"not compared: {line}" for line in refused)],
+        "corpora": count_classes(scored),
+        "pretraining": report_pretraining(pretraining_runs, folder),
+        "paper": yaml.safe_load(PAPER_TABLES.read_text(encoding="utf-8")),
+        "model_index": [{"row": row["row"], "results": card_results(row)} for row in scored],
+    }
+    draw_rows(scored, folder)
+    (folder / REPORT_MARKDOWN).write_text(render_report(content), encoding="utf-8")
+    write_json(folder / REPORT_JSON, content)
+    return content
+
+
+def draw_rows(rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Write the figures of all rows."""
+    for (corpus, protocol), same in grouped(rows, split_of):
+        title = f"{corpus}, protocol {protocol}"
+        plot_rows(same, folder / figure_name(corpus, protocol), title=title)
+    for row in tqdm(rows, desc="Figures", unit="row", disable=len(rows) < 4):
+        plot_confusion(row, folder / f"confusion_{row['row']}.png")
+        if row["per_speaker"]:
+            plot_speakers(row, folder / f"speakers_{row['row']}.png")
+
+
+def count_classes(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Table 1 of each corpus: turns and minutes of the classes, from the row that tested most.
+
+    Returns:
+        {corpus: {"classes": {label or "total": {"turns", "minutes"}}, "whole", "row"}}; `whole`:
+        every turn of the corpus was tested.
+    """
+    corpora = {}
+    for corpus, own in grouped(rows, lambda row: row["corpus"]):
+        row = max(own, key=lambda r: (r["num_turns"], r["minutes"] is not None))
+        minutes = row["minutes"] or {}
+        classes = {
+            label: {"turns": scores["num_turns"], "minutes": minutes.get(label)}
+            for label, scores in row["per_class"].items()
+        }
+        total = sum(minutes.values()) if minutes else None
+        classes["total"] = {"turns": row["num_turns"], "minutes": total}
+        whole = not any("in no tested fold" in text for text in row["missing"])
+        corpora[corpus] = {"classes": classes, "whole": whole, "row": row["row"]}
+    return corpora
+
+
+def parse_pair(text: str) -> tuple[str, str]:
+    """Two presets written as FIRST:SECOND.
+
+    Examples:
+        >>> parse_pair("table3_ours:table3_m4")
+        ('table3_ours', 'table3_m4')
+    """
+    first, colon, second = text.partition(":")
+    if not (first and colon and second):
+        raise InputError(f"--compare {text}: expected FIRST:SECOND, such as {EVERY}:table3_m1.")
+    return first, second

@@ -1,0 +1,1 @@
+"""What a run has and leaves behind: settings, fold, folder, results, metrics."""

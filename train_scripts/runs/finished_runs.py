@@ -1,0 +1,167 @@
+"""Run folders as a report reads them: results, predictions, and the row that each belongs to."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+
+from processing.errors import InputError
+from train_scripts.runs.results import PREDICTIONS
+from train_scripts.runs.run_folder import RESULTS
+
+
+@dataclass(frozen=True)
+class RowKey:
+    """What makes runs folds and seeds of one row.
+
+    Attributes:
+        corpus: names of its corpora.
+        protocol: name.
+        preset: name.
+        size: None for a baseline.
+        overrides: settings that the command line changed, without seed and size; sorted.
+    """
+
+    corpus: str
+    protocol: str
+    preset: str
+    size: str | None
+    overrides: tuple[str, ...]
+
+    @property
+    def slug(self) -> str:
+        """Name for files and for reference."""
+        parts = [self.corpus, self.protocol, self.preset, self.size or ""]
+        if self.overrides:
+            parts.append(hashlib.sha256("\n".join(self.overrides).encode()).hexdigest()[:8])
+        words = "_".join(part for part in parts if part)
+        return "".join(c if c.isalnum() or c in "_+-" else "-" for c in words)
+
+    @property
+    def title(self) -> str:
+        """Preset and what was changed of it."""
+        return " ".join((self.preset, *self.overrides))
+
+
+@dataclass
+class Run:
+    """One run folder: results.json, and the columns of predictions.parquet."""
+
+    folder: Path
+    results: dict[str, Any]
+    turns: dict[str, list] = field(default_factory=dict)
+
+    @property
+    def key(self) -> RowKey:
+        """The row it belongs to."""
+        results = self.results
+        settings = results.get("settings") or {}
+        return RowKey(
+            corpus=results.get("corpus") or "unnamed corpus",
+            protocol=results["protocol"]["name"],
+            preset=results["preset"],
+            size=results.get("size"),
+            overrides=effective_overrides(settings.get("overrides") or ()),
+        )
+
+    @property
+    def cell(self) -> tuple[int, str]:
+        """Its place in the row: seed and fold."""
+        return self.results["seed"], str(self.results["fold"])
+
+
+def effective_overrides(overrides: Iterable[str]) -> tuple[str, ...]:
+    """Overrides without seed and size, the last of each name, sorted.
+
+    Examples:
+        >>> effective_overrides(["size=small", "seed=3", "b=1", "a=2", "b=4"])
+        ('a=2', 'b=4')
+    """
+    last = {text.split("=", 1)[0]: text for text in overrides}
+    return tuple(sorted(text for name, text in last.items() if name not in ("seed", "size")))
+
+
+def shared_settings(results: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run without those that folds and seeds may differ in."""
+    settings = results.get("settings") or {}
+    return {k: v for k, v in settings.items() if k not in ("seed", "overrides")}
+
+
+def read_runs(folders: Sequence[str | Path]) -> tuple[list[Run], list[Run], list[str]]:
+    """Read run folders recursively.
+
+    Args:
+        folders: each a run folder or one that holds some.
+
+    Returns:
+        Runs that were scored on a test fold, runs of pre-training, and what was passed over and
+        why.
+
+    Raises:
+        InputError: if a folder does not exist, nothing is found, or a file cannot be read.
+    """
+    scored, pretrained, passed_over = [], [], []
+    for path in find_results(folders):
+        results = read_json(path)
+        run = Run(path.parent, results)
+        if not isinstance(results, dict) or "metrics" not in results or not results.get("preset"):
+            passed_over.append(f"{path.parent.name}: no run of finetune, pretrain or a baseline")
+        elif results["metrics"].get("weighted_accuracy") is None:
+            pretrained.append(run)
+        else:
+            run.turns = read_turns(run)
+            scored.append(run)
+    if not scored and not pretrained:
+        names = ", ".join(str(folder) for folder in folders)
+        raise InputError(
+            f"{names}: no finished run ({RESULTS}) in it. Give output folders of `decomp-ser "
+            "finetune` or `cross-validate`."
+        )
+    return scored, pretrained, passed_over
+
+
+def find_results(folders: Sequence[str | Path]) -> list[Path]:
+    """Every results.json under the folders, once, in the order of paths."""
+    found = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder. Give folders of runs.")
+        found.update({path.resolve(): path for path in folder.rglob(RESULTS)})
+    return [found[path] for path in sorted(found)]
+
+
+def read_json(path: Path) -> Any:
+    """Content of a file of JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}). Run again what wrote it.") from error
+
+
+def read_turns(run: Run) -> dict[str, list]:
+    """Columns of a run's predictions.
+
+    Raises:
+        InputError: if the file is missing or does not have the turns that the results speak of.
+    """
+    path = run.folder / PREDICTIONS
+    try:
+        turns = pyarrow.parquet.read_table(path).to_pydict()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}). Delete the folder and run again."
+        ) from error
+    expected = run.results["metrics"]["num_turns"]
+    if len(turns["id"]) != expected:
+        raise InputError(
+            f"{path}: {len(turns['id'])} turns, expected the {expected} of {RESULTS}. Delete the "
+            "folder and run again."
+        )
+    unknown = (set(turns["label"]) | set(turns["prediction"])) - set(run.results["labels"])
+    if unknown:
+        raise InputError(f"{path}: label {min(unknown)!r} is none of those in {RESULTS}.")
+    return turns

@@ -1,0 +1,364 @@
+"""Presets and settings: read, merged, checked, and turned into the configuration of a run.
+
+A preset is a YAML file that names only what differs from the one it extends. Settings are merged in
+this order: base, size, preset, and `key=value` from the command line.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+from huggingface_hub.errors import StrictDataclassError
+
+from modeling_decomp_ser import DecompSerConfig
+from processing.errors import InputError
+from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
+
+PRESETS = Path(__file__).parents[1] / "presets"
+SIZES = ("tiny", "small", "paper")
+FROM_SCRATCH = "scratch"
+"""The explicit choice of a speech encoder without pretrained weights."""
+
+
+@dataclass
+class PreTrainingSettings:
+    """Settings of `pretrain` (section 3.2).
+
+    Args:
+        steps: optimiser steps; 0 leaves pre-training out of cross-validation.
+        batch_size: crops a step.
+        learning_rate: of Adam.
+        warmup: share of the steps over which the learning rate rises from 0.
+        schedule: "constant" or "cosine" (to 0 at the last step).
+        shortest_crop: frames of the shortest crop.
+        longest_crop: frames of the longest crop.
+        save_every: steps between checkpoints.
+        group_by_length: batches of turns of similar length (their crops differ all the same).
+        scope: turns to train on: those of the "fold", or "all", test turns included, which is a
+            leak: the result says so, and fine-tuning refuses it unless told.
+    """
+
+    steps: int = 1_000_000
+    batch_size: int = 16
+    learning_rate: float = 1e-4
+    warmup: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    shortest_crop: int = 64
+    longest_crop: int = 128
+    save_every: int = 10_000
+    group_by_length: bool = False
+    scope: Literal["fold", "all"] = "fold"
+
+
+@dataclass
+class AugmentationSettings:
+    """Perturbation of the training turns in `finetune`, beside random resampling; none by default,
+    as in the paper.
+
+    Args:
+        excerpt_frames: the decomposition reads a random excerpt of this many frames of longer
+            turns; 0 reads whole turns.
+        time_stretch: largest relative change of a turn's duration, the same throughout the turn.
+        vocal_tract_warp: largest relative shift of the mel bands up or down.
+        gain_decibels: largest change of level up or down, in dB.
+    """
+
+    excerpt_frames: int = 0
+    time_stretch: float = 0.0
+    vocal_tract_warp: float = 0.0
+    gain_decibels: float = 0.0
+
+
+@dataclass
+class FineTuningSettings:
+    """Settings of `finetune` (section 3.3).
+
+    Args:
+        epochs: passes over the training turns.
+        batch_size: turns a step on one device.
+        accumulation: batches whose gradients make one optimiser step.
+        learning_rate: of Adam.
+        weight_decay: of AdamW; 0 makes it Adam.
+        warmup: share of the steps over which the learning rate rises from 0.
+        schedule: "constant" or "cosine" (to 0 at the last step).
+        max_grad_norm: gradients of a greater norm are scaled down to it; 0 never.
+        speech_encoder_rate, decomposition_rate, heads_rate: the learning rate of these parts, as a
+            multiple of `learning_rate`.
+        emotion_share: share of the task weights' sum that emotion gets, the other tasks keep their
+            proportions; 0 leaves the weights as they are. The paper's weights suit a pretrained
+            speech encoder; from scratch the other tasks would hold up emotion.
+        label_smoothing: share of the emotion target that is spread over all labels.
+        class_weights: "none", or "balanced": an emotion's loss counts in inverse proportion to its
+            training turns, with a mean of 1 over these.
+        group_by_length: batches of turns of similar length, which wastes less on padding.
+        lora_rank: rank of low-rank adapters on the attention of the speech encoder, which then is
+            not trained otherwise; merged into it when saved. 0 trains it in full. Needs peft.
+        select: which checkpoint is kept: the "last", or the best on "validation" speakers by UAR
+            after each epoch.
+        wanted_risk: error rate that answers shall keep to on validation speakers: the pipeline
+            flags less confident ones as "unsure". 0 answers all.
+        patience: epochs without a better one after which training stops early, with
+            select=validation; 0 never stops.
+    """
+
+    epochs: int = 50
+    batch_size: int = 1
+    accumulation: int = 1
+    learning_rate: float = 1e-5
+    weight_decay: float = 0.0
+    warmup: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    max_grad_norm: float = 0.0
+    speech_encoder_rate: float = 1.0
+    decomposition_rate: float = 1.0
+    heads_rate: float = 1.0
+    emotion_share: float = 0.0
+    label_smoothing: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    group_by_length: bool = False
+    lora_rank: int = 0
+    select: Literal["last", "validation"] = "last"
+    wanted_risk: float = 0.0
+    patience: int = 0
+
+
+@dataclass
+class RunSettings:
+    """Everything that decides a run, beside the data and the fold.
+
+    Args:
+        preset: its name.
+        size: "tiny", "small" or "paper": sizes of the network and the optimiser that fits them.
+        seed: of weights, order, dropout and perturbation.
+        speech_encoder: repository id or folder of pretrained weights, or "scratch".
+        vocabulary: characters of speech recognition: "english" (those of wav2vec2-base) or
+            "training" (of the training transcripts).
+        precision: "float32", or "bfloat16" where the hardware has it (weights stay float32).
+        train_on_validation: train on the turns of validation speakers too: for a last run, whose
+            settings others have chosen. Nothing is left to select or to calibrate by.
+        tracking: where curves go beside `log.jsonl`: "none", "tensorboard" or "trackio".
+        model: fields of DecompSerConfig.
+        features: arguments of DecompSerFeatureExtractor.
+        pretraining: see PreTrainingSettings.
+        finetuning: see FineTuningSettings.
+        augmentation: see AugmentationSettings.
+    """
+
+    preset: str = "base"
+    size: Literal["tiny", "small", "paper"] = "paper"
+    seed: int = 0
+    speech_encoder: str = FROM_SCRATCH
+    vocabulary: Literal["english", "training"] = "english"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    train_on_validation: bool = False
+    tracking: Literal["none", "tensorboard", "trackio"] = "none"
+    model: dict[str, Any] = field(default_factory=dict)
+    features: dict[str, Any] = field(default_factory=dict)
+    pretraining: PreTrainingSettings = field(default_factory=PreTrainingSettings)
+    finetuning: FineTuningSettings = field(default_factory=FineTuningSettings)
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dictionary, as stored with a run."""
+        return dataclasses.asdict(self)
+
+
+def load_settings(preset: str, overrides: Sequence[str] = ()) -> RunSettings:
+    """Merge a preset with its size and with settings of the command line.
+
+    Args:
+        preset: a name from `train_scripts/presets/`, or the path of a YAML file.
+        overrides: "key=value" with dotted keys, such as "model.timbre_input=raw" or "size=tiny".
+
+    Raises:
+        InputError: if the preset does not exist, or a key or value is not known; names it and what
+            there is.
+    """
+    layers = [parse_override(text) for text in overrides]
+    own = read_preset(preset)
+    size = next((layer["size"] for layer in reversed([own, *layers]) if "size" in layer), "paper")
+    if size not in SIZES:
+        raise InputError(f"size={size!r}, expected one of {', '.join(SIZES)}.")
+    merged: dict[str, Any] = {}
+    for layer in (
+        read_yaml(PRESETS / "base.yaml"),
+        read_yaml(PRESETS / "sizes" / f"{size}.yaml"),
+        own,
+        *layers,
+    ):
+        merged = merge(merged, layer)
+    merged.update(preset=Path(preset).stem, size=size)
+    return build_settings(merged)
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def read_preset(preset: str) -> dict[str, Any]:
+    """Read a preset and, merged below it, the one it extends; base itself lies below the sizes."""
+    if preset == "base":
+        return {}
+    path = PRESETS / f"{preset}.yaml"
+    if not path.is_file():
+        path = Path(preset)
+    if not path.is_file():
+        raise InputError(
+            f"preset '{preset}': expected one of {', '.join(preset_names())}, or the path of a "
+            "YAML file."
+        )
+    content = read_yaml(path)
+    parent = content.pop("extends", None)
+    return merge(read_preset(parent), content) if parent else content
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from error
+    if content is not None and not isinstance(content, dict):
+        raise InputError(f"{path}: expected 'key: value' lines, found {type(content).__name__}.")
+    return content or {}
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """Turn "a.b=value" into {"a": {"b": value}}; the value is read as YAML.
+
+    Examples:
+        >>> parse_override("finetuning.learning_rate=2.0e-3")
+        {'finetuning': {'learning_rate': 0.002}}
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"'{text}': expected key=value, such as size=tiny or finetuning.epochs=5.")
+    try:
+        content: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"'{text}': the value is not valid YAML.") from error
+    for part in reversed(key.split(".")):
+        content = {part: content}
+    return content
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two nested mappings; what is above wins.
+
+    Examples:
+        >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
+        {'a': {'x': 1, 'y': 3}}
+    """
+    result = dict(below)
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            value = merge(result[key], value)
+        result[key] = value
+    return result
+
+
+def build_settings(content: Mapping[str, Any]) -> RunSettings:
+    """Check merged settings and build them.
+
+    Raises:
+        InputError: if a key is unknown or a value has another type.
+    """
+    values = check_fields(RunSettings, content, "")
+    for group, kind in (
+        ("pretraining", PreTrainingSettings),
+        ("finetuning", FineTuningSettings),
+        ("augmentation", AugmentationSettings),
+    ):
+        values[group] = kind(**check_fields(kind, values.get(group, {}), f"{group}."))
+    settings = RunSettings(**values)
+    if settings.finetuning.patience and settings.finetuning.select != "validation":
+        raise InputError(
+            f"finetuning.patience={settings.finetuning.patience}: training stops early by "
+            "validation speakers. Set finetuning.select=validation too."
+        )
+    for name, asks in (
+        ("select=validation", settings.finetuning.select == "validation"),
+        (f"wanted_risk={settings.finetuning.wanted_risk}", settings.finetuning.wanted_risk),
+    ):
+        if settings.train_on_validation and asks:
+            raise InputError(
+                f"train_on_validation=true leaves no validation turns, which finetuning.{name} "
+                "needs. Leave one of the two out."
+            )
+    known_model = {f.name for f in dataclasses.fields(DecompSerConfig)}
+    check_names(settings.model, known_model, "model.")
+    known_features = set(DecompSerFeatureExtractor().to_dict())
+    check_names(settings.features, known_features, "features.")
+    # both raise for values that they refuse
+    build_config(settings)
+    build_feature_extractor(settings)
+    return settings
+
+
+def build_config(settings: RunSettings, **fields: Any) -> DecompSerConfig:
+    """Configuration of the model of a run, with further fields that depend on the data."""
+    try:
+        return DecompSerConfig(**{**settings.model, **fields})
+    except (StrictDataclassError, ValueError, TypeError) as error:
+        raise InputError(f"model settings: {' '.join(str(error).split())}") from error
+
+
+def build_feature_extractor(settings: RunSettings) -> DecompSerFeatureExtractor:
+    """Feature extractor of a run."""
+    try:
+        return DecompSerFeatureExtractor(**settings.features)
+    except ValueError as error:
+        raise InputError(f"features settings: {error}") from error
+
+
+def check_fields(kind: type, content: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Check a mapping against the fields of a dataclass, and read numbers that YAML took for
+    text.
+    """
+    if not isinstance(content, Mapping):
+        raise InputError(f"{prefix.rstrip('.')}: expected a group of settings, found {content!r}.")
+    fields = {f.name: f.type for f in dataclasses.fields(kind)}
+    check_names(content, fields, prefix)
+    return {name: check_type(value, fields[name], prefix + name) for name, value in content.items()}
+
+
+def check_names(content: Mapping[str, Any], known: Collection[str], prefix: str) -> None:
+    """Raise InputError for a name that is not known."""
+    if not isinstance(content, Mapping):
+        raise InputError(f"{prefix.rstrip('.')}: expected a group of settings, found {content!r}.")
+    for name in content:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
+            raise InputError(
+                f"setting '{prefix}{name}' does not exist. "
+                f"Did you mean {', '.join(prefix + k for k in close)}?"
+            )
+
+
+def check_type(value: Any, kind: Any, name: str) -> Any:
+    """Return the value in the type of its field.
+
+    Raises:
+        InputError: if it is of another type.
+    """
+    if get_origin(kind) is Literal:
+        if value in get_args(kind):
+            return value
+        raise InputError(
+            f"{name}={value!r}, expected one of {', '.join(map(str, get_args(kind)))}."
+        )
+    if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
+        try:  # YAML reads 5e-5, without a point, as text
+            return float(value)
+        except ValueError:
+            pass
+    if not isinstance(kind, type) or get_origin(kind) is dict or dataclasses.is_dataclass(kind):
+        return value  # groups are checked by their own fields
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise InputError(f"{name}={value!r}, expected a value of type {kind.__name__}.")

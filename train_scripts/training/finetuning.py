@@ -1,0 +1,339 @@
+"""`decomp-ser finetune`: train on all tasks at once and score the test fold (section 3.3, equation
+5).
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import EarlyStoppingCallback, set_seed
+from transformers.utils import cached_file
+
+from modeling_decomp_ser import DecompSerForAudioClassification
+from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompSerProcessor
+from processing.errors import InputError
+from processing.features import SIGNAL_SETTINGS
+from train_scripts.runs.fold_data import FoldData, task_weights
+from train_scripts.runs.inference import predict_turns
+from train_scripts.runs.results import (
+    PREDICTIONS,
+    describe_fold,
+    score_rows,
+    write_predictions,
+    write_results,
+)
+from train_scripts.runs.rows_in_memory import keep_in_memory
+from train_scripts.runs.run_folder import (
+    RESULTS,
+    find_overlap,
+    load_model,
+    open_run_folder,
+    save_model,
+)
+from train_scripts.runs.settings import FROM_SCRATCH, RunSettings, build_config, load_settings
+from train_scripts.runs.training_mean import store_training_mean
+from train_scripts.training.calibration import calibrate_on, calibration_on_test
+from train_scripts.training.lora import add_adapters, merge_adapters
+from train_scripts.training.loss_plot import plot_losses
+from train_scripts.training.stage import (
+    load_run_data,
+    logging_steps,
+    model_fields,
+    read_log,
+    settings_summary,
+    train,
+    training_arguments,
+)
+from train_scripts.training.trainer import DecompSerTrainer
+
+
+def finetune(
+    preset: str,
+    *,
+    data: str,
+    protocol: str,
+    fold: str,
+    output: str | Path,
+    pretrained: str | None = None,
+    overrides: list[str] | None = None,
+    skip_bad: bool = False,
+    allow_overlap: bool = False,
+) -> dict:
+    """Train on the training turns of a fold and score its test turns; an interrupted run goes on
+    where it stopped.
+
+    Args:
+        preset: name or path.
+        data: see `load_corpus`.
+        protocol: see `load_folds`.
+        fold: see `load_folds`.
+        output: folder of the run; the saved model is in it.
+        pretrained: folder of `pretrain`, whose decomposition is the starting point.
+        overrides: "key=value" settings.
+        skip_bad: leave out clips that cannot be used.
+        allow_overlap: take a pre-trained model that knows test turns or speakers; the result is
+            marked.
+
+    Returns:
+        The content of results.json.
+    """
+    overrides = overrides or []
+    settings = load_settings(preset, overrides)
+    folder = open_run_folder(output, settings)
+    fold_data, processor = load_run_data(settings, folder, data, protocol, fold, skip_bad)
+    if settings.finetuning.select == "validation" and not len(fold_data.folds["validation"]):
+        raise InputError(
+            f"finetuning.select=validation: protocol '{protocol}' has no validation speakers. Use "
+            "select=last."
+        )
+    overlap = check_pretrained(pretrained, fold_data, allow_overlap)
+    set_seed(settings.seed)
+    model = build_model(settings, fold_data, processor)
+    if pretrained is not None:
+        take_decomposition(model, processor.feature_extractor, pretrained)
+    model.freeze_speech_encoder()
+    if settings.finetuning.lora_rank:
+        add_adapters(model, settings.finetuning.lora_rank)
+
+    trainer = build_trainer(model, settings, fold_data, processor, folder)
+    seconds = train(trainer, folder)
+    if settings.finetuning.lora_rank:
+        merge_adapters(model)
+    model.config.emotion_head_trained = True
+    store_training_mean(model, trainer.data_collator, fold_data.folds["train"])
+
+    test = predict_turns(model, trainer.data_collator, fold_data.folds["test"])
+    calibration = validation = None
+    validation_rows = fold_data.folds["validation"]
+    if len(validation_rows):
+        turns = predict_turns(model, trainer.data_collator, validation_rows)
+        validation = score_rows(validation_rows, turns, fold_data.labels)["metrics"]
+        calibration = calibrate_on(
+            model, turns, validation_rows, wanted_risk=settings.finetuning.wanted_risk or None
+        )
+        calibration |= calibration_on_test(model, test, fold_data.folds["test"])
+    heldout_rows = fold_data.folds["heldout_turns"]
+    heldout = predict_turns(model, trainer.data_collator, heldout_rows)
+    scores = score_rows(
+        fold_data.folds["test"], test, fold_data.labels, heldout=(heldout_rows, heldout)
+    )
+    results = {
+        "preset": settings.preset,
+        "size": settings.size,
+        "backbone": settings.speech_encoder if model.config.use_speech_encoder else None,
+        **describe_fold(fold_data),
+        "seed": settings.seed,
+        "selected_by": settings.finetuning.select,
+        "epochs_trained": trainer.state.epoch,
+        # a path of this machine would tell others nothing
+        "pretrained": Path(pretrained).name if pretrained is not None else None,
+        "n_parameters": sum(p.numel() for p in model.parameters()),
+        **scores,
+        "predictions": PREDICTIONS,
+        "task_weights": model.loss_weights,
+        "tasks_switched_off": fold_data.missing,
+        "validation_metrics": validation,
+        "calibration": calibration,
+        "settings": settings_summary(settings, overrides),
+        "seconds": seconds,
+    }
+    if pretrained is not None:
+        results["trained_on"] = add_corpora_of(pretrained, results["trained_on"])
+    if overlap:
+        results["protocol"] = {**fold_data.protocol, "leaks": True}
+        results["pretraining_overlap"] = overlap
+    if trainer.is_world_process_zero():
+        save_model(folder, model, processor, fold_data)
+        write_predictions(folder, fold_data.folds["test"], test, fold_data.labels)
+        plot_losses(read_log(folder), folder / "losses.png", title="Fine-tuning")
+        results = write_results(folder, results)
+    return results
+
+
+def add_corpora_of(pretrained: str, names: str | None) -> str | None:
+    """Corpora of a run with those of the pre-training it starts from, joined by "+"; None where one
+    of them does not say.
+    """
+    path = cached_file(pretrained, RESULTS, _raise_exceptions_for_missing_entries=False)
+    if path is None or names is None:
+        return None
+    before = json.loads(Path(path).read_text(encoding="utf-8")).get("trained_on")
+    return None if before is None else "+".join(sorted({*names.split("+"), *before.split("+")}))
+
+
+def check_pretrained(pretrained: str | None, data: FoldData, allow_overlap: bool) -> str | None:
+    """Refuse a pre-trained model that knows the test fold, unless told; returns what overlaps."""
+    if pretrained is None:
+        return None
+    test = data.folds["test"]
+    overlap = find_overlap(pretrained, test["id"], test["speaker"])
+    if overlap and not allow_overlap:
+        raise InputError(
+            f"--pretrained {pretrained}: {overlap}. Pre-train on the same protocol and fold, or "
+            "pass --allow-overlap to have the "
+            "result marked as leaking."
+        )
+    return overlap
+
+
+def build_model(
+    settings: RunSettings, data: FoldData, processor: DecompSerProcessor
+) -> DecompSerForAudioClassification:
+    """Untrained model of a run, on its speech encoder; tasks without labels are switched off.
+
+    Raises:
+        InputError: if the speech encoder cannot be loaded.
+    """
+    fields = model_fields(data, processor)
+    weights = {f"{k}_weight": w for k, w in wanted_weights(settings, data).items()}
+    config = build_config(settings, **{**fields, **weights})
+    if not config.use_speech_encoder or settings.speech_encoder == FROM_SCRATCH:
+        return DecompSerForAudioClassification(config)
+    try:
+        return DecompSerForAudioClassification.from_speech_encoder(settings.speech_encoder, config)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"speech_encoder={settings.speech_encoder}: {' '.join(str(error).split())} Give a "
+            "folder or a repository id that can "
+            "be reached, or speech_encoder=scratch to train without pretrained weights."
+        ) from error
+
+
+def wanted_weights(settings: RunSettings, data: FoldData) -> dict[str, float]:
+    """Task weights of the preset, without the tasks that the data do not allow."""
+    config = build_config(settings)
+    weights = {
+        name: getattr(config, f"{name}_weight")
+        for name in ("emotion", "ctc", "speaker", "reconstruction")
+    }
+    weights = task_weights(weights, data.missing)
+    share = settings.finetuning.emotion_share
+    return raise_emotion(weights, share) if share else weights
+
+
+def raise_emotion(weights: dict[str, float], share: float) -> dict[str, float]:
+    """Give emotion a share of the weights; the other tasks keep their proportions.
+
+    Args:
+        weights: of the tasks.
+        share: from 0 to 1.
+
+    Returns:
+        Weights with the same sum.
+
+    Raises:
+        InputError: if the share is out of range.
+
+    Examples:
+        >>> raise_emotion({"emotion": 0.4, "ctc": 0.4, "reconstruction": 0.2}, 0.7)
+        {'emotion': 0.7, 'ctc': 0.2, 'reconstruction': 0.1}
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"finetuning.emotion_share={share}: expected a share from 0 to 1.")
+    total = sum(weights.values())
+    others = total - weights["emotion"]
+    if not others:
+        return weights
+    scale = (1 - share) * total / others
+    raised = {task: weight * scale for task, weight in weights.items()}
+    return {**{k: round(w, 12) for k, w in raised.items()}, "emotion": share * total}
+
+
+def take_decomposition(
+    model: DecompSerForAudioClassification,
+    feature_extractor: DecompSerFeatureExtractor,
+    pretrained: str,
+) -> None:
+    """Start from a pre-trained decomposition.
+
+    Raises:
+        InputError: if the model has none, or it has other signals, components or sizes.
+    """
+    if model.decomposition is None:
+        raise InputError(
+            f"--pretrained {pretrained}: this preset has no decomposition. Leave the option out."
+        )
+    autoencoder, before = load_model(pretrained, pretraining=True)
+    for name in (*SIGNAL_SETTINGS, "f0_stats"):
+        theirs = getattr(before.feature_extractor, name)
+        own = getattr(feature_extractor, name)
+        if theirs != own:
+            raise InputError(
+                f"--pretrained {pretrained}: it has features.{name}={theirs}, this run has {own}. "
+                "Pre-train with the same preset and settings."
+            )
+    try:
+        model.load_decomposition(autoencoder)
+    except ValueError as error:
+        raise InputError(f"--pretrained {pretrained}: {error}") from error
+
+
+def build_trainer(
+    model, settings: RunSettings, data: FoldData, processor: DecompSerProcessor, folder: Path
+) -> DecompSerTrainer:
+    """Trainer of a run."""
+    stage = settings.finetuning
+    collator = DecompSerDataCollator(
+        processor,
+        labels=data.labels,
+        speakers=data.speakers if model.speaker_head is not None else (),
+        with_waveform=model.speech_encoder is not None,
+        with_text=model.ctc_head is not None,
+        with_row_keys=True,
+    )
+    steps = stage.epochs * -(-len(data.folds["train"]) // (stage.batch_size * stage.accumulation))
+    rows = keep_in_memory(
+        data.folds["train"],
+        sampling_rate=processor.feature_extractor.sampling_rate,
+        with_waveform=collator.with_waveform,
+    )
+    selecting = stage.select == "validation"
+    arguments = training_arguments(
+        folder,
+        settings,
+        num_train_epochs=stage.epochs,
+        per_device_train_batch_size=stage.batch_size,
+        gradient_accumulation_steps=stage.accumulation,
+        learning_rate=stage.learning_rate,
+        weight_decay=stage.weight_decay,
+        warmup_steps=int(stage.warmup * steps),
+        lr_scheduler_type=stage.schedule,
+        max_grad_norm=stage.max_grad_norm,
+        train_sampling_strategy="group_by_length" if stage.group_by_length else "random",
+        eval_strategy="epoch" if selecting else "no",
+        save_strategy="epoch",
+        load_best_model_at_end=selecting,
+        metric_for_best_model="unweighted_average_recall" if selecting else None,
+        logging_steps=logging_steps(steps),
+    )
+    return DecompSerTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        eval_dataset=data.folds["validation"] if selecting else None,
+        data_collator=collator,
+        score_turns=lambda rows, turns: score_rows(rows, turns, data.labels)["metrics"],
+        augmentation=settings.augmentation,
+        label_smoothing=stage.label_smoothing,
+        class_weights=class_weights(settings, data),
+        rates={
+            "speech_encoder": stage.speech_encoder_rate,
+            "decomposition": stage.decomposition_rate,
+            "heads": stage.heads_rate,
+        },
+        callbacks=[EarlyStoppingCallback(stage.patience)] if stage.patience else [],
+    )
+
+
+def class_weights(settings: RunSettings, data: FoldData) -> Tensor | None:
+    """Weight of each emotion, (L,), in inverse proportion to its training turns; None for equal
+    weights.
+
+    Their mean over the training turns is 1, so that the balance with the other tasks stays.
+    """
+    if settings.finetuning.class_weights == "none":
+        return None
+    emotions = data.folds["train"]["emotion"]
+    counts = [emotions.count(label) for label in data.labels]
+    return torch.tensor([len(emotions) / (len(data.labels) * count) for count in counts])

@@ -1,0 +1,199 @@
+"""`decomp-ser pretrain`: the decomposition autoencoder and its speaker head (section 3.2, equation
+7).
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from datasets import DatasetDict, concatenate_datasets
+from transformers import set_seed
+
+from modeling_decomp_ser import DecompSerForPreTraining
+from processing import DecompSerDataCollator
+from processing.errors import InputError
+from train_scripts.runs.fold_data import FoldData, with_arrays
+from train_scripts.runs.inference import predict_turns
+from train_scripts.runs.results import describe_fold, write_json, write_results
+from train_scripts.runs.rows_in_memory import keep_in_memory
+from train_scripts.runs.run_folder import RESULTS, open_run_folder, save_model
+from train_scripts.runs.settings import build_config, load_settings
+from train_scripts.training.loss_plot import plot_losses, plot_omega
+from train_scripts.training.stage import (
+    load_run_data,
+    logging_steps,
+    model_fields,
+    read_log,
+    settings_summary,
+    train,
+    training_arguments,
+)
+from train_scripts.training.trainer import DecompSerPreTrainer
+
+
+def pretrain(
+    preset: str,
+    *,
+    data: str,
+    protocol: str,
+    fold: str,
+    output: str | Path,
+    overrides: list[str] | None = None,
+    skip_bad: bool = False,
+) -> dict:
+    """Pre-train on the training turns of a fold; an interrupted run goes on where it stopped.
+
+    Args:
+        preset: name or path.
+        data: see `load_corpus`.
+        protocol: see `load_folds`.
+        fold: see `load_folds`; its test and validation speakers are not trained on.
+        output: folder of the run.
+        overrides: "key=value" settings.
+        skip_bad: leave out clips that cannot be used.
+
+    Returns:
+        The content of results.json. Its metrics are of the test turns (reconstruction) and of
+        held-out turns of the training speakers (speaker accuracy).
+    """
+    overrides = overrides or []
+    settings = load_settings(preset, overrides)
+    if not build_config(settings).components:
+        raise InputError(
+            f"preset '{preset}' has no decomposition, so there is nothing to pre-train. Fine-tune "
+            "it directly."
+        )
+    folder = open_run_folder(output, settings)
+    fold_data, processor = load_run_data(settings, folder, data, protocol, fold, skip_bad)
+    if settings.pretraining.scope == "all":
+        fold_data = train_on_all(fold_data)
+    set_seed(settings.seed)
+    model = build_autoencoder(settings, fold_data, processor)
+    collator = DecompSerDataCollator(
+        processor,
+        labels=fold_data.labels,
+        speakers=fold_data.speakers,
+        with_waveform=False,
+        with_text=False,
+        with_row_keys=True,
+    )
+    stage = settings.pretraining
+    trainer = DecompSerPreTrainer(
+        model=model,
+        args=training_arguments(
+            folder,
+            settings,
+            max_steps=stage.steps,
+            per_device_train_batch_size=stage.batch_size,
+            learning_rate=stage.learning_rate,
+            weight_decay=0.0,
+            warmup_steps=int(stage.warmup * stage.steps),
+            lr_scheduler_type=stage.schedule,
+            max_grad_norm=0.0,
+            save_steps=stage.save_every,
+            logging_steps=logging_steps(stage.steps),
+            train_sampling_strategy="group_by_length" if stage.group_by_length else "random",
+        ),
+        train_dataset=keep_in_memory(
+            fold_data.folds["train"],
+            sampling_rate=processor.feature_extractor.sampling_rate,
+            with_waveform=False,
+        ),
+        data_collator=PreTrainingCollator(collator),
+        crop_frames=(stage.shortest_crop, stage.longest_crop),
+    )
+    seconds = train(trainer, folder)
+    results = {
+        "preset": settings.preset,
+        "size": settings.size,
+        "backbone": None,
+        **describe_fold(fold_data),
+        "seed": settings.seed,
+        "selected_by": "last",
+        "n_parameters": sum(p.numel() for p in model.parameters()),
+        "metrics": score(model, trainer.data_collator, fold_data),
+        "settings": settings_summary(settings, overrides),
+        "seconds": seconds,
+    }
+    if trainer.is_world_process_zero():
+        save_model(folder, model, processor, fold_data)
+        plot_losses(read_log(folder), folder / "losses.png", title="Pre-training")
+        results = write_results(folder, results)
+    return results
+
+
+def train_on_all(data: FoldData) -> FoldData:
+    """The same fold with every turn in its training set, which then leaks."""
+    folds = DatasetDict({**data.folds, "train": concatenate_datasets(list(data.folds.values()))})
+    return replace(
+        data,
+        folds=with_arrays(folds),
+        protocol={**data.protocol, "leaks": True},
+        speakers=sorted(set(folds["train"]["speaker"]) - {None}),
+    )
+
+
+def build_autoencoder(settings, data: FoldData, processor) -> DecompSerForPreTraining:
+    """Untrained autoencoder of a run; without speakers it learns to reconstruct only."""
+    without = {"speaker_weight": 0.0} if "speaker" in data.missing else {}
+    return DecompSerForPreTraining(
+        build_config(settings, **model_fields(data, processor), **without)
+    )
+
+
+class PreTrainingCollator:
+    """Batches without what only emotion recognition reads."""
+
+    def __init__(self, collator: DecompSerDataCollator):
+        self.collator = collator
+        self.speakers = collator.speakers
+
+    def __call__(self, rows) -> dict:
+        """Collate rows."""
+        batch = self.collator(rows)
+        del batch["labels"]
+        return batch
+
+
+def score(model, collator: PreTrainingCollator, data: FoldData) -> dict:
+    """Reconstruction error of the test turns, and speaker accuracy of the held-out turns."""
+    test = predict_turns(model, collator, data.folds["test"])
+    heldout = predict_turns(model, collator, data.folds["heldout_turns"])
+    accuracy = None
+    if heldout.speakers:
+        pairs = zip(heldout.speakers, data.folds["heldout_turns"]["speaker"], strict=True)
+        accuracy = sum(a == b for a, b in pairs) / len(heldout.speakers)
+    return {
+        "speaker_accuracy": accuracy,
+        "speech_mse": float(test.speech_mse.mean()),
+        "speech_mse_padded": float(test.speech_mse_padded.mean()),
+    }
+
+
+def sweep_omega(omegas: list[float], preset: str, *, output: str | Path, **options) -> list[dict]:
+    """Pre-train once for each omega of equation (7); finished ones are not trained again.
+
+    Args:
+        omegas: weights of the speaker loss in [0, 1].
+        preset: see `pretrain`.
+        output: folder of the sweep; each run has a folder in it, beside omega.json and omega.png.
+        **options: of `pretrain`.
+
+    Returns:
+        For each omega its metrics.
+    """
+    rows = []
+    overrides = options.pop("overrides", None) or []
+    for omega in omegas:
+        if not 0 <= omega <= 1:
+            raise InputError(f"--sweep-omega {omega:g}: expected weights from 0 to 1.")
+        folder = Path(output) / f"omega-{omega:g}"
+        if (folder / RESULTS).is_file():
+            results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        else:
+            weight = f"model.pretraining_speaker_weight={omega}"
+            results = pretrain(preset, output=folder, overrides=[*overrides, weight], **options)
+        rows.append({"omega": omega, **results["metrics"]})
+        write_json(Path(output) / "omega.json", {"runs": rows})
+    plot_omega(rows, Path(output) / "omega.png")
+    return rows

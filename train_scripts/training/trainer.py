@@ -1,0 +1,312 @@
+"""The four-task Trainer: weighted losses, each logged, exact under accumulation, with keyed
+randomness.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from transformers import Trainer
+
+from modeling_decomp_ser.keyed_random import fold_in
+from modeling_decomp_ser.multitask_losses import IGNORED, TaskLoss, frames_needed
+from modeling_decomp_ser.speech_encoder import encoder_lengths
+from train_scripts.runs.inference import predict_turns
+from train_scripts.runs.settings import AugmentationSettings
+from train_scripts.training.augmentation import augment, crop_at_random
+from train_scripts.training.step_batches import StepBatches
+
+PARTS = ("speech_encoder", "decomposition")
+"""Modules with a learning rate of their own; everything else counts as "heads"."""
+
+GRADIENT_NORM_LINES = 5
+"""How many log lines of a run carry the norm of each task's gradient, which costs a backward pass
+a task."""
+
+
+class DecompSerTrainer(Trainer):
+    """Trainer of `DecompSerForAudioClassification` (equation 5).
+
+    A task's loss is a mean over the turns that carry its label in the whole optimiser step, over
+    all accumulated batches and all processes, so that neither changes what is learned. Random draws
+    of a turn are keyed by the run's seed, the epoch and the turn's id, so that neither order,
+    batch, process nor restart changes them.
+
+    Log lines have each task's loss without and with its weight and, some of them, the norm of the
+    gradient that the weighted loss gives all trained parameters (of the first batch of the step, on
+    one process).
+
+    Args:
+        loss_weights: weight of each task; default the model's configuration.
+        score_turns: turns predictions into the metrics of an evaluation; see `evaluate`.
+        augmentation: perturbation of training batches; default none.
+        label_smoothing: share of the emotion target that is spread over all labels, in training.
+        class_weights: weight of each emotion's loss in training, (L,); default equal.
+        rates: multiples of the learning rate by part: "speech_encoder", "decomposition", "heads".
+        **kwargs: as in `transformers.Trainer`. The collator must give `row_keys`.
+    """
+
+    # compute_loss divides by the turns of the whole step
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        *args,
+        loss_weights: dict[str, float] | None = None,
+        score_turns=None,
+        augmentation: AugmentationSettings | None = None,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
+        rates: dict[str, float] | None = None,
+        **kwargs,
+    ):
+        super().__init__(*args, **kwargs)
+        self.loss_weights = loss_weights or self.model.loss_weights
+        self.score_turns = score_turns
+        self.augmentation = augmentation
+        self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
+        self.rates = rates or {}
+        self.logged: dict[str, Tensor] = {}
+        self.gradient_norms: dict[str, float] = {}
+        self.logged_steps: set[int] = set()
+
+    def create_optimizer(self, model=None):
+        """As in transformers, with a learning rate for each part of the model."""
+        if self.optimizer is not None or not self.rates:
+            return super().create_optimizer(model)
+        model = self.model if model is None else model
+        decayed = set(self.get_decay_parameter_names(model))
+        groups: dict[tuple[str, bool], list] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                key = (part_of(name), name in decayed)
+                groups.setdefault(key, []).append(parameter)
+        kind, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+        self.optimizer = kind(
+            [
+                {
+                    "params": parameters,
+                    "weight_decay": self.args.weight_decay if decays else 0.0,
+                    "lr": self.args.learning_rate * self.rates.get(part, 1.0),
+                }
+                for (part, decays), parameters in groups.items()
+            ],
+            **options,
+        )
+        return self.optimizer
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches whose order neither processes nor interruptions change, see `StepBatches`; other
+        sampling strategies are the library's.
+        """
+        if self.args.train_sampling_strategy not in ("random", "group_by_length"):
+            return super().get_train_dataloader()
+        rows: Any = self.train_dataset
+        grouped = self.args.train_sampling_strategy == "group_by_length"
+        batches = StepBatches(
+            num_turns=len(rows),
+            batch_size=self.args.train_batch_size,
+            accumulation=self.args.gradient_accumulation_steps,
+            processes=self.args.world_size,
+            rank=self.args.process_index,
+            seed=self.args.seed,
+            epoch=lambda: int(self.state.epoch or 0),
+            lengths=rows[self.args.length_column_name] if grouped else None,
+        )
+        return DataLoader(
+            rows,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list, Any]:
+        """Collect the batches of a step and count the turns of each task in it, over all
+        processes.
+        """
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not batches:
+            return batches, None
+        per_batch = [count_turns(batch, self.model_config) for batch in batches]
+        counts = {k: sum(c[k] for c in per_batch).to(device) for k in per_batch[0]}
+        return batches, {
+            k: self.accelerator.reduce(v, "sum").clamp(min=1) for k, v in counts.items()
+        }
+
+    @property
+    def model_config(self):
+        """Configuration of the model, whatever wraps it."""
+        return self.accelerator.unwrap_model(self.model).config
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Weighted sum of the task losses; see the class."""
+        inputs = dict(inputs)
+        row_keys = inputs.pop("row_keys")
+        if model.training:
+            keys = fold_in(fold_in(row_keys, self.args.seed), int(self.state.epoch or 0))
+            inputs = self.perturb(inputs, keys)
+        outputs = model(**inputs)
+        if model.training:
+            self.harden_or_soften(outputs, inputs.get("labels"))
+        counts = num_items_in_batch or {}
+        # Gradients are averaged over processes, and each has divided by the turns of all.
+        scale = self.accelerator.num_processes if num_items_in_batch else 1
+        terms = {k: scale * task.mean(counts.get(k)) for k, task in outputs.task_losses.items()}
+        weighted = {k: self.loss_weights[k] * term for k, term in terms.items()}
+        loss = sum(weighted.values())
+        if model.training:
+            self.note(terms, outputs)
+            if self.wants_gradient_norms():
+                self.gradient_norms = gradient_norms(weighted, model)
+        return (loss, outputs) if return_outputs else loss
+
+    def harden_or_soften(self, outputs, labels: Tensor | None) -> None:
+        """Replace the emotion loss by that with class weights and label smoothing."""
+        if labels is None or not (self.label_smoothing or self.class_weights is not None):
+            return
+        logits = outputs.logits.float()
+        per_row = F.cross_entropy(
+            logits,
+            labels,
+            ignore_index=IGNORED,
+            reduction="none",
+            label_smoothing=self.label_smoothing,
+        )
+        if self.class_weights is not None:
+            per_row = per_row * self.class_weights.to(per_row)[labels.clamp(min=0)]
+        outputs.task_losses["emotion"] = TaskLoss(per_row, labels != IGNORED)
+
+    def wants_gradient_norms(self) -> bool:
+        """Whether the step that is about to end a log line is one of those that carry them."""
+        step, every = self.state.global_step + 1, max(1, int(self.state.logging_steps or 1))
+        lines = max(1, self.state.max_steps // every // GRADIENT_NORM_LINES)
+        return step % (every * lines) == 0 and not self.gradient_norms
+
+    def perturb(self, inputs: dict[str, Tensor], keys: Tensor) -> dict[str, Tensor]:
+        """Add the randomness of a training step to a batch."""
+        if self.augmentation is not None:
+            inputs = augment(inputs, keys, self.augmentation)
+        return {**inputs, "resampling_keys": keys}
+
+    def note(self, terms: dict[str, Tensor], outputs) -> None:
+        """Add up what the next log line reports."""
+        notes = {f"loss_{k}": v for k, v in terms.items()}
+        if outputs.ctc_impossible is not None:
+            notes["transcripts_longer_than_frames"] = outputs.ctc_impossible.sum()
+        self.logged_steps.add(self.state.global_step)
+        for name, value in notes.items():
+            self.logged[name] = self.logged.get(name, 0.0) + value.detach().float()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add each unweighted task loss, as a mean over the steps since the last line."""
+        if "loss" in logs and self.logged:
+            steps = len(self.logged_steps)
+            for name in sorted(self.logged):
+                counted = not name.startswith("loss_")
+                value = self.accelerator.reduce(self.logged[name], "sum" if counted else "mean")
+                if not counted:
+                    logs[name] = value.item() / steps
+                    task = name.removeprefix("loss_")
+                    logs[f"weighted_{name}"] = self.loss_weights[task] * logs[name]
+                elif value.item():
+                    logs[name] = int(value.item())
+            logs.update({f"gradient_norm_{k}": v for k, v in self.gradient_norms.items()})
+            self.logged, self.logged_steps, self.gradient_norms = {}, set(), {}
+        super().log(logs, start_time)
+
+    def evaluate(
+        self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval"
+    ) -> dict:
+        """Score a data set turn by turn; every process sees all of it, so nothing is gathered or
+        padded.
+
+        Args:
+            eval_dataset: rows with signals; default the evaluation data set.
+            ignore_keys: unused.
+            metric_key_prefix: put before the name of each metric.
+
+        Returns:
+            Metrics by name.
+        """
+        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
+        turns = predict_turns(
+            self.accelerator.unwrap_model(self.model),
+            self.data_collator,
+            dataset,
+            batch_size=self.args.per_device_eval_batch_size,
+        )
+        scores = self.score_turns(dataset, turns)
+        metrics = {f"{metric_key_prefix}_{k}": v for k, v in scores.items() if v is not None}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+
+class DecompSerPreTrainer(DecompSerTrainer):
+    """Trainer of `DecompSerForPreTraining` (equation 7) on random crops.
+
+    Args:
+        crop_frames: shortest and longest crop, both inclusive.
+        **kwargs: as in `DecompSerTrainer`.
+    """
+
+    def __init__(self, *args, crop_frames: tuple[int, int], **kwargs):
+        super().__init__(*args, **kwargs)
+        self.crop_frames = crop_frames
+
+    def perturb(self, inputs: dict[str, Tensor], keys: Tensor) -> dict[str, Tensor]:
+        """Crop each utterance and key its resampling."""
+        return {**crop_at_random(inputs, keys, *self.crop_frames), "resampling_keys": keys}
+
+
+def part_of(name: str) -> str:
+    """Part of the model that a parameter belongs to.
+
+    Examples:
+        >>> part_of("speech_encoder.masked_spec_embed"), part_of("emotion_head.bias")
+        ('speech_encoder', 'heads')
+    """
+    own = name.removeprefix("module.").split(".")[0]
+    return own if own in PARTS else "heads"
+
+
+def gradient_norms(losses: dict[str, Tensor], model) -> dict[str, float]:
+    """Norm of each loss's gradient over all trained parameters; the graph is kept."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    norms = {}
+    for name, loss in losses.items():
+        if loss.requires_grad:
+            found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+            norms[name] = torch.stack([g.norm() for g in found if g is not None]).norm().item()
+    return norms
+
+
+def count_turns(batch: dict[str, Tensor], config) -> dict[str, Tensor]:
+    """Turns of a batch that count in the loss of each task, as the model will count them.
+
+    Args:
+        batch: what the collator returned.
+        config: configuration of the model.
+
+    Returns:
+        Scalars by task.
+    """
+    counts = {"reconstruction": torch.tensor(len(batch["row_keys"]))}
+    for task, column in (("emotion", "labels"), ("speaker", "speaker_labels")):
+        if column in batch:
+            counts[task] = (batch[column] != IGNORED).sum()
+    if "ctc_labels" in batch and "attention_mask" in batch:
+        labels = batch["ctc_labels"]
+        frames = encoder_lengths(config.speech_config, batch["attention_mask"].sum(1))
+        spoken = (labels != IGNORED).any(1)
+        counts["ctc"] = (spoken & (frames_needed(labels) <= frames)).sum()
+    return counts
