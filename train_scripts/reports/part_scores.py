@@ -10,7 +10,7 @@ L labels.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +37,7 @@ from train_scripts.reports.tables import difference
 from train_scripts.reports.turn_table import tabulate
 from train_scripts.runs.finished_runs import Run, read_runs
 from train_scripts.runs.inference import predict_turns
-from train_scripts.runs.results import write_json
+from train_scripts.runs.record import write_json
 from train_scripts.runs.run_folder import load_model
 
 app = typer.Typer(add_completion=False)
@@ -103,7 +103,7 @@ def score_row_parts(row: Row, data: str, *, num_resamples: int, seed: int) -> di
     uar = average_recalls(confusions.sum(axis=1))
     return {
         "corpus": row.key.corpus,
-        "protocol": first["protocol"],
+        "protocol": asdict(first.protocol),
         "preset": row.key.preset,
         "overrides": list(row.key.overrides),
         "size": row.key.size,
@@ -111,7 +111,7 @@ def score_row_parts(row: Row, data: str, *, num_resamples: int, seed: int) -> di
         "folds": row.folds,
         "num_turns": len(turns.ids),
         "num_speakers": num_speakers,
-        "commits": sorted({run.results["commit"] or "unknown" for run in row.runs.values()}),
+        "commits": sorted({run.results.commit or "unknown" for run in row.runs.values()}),
         "answers_changed": int((answers[..., -1] != turns.predictions).sum()),
         "uar": float(uar[-1]),
         "uar_of_none": float(uar[0]),
@@ -135,15 +135,15 @@ def subset_answers(run: Run, data: str) -> tuple[list[str], list[str], np.ndarra
         model,
         processor,
         data=data,
-        protocol=run.results["protocol"]["name"],
-        fold=run.results["fold"],
+        protocol=run.results.protocol.name,
+        fold=run.results.fold,
         skip_bad=False,
-        allow_overlap=run.results["protocol"]["leaks"],
+        allow_overlap=run.results.protocol.leaks,
     )
-    if described["hash"] != run.results["protocol"]["hash"]:
+    if described["hash"] != run.results.protocol.hash:
         raise InputError(
             f"{run.folder}: was tested on another split than {data} has (hash "
-            f"{run.results['protocol']['hash']}, not {described['hash']}). Give the corpus of the "
+            f"{run.results.protocol.hash}, not {described['hash']}). Give the corpus of the "
             "run as --data."
         )
     turns = predict_turns(model, collator, rows, with_component_shares=True)

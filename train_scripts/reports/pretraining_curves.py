@@ -40,7 +40,7 @@ def report_pretraining(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]
                     for loss in ("loss_reconstruction", "loss_speaker")
                 },
                 "metrics": {
-                    metric: mean_or_none([run.results["metrics"].get(metric) for run in same])
+                    metric: mean_or_none([getattr(run.results.metrics, metric) for run in same])
                     for metric in ("speech_mse", "speech_mse_padded", "speaker_accuracy")
                 },
                 "figure": name,

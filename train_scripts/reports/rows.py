@@ -10,7 +10,7 @@ from typing import Any
 
 from processing.errors import InputError
 from processing.folds import NUM_SPEAKER_GROUPS, PREDEFINED_FOLD
-from train_scripts.runs.finished_runs import RowKey, Run, shared_settings
+from train_scripts.runs.finished_runs import RowKey, Run
 
 DETERMINISTIC = "baseline_"
 """Presets of this prefix need no second seed."""
@@ -41,15 +41,15 @@ class Row:
         return sorted({fold for _, fold in self.runs}, key=fold_order)
 
     @property
-    def hashes(self) -> dict[str, str]:
+    def hashes(self) -> dict[str, str | None]:
         """Hash of the split of each fold."""
-        found = {run.cell[1]: run.results["protocol"]["hash"] for run in self.runs.values()}
+        found = {run.cell[1]: run.results.protocol.hash for run in self.runs.values()}
         return {fold: found[fold] for fold in self.folds}
 
     @property
     def labels(self) -> list[str]:
         """Emotion words."""
-        return next(iter(self.runs.values())).results["labels"]
+        return next(iter(self.runs.values())).results.labels
 
 
 def fold_order(fold: str) -> tuple[int, str]:
@@ -95,16 +95,16 @@ def check_row(row: Row) -> None:
     for run in (first, *others):
         same_fold = hashes.setdefault(run.cell[1], run)
         for name, a, b, base in (
-            ("labels", run.results["labels"], first.results["labels"], first),
+            ("labels", run.results.labels, first.results.labels, first),
             (
                 f"hash of the protocol's fold {run.cell[1]}",
-                run.results["protocol"]["hash"],
-                same_fold.results["protocol"]["hash"],
+                run.results.protocol.hash,
+                same_fold.results.protocol.hash,
                 same_fold,
             ),
             ("number of turns of the corpus", corpus_turns(run), corpus_turns(first), first),
             ("pre-training", is_pretrained(run), is_pretrained(first), first),
-            ("settings", shared_settings(run.results), shared_settings(first.results), first),
+            ("settings", run.results.shared_settings, first.results.shared_settings, first),
         ):
             if a != b:
                 raise InputError(
@@ -131,13 +131,12 @@ def check_turns_are_disjoint(row: Row) -> None:
 
 def corpus_turns(run: Run) -> int | None:
     """Turns of the whole corpus, in which every split of a fold counts; None where unknown."""
-    turns = (run.results.get("leaks") or {}).get("turns")
-    return sum(turns.values()) if turns else None
+    return sum(run.results.leaks.turns.values()) if run.results.leaks else None
 
 
 def is_pretrained(run: Run) -> bool:
     """Whether it began with a pre-trained decomposition."""
-    return bool(run.results.get("pretrained"))
+    return bool(run.results.pretrained)
 
 
 def describe_difference(first: Any, second: Any) -> str:

@@ -5,6 +5,7 @@ Axes: N turns, S seeds, K speakers, L labels.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,9 @@ def score_row(row: Row, table: TurnTable, *, num_resamples: int, seed: int) -> d
         "preset": row.key.preset,
         "size": row.key.size,
         "overrides": list(row.key.overrides),
-        "backbone": first.get("backbone"),
-        "pretrained": bool(first.get("pretrained")),
-        "n_parameters": first.get("n_parameters"),
+        "backbone": first.backbone,
+        "pretrained": bool(first.pretrained),
+        "n_parameters": first.n_parameters,
         "protocol": describe_protocols(row),
         "seeds": row.seeds,
         "folds": row.folds,
@@ -64,11 +65,11 @@ def score_row(row: Row, table: TurnTable, *, num_resamples: int, seed: int) -> d
         "num_turns": len(table.ids),
         "num_speakers": len([name for name in table.speaker_names if name is not None]),
         "labels": row.labels,
-        "commits": sorted({str(run.results.get("commit") or "unknown") for run in runs}),
-        "selected_by": sorted({str(run.results.get("selected_by")) for run in runs}),
-        "seconds": sum(run.results.get("seconds") or 0.0 for run in runs),
+        "commits": sorted({run.results.commit or "unknown" for run in runs}),
+        "selected_by": sorted({str(run.results.selected_by) for run in runs}),
+        "seconds": sum(run.results.seconds for run in runs),
         "metrics": metrics,
-        "per_class": class_metrics(confusion, row.labels),
+        "per_class": {k: asdict(v) for k, v in class_metrics(confusion, row.labels).items()},
         "per_speaker": score_speakers(table, by_speaker),
         "per_gender": pool_genders(runs),
         "confusion": np.round(confusion, 6).tolist(),
@@ -157,16 +158,16 @@ def count_tested(run: Run) -> int:
 
 def heldout_turns(run: Run) -> int:
     """Turns of training speakers that were held out, which speaker accuracy is of."""
-    return run.results["leaks"]["turns"]["heldout_turns"]
+    return run.results.leaks.turns["heldout_turns"] if run.results.leaks else 0
 
 
 def pool_mean(runs: Sequence[Run], name: str, weigh: Callable[[Run], int]) -> float | None:
     """Mean of a metric over turns, from those of the folds that have it."""
-    known = [run for run in runs if run.results["metrics"].get(name) is not None]
+    values = [(getattr(run.results.metrics, name), weigh(run)) for run in runs]
+    known = [(v, n) for v, n in values if v is not None]
     if not known:
         return None
-    values = [run.results["metrics"][name] for run in known]
-    return float(np.average(values, weights=[weigh(run) for run in known]))
+    return float(np.average([v for v, _ in known], weights=[n for _, n in known]))
 
 
 def pool_word_errors(runs: Sequence[Run]) -> float | None:
@@ -187,7 +188,7 @@ def pool_ece(runs: Sequence[Run]) -> float:
     """Calibration error over the turns of all folds."""
     labels, probabilities = [], []
     for run in runs:
-        names = run.results["labels"]
+        names = run.results.labels
         labels += [names.index(label) for label in run.turns["label"]]
         columns = [run.turns[f"probability_{name}"] for name in names]
         probabilities.append(np.array(columns, dtype=np.float64).T)
@@ -213,9 +214,9 @@ def pool_genders(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     correct: dict[str, float] = {}
     turns: dict[str, int] = {}
     for run in runs:
-        for gender, scores in (run.results.get("per_gender") or {}).items():
-            number = scores["num_turns"]
-            correct[gender] = correct.get(gender, 0) + scores["weighted_accuracy"] * number
+        for gender, scores in run.results.per_gender.items():
+            number = scores.num_turns
+            correct[gender] = correct.get(gender, 0) + scores.weighted_accuracy * number
             turns[gender] = turns.get(gender, 0) + number
     return {
         gender: {"weighted_accuracy": correct[gender] / number, "num_predictions": number}
@@ -241,11 +242,11 @@ def describe_protocols(row: Row) -> dict[str, Any]:
     """Name, version and hashes of the splits; `hash` is of those of all folds together."""
     runs = row.runs.values()
     together = "\n".join(f"{fold} {digest}" for fold, digest in row.hashes.items())
-    protocol = next(iter(runs)).results["protocol"]
+    protocol = next(iter(runs)).results.protocol
     return {
-        "name": protocol["name"],
-        "version": protocol["version"],
+        "name": protocol.name,
+        "version": protocol.version,
         "hash": hashlib.sha256(together.encode()).hexdigest()[:16],
         "hash_of_fold": row.hashes,
-        "leaks": any(run.results["protocol"]["leaks"] for run in runs),
+        "leaks": any(run.results.protocol.leaks for run in runs),
     }

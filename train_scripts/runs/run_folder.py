@@ -12,9 +12,9 @@ from modeling_decomp_ser import DecompSerForAudioClassification, DecompSerForPre
 from processing import DecompSerProcessor
 from processing.errors import InputError
 from train_scripts.runs.fold_data import FoldData
+from train_scripts.runs.record import RESULTS
 from train_scripts.runs.settings import RunSettings
 
-RESULTS = "results.json"
 SETTINGS = "settings.yaml"
 TRAINING_ROWS = "training_rows.json"
 

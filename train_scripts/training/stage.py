@@ -16,6 +16,7 @@ from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 from processing import DecompSerFeatureExtractor, DecompSerProcessor
 from processing.text import ENGLISH_VOCABULARY, make_vocabulary
 from train_scripts.runs.fold_data import FoldData, load_fold_data
+from train_scripts.runs.record import RunRecord
 from train_scripts.runs.results import summarize
 from train_scripts.runs.settings import RunSettings, build_feature_extractor
 from train_scripts.training.checkpoints import last_whole_checkpoint
@@ -50,6 +51,11 @@ def training_arguments(folder: Path, settings: RunSettings, **arguments) -> Trai
         dataloader_pin_memory=torch.cuda.is_available(),
         **arguments,
     )
+
+
+def used_precision(arguments: TrainingArguments) -> str:
+    """What training computes in, which may be other than the settings ask for."""
+    return "bfloat16" if arguments.bf16 else "float32"
 
 
 def has_bfloat16() -> bool:
@@ -168,10 +174,10 @@ def logging_steps(total_steps: int) -> int:
     return max(1, total_steps // 100)
 
 
-def report(results: dict, output: Path) -> None:
+def report(record: RunRecord, output: Path) -> None:
     """Print the summary of a run, once where there are several processes (torchrun sets RANK)."""
     if os.environ.get("RANK", "0") == "0":
-        typer.echo(f"{summarize(results)}\nSaved to {output}")
+        typer.echo(f"{summarize(record)}\nSaved to {output}")
 
 
 def settings_summary(settings: RunSettings, overrides: Sequence[str]) -> dict:
