@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from planted_runs import plant_row
 
@@ -5,6 +7,7 @@ from processing.errors import InputError
 from train_scripts import readme_results
 from train_scripts.readme_results import (
     README,
+    REPOSITORY,
     read_pages,
     render_experiment,
     render_results,
@@ -36,6 +39,19 @@ def test_pages_show_what_the_files_beside_them_say():
     for page, blocks in pages.items():
         text = page.read_text(encoding="utf-8")
         assert update_text(text, blocks) == text, f"{page.name}: run `make readme`"
+
+
+def test_every_committed_figure_is_small_and_on_a_page():
+    folders = (REPOSITORY / "model_cards", REPOSITORY / "docs")
+    figures = {path.resolve() for folder in folders for path in folder.rglob("*.png")}
+    shown = {
+        (page.parent / name).resolve()
+        for page in (README, *(page for folder in folders for page in folder.rglob("*.md")))
+        for name in re.findall(r"!\[[^\]]*\]\(([^)]+\.png)\)", page.read_text(encoding="utf-8"))
+    }
+    assert figures and figures <= shown
+    assert len(figures) <= 12
+    assert max(figure.stat().st_size for figure in figures) <= 150_000
 
 
 def test_a_block_goes_where_its_markers_stand(tmp_path, monkeypatch):
