@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from modeling_decomp_ser import DecompSerConfig
 from processing.text import normalize_transcript
 from train_scripts.reports.notes import describe_row
 from train_scripts.reports.rows import Row
@@ -19,7 +20,7 @@ from train_scripts.reports.significance import (
     speaker_interval,
 )
 from train_scripts.reports.turn_table import TurnTable, fold_scores
-from train_scripts.runs.finished_runs import Run
+from train_scripts.runs.finished_runs import Run, shared_settings
 from train_scripts.runs.metrics import class_metrics, expected_calibration_error, macro_f1
 from train_scripts.runs.metrics import word_error_rate as pooled_word_error_rate
 
@@ -55,6 +56,7 @@ def score_row(row: Row, table: TurnTable, *, num_resamples: int, seed: int) -> d
         "overrides": list(row.key.overrides),
         "backbone": first.get("backbone"),
         "pretrained": bool(first.get("pretrained")),
+        "resampled": is_resampled(shared_settings(first)),
         "n_parameters": first.get("n_parameters"),
         "protocol": describe_protocols(row),
         "seeds": row.seeds,
@@ -75,6 +77,24 @@ def score_row(row: Row, table: TurnTable, *, num_resamples: int, seed: int) -> d
         "minutes": sum_minutes(row),
     }
     return {**scored, "notes": describe_row(row, scored)}
+
+
+def is_resampled(settings: dict[str, Any]) -> bool | None:
+    """Whether fine-tuning resampled the inputs of content, pitch and timbre at random (section
+    2.1): without it content and timbre read the same spectrogram as rhythm.
+
+    Args:
+        settings: as a run stores them.
+
+    Returns:
+        None for a row with none of the three encoders.
+    """
+    model, default = settings.get("model"), DecompSerConfig()
+    if model is None:
+        return None
+    if not {"content", "pitch", "timbre"} & set(model.get("components", default.components)):
+        return None
+    return bool(model.get("resampling_in_finetuning", default.resampling_in_finetuning))
 
 
 def score_recalls(
