@@ -40,6 +40,10 @@ PROCESSING_FILES = sorted(
         "mel_spectrogram",
         "pitch",
         "rapt",
+        "rapt_candidates",
+        "rapt_path",
+        "rapt_settings",
+        "rapt_voicing",
         "text",
     )
 )
