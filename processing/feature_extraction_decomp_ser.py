@@ -12,6 +12,7 @@ import numpy as np
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.utils import logging
 
+from .audio_files import AudioStream, open_audio
 from .mel_spectrogram import check_waveform, high_pass, log_mel_spectrogram
 from .pitch import F0_RANGES, METHODS, f0_contours, f0_statistics, normalize_log_f0
 
@@ -144,6 +145,18 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
             columns = {name: [u[name] for u in utterances] for name in self.model_input_names}
             return BatchFeature(columns, tensor_type=return_tensors)
         return self.pad_utterances(utterances, return_tensors)
+
+    def open_audio(self, audio: Any) -> AudioStream:
+        """Open whatever holds a sound, to be read block by block at its own rate.
+
+        Args:
+            audio: path or URL; the bytes of a file; samples (S,), (S, C) or (C, S) at the model's
+                rate; or a dict or row that `datasets` or the stock pipeline would hold these in.
+
+        Raises:
+            ValueError: if it is none of these or cannot be read; names the sound.
+        """
+        return open_audio(audio, self.sampling_rate)
 
     def prepare_waveforms(self, raw_speech, sampling_rate: int | None = None) -> list[np.ndarray]:
         """Bring waveforms to one channel of float32 at the model's sampling rate.

@@ -37,6 +37,8 @@ PROCESSING_FILES = sorted(
     for name in (
         "feature_extraction_decomp_ser",
         "processing_decomp_ser",
+        "audio_files",
+        "errors",
         "mel_spectrogram",
         "pitch",
         "rapt",
