@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.utils import logging
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .component_shares import component_shares
@@ -42,7 +43,10 @@ from .speech_encoder import (
     encode_speech,
     init_position_weights,
     load_speech_encoder,
+    report_in_hand,
 )
+
+logger = logging.get_logger(__name__)
 
 SHARED_BY_STAGES = (
     "conv_stride",
@@ -139,7 +143,8 @@ class DecompSerPreTrainedModel(PreTrainedModel):
         """
         # a weight of another shape is reported below, with the missing ones
         kwargs["ignore_mismatched_sizes"] = True
-        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        with report_in_hand():
+            loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model, report = loaded
         name = args[0] if args else kwargs.get("pretrained_model_name_or_path")
         mismatched = {key for key, *_ in report["mismatched_keys"]}
@@ -155,6 +160,9 @@ class DecompSerPreTrainedModel(PreTrainedModel):
                 f"Checkpoint '{name}' holds {len(left_over)} weights that its speech encoder does "
                 f"not have, such as {left_over[0]}. Give the configuration it was trained with."
             )
+        unused = [k for k in report["unexpected_keys"] if getattr(model, k.split(".")[0], None)]
+        if unused:
+            logger.warning(f"'{name}': {len(unused)} weights are not used, such as {unused[0]}.")
         if "id2label" in kwargs:  # the library would keep the old words beside the new
             model.config.label2id = {word: int(i) for i, word in model.config.id2label.items()}
         new_labels = for_training and not kwargs.keys().isdisjoint(("id2label", "label2id"))
