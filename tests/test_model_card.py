@@ -6,8 +6,8 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from processing.corpora.licences import common_licence, reasons_not_to_publish, training_corpora
 from processing.errors import InputError
-from train_scripts.corpus_licences import common_licence, reasons_not_to_publish, training_corpora
 from train_scripts.model_card import METRICS, REPOSITORY, TEMPLATE, render_card
 from train_scripts.probe_table import render_brief
 from train_scripts.readme_results import read_results
