@@ -26,7 +26,8 @@ try:
     import soundfile
     import soxr
 except ImportError:  # arrays can be classified without them
-    soundfile = soxr = None
+    soundfile: Any = None
+    soxr: Any = None
 
 AudioSource: TypeAlias = str | Path | Mapping[str, Any]
 """A file's path, or a row's {"bytes", "path"} (`datasets.Audio(decode=False)`); bytes win where

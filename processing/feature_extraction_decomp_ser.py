@@ -27,6 +27,13 @@ logger = logging.get_logger(__name__)
 # occur.
 MOST_CHANNELS = 8
 
+CHOICES = {
+    "f0_method": METHODS,
+    "f0_range": ("unified", "gender"),
+    "f0_stats": ("utterance", "utterance-mean", "speaker", "global"),
+}
+"""Values of the settings that are words."""
+
 
 class DecompSerFeatureExtractor(SequenceFeatureExtractor):
     """Compute what the models read (section 2.1; signals of SpeechSplit).
@@ -44,8 +51,8 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
             men, 100 to 600 Hz for women, the unified range where the gender is not given).
         f0_stats: what log-F0 is normalised by: the "utterance" itself, its "speaker", the "global"
             training set, or "utterance-mean", the utterance's mean and the training set's
-            deviation. Global keeps the level and the range of pitch, utterance-mean its range; the
-            kinds that begin with utterance need to know nobody.
+            deviation. Global keeps the level and the range of pitch, utterance-mean its range. The
+            two kinds whose names begin with "utterance" work for speakers never heard before.
         f0_global_stats: mean and standard deviation of ln F0 over the training set, for "global".
         f0_speaker_stats: the same by speaker, for "speaker"; other speakers are normalised by
             utterance.
@@ -78,19 +85,7 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         padding_value: float = 0.0,
         **kwargs,
     ):
-        super().__init__(
-            feature_size=feature_size,
-            sampling_rate=sampling_rate,
-            padding_value=padding_value,
-            **kwargs,
-        )
-        for name, value, known in (
-            ("f0_method", f0_method, METHODS),
-            ("f0_range", f0_range, ("unified", "gender")),
-            ("f0_stats", f0_stats, ("utterance", "utterance-mean", "speaker", "global")),
-        ):
-            if value not in known:
-                raise ValueError(f"{name}={value!r}, expected one of {', '.join(known)}.")
+        super().__init__(feature_size, sampling_rate, padding_value, **kwargs)
         self.hop_length = hop_length
         self.n_fft = n_fft
         self.win_length = win_length
@@ -103,6 +98,9 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         self.f0_global_stats = f0_global_stats
         self.f0_speaker_stats = f0_speaker_stats
         self.f0_deviation = f0_deviation
+        for name, known in CHOICES.items():
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name}={value!r}, expected one of {', '.join(known)}.")
 
     def __call__(
         self,
@@ -162,11 +160,16 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         """Bring waveforms to one channel of float32 at the model's sampling rate.
 
         Args:
-            raw_speech: see `__call__`.
+            raw_speech: one waveform (S,), a batch (B, S) or a list of waveforms (S,) or (S, C), at
+                full scale 1.0 or as signed integers.
             sampling_rate: of `raw_speech`, in Hz; default the model's, with a warning.
 
+        Returns:
+            float32 waveforms (S,) at full scale 1.0.
+
         Raises:
-            ValueError: see `__call__`.
+            ValueError: if there is none, or one is empty, holds NaN or infinity, or is far beyond
+                full scale; names the utterance by its number.
         """
         if sampling_rate is None:
             logger.warning_once(
@@ -195,7 +198,7 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
 
         Args:
             waveforms: mono at the model's rate, (S,) each.
-            genders: see `__call__`.
+            genders: "female", "male" or None of each utterance, for `f0_range="gender"`.
 
         Returns:
             For each: `mel` (T, M) float32 in [0, 1] and `f0_hz` (T,) float32, 0 where unvoiced.

@@ -63,9 +63,10 @@ class DecompSerProcessor(ProcessorMixin):
         """Prepare audio, transcripts or both.
 
         Args:
-            audio: see `DecompSerFeatureExtractor.__call__`, which also takes **kwargs.
+            audio: one waveform (S,), a batch (B, S) or a list of waveforms, at full scale 1.0.
             text: one transcript or one an utterance; normalised here.
-            **kwargs: for the feature extractor.
+            **kwargs: for the feature extractor, such as `sampling_rate` in Hz and
+                `return_tensors`.
 
         Returns:
             The features of the audio, and `ctc_labels` (B, N) int64 padded with -100 for the text.
