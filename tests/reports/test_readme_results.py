@@ -105,8 +105,8 @@ def test_each_protocol_of_an_experiment_has_its_own_table(tmp_path):
 
 
 def test_rows_are_named_with_the_settings_in_which_they_differ(tmp_path):
-    common = "finetuning.epochs=3"
-    plain, changed = "pretraining.steps=0", "pretraining.steps=500"
+    common = "finetuning.num_train_epochs=3"
+    plain, changed = "pretraining.max_steps=0", "pretraining.max_steps=500"
     for preset, change in (("table3_m4", plain), ("table3_ours", plain), ("table3_ours", changed)):
         overrides = (common, change)
         plant_row(tmp_path / preset / change, preset, seeds=(0,), overrides=overrides)
@@ -123,7 +123,7 @@ def test_rows_are_named_with_the_settings_in_which_they_differ(tmp_path):
 def test_rows_say_whether_resampling_and_pretraining_were_on(tmp_path):
     settings = {"model": {"resampling_in_finetuning": False}, "overrides": ["size=small"]}
     plant_row(tmp_path / "plain", "table3_ours", seeds=(0,), settings=settings)
-    trained = {"model": {}, "overrides": ["size=small", "pretraining.steps=500"]}
+    trained = {"model": {}, "overrides": ["size=small", "pretraining.max_steps=500"]}
     plant_row(tmp_path / "new", "table2_all", seeds=(0,), settings=trained, pretrained="fold-1")
     raw_wave = {"model": {"components": []}, "overrides": ["size=small"]}
     plant_row(tmp_path / "wave", "table3_m1", seeds=(0,), settings=raw_wave)
