@@ -70,7 +70,7 @@ def evaluate(
         **vars(score_rows(corpus, turns, labels)),
         backbone=model.config.speech_config.model_type if model.config.use_speech_encoder else None,
         model=model_name,
-        corpus=name_corpora(corpus),
+        corpus=name_corpora(set(corpus["corpus"]) - {None}),
         protocol=Protocol(**{**described, "leaks": described["leaks"] or bool(overlap)}),
         overlap=overlap,
         fold=fold,

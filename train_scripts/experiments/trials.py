@@ -42,10 +42,12 @@ def compare_trials(runs: Sequence[str | Path], *, seed: int = 0) -> dict[str, An
     trials: dict[str, dict[str, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
     for path in find_results(runs):
         record = read_record(path)
-        if record.preset and record.validation_metrics and record.seed == seed:
+        scores = record.validation_metrics
+        # pre-training stores scores of validation turns as well, but recognises no emotion
+        if scores and scores.unweighted_average_recall is not None and record.seed == seed:
             # not by what the command line changed: presets themselves change over time
             settings = json.dumps(flatten(record.shared_settings), sort_keys=True)
-            trials[record.preset][settings].append(record)
+            trials[record.preset or ""][settings].append(record)
     if not trials:
         raise InputError(
             f"no run of seed {seed} has scores of validation speakers. Choose a protocol with "

@@ -13,15 +13,11 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from modeling_decomp_ser.configuration_decomp_ser import DECOMPOSED
+from processing.corpora.licences import DEMONSTRATION, common_licence, training_corpora
+from processing.corpora.registry import Corpus
 from processing.corpora.synthetic import describe_corpus
 from processing.errors import InputError
 from train_scripts.explanations.probe_table import render_brief
-from train_scripts.publishing.corpus_licences import (
-    DEMONSTRATION,
-    CorpusLicence,
-    common_licence,
-    training_corpora,
-)
 from train_scripts.runs.finished_runs import Run
 from train_scripts.runs.record import Calibration, RunRecord
 
@@ -112,7 +108,7 @@ def card_environment() -> Environment:
 def card_data(
     record: RunRecord,
     repo_id: str,
-    corpora: Mapping[str, CorpusLicence],
+    corpora: Mapping[str, Corpus],
     report: Mapping[str, Any] | None,
 ) -> ModelCardData:
     """The block of metadata, with a model-index."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from modeling_decomp_ser import DecompSerConfig
 from processing.text import normalize_transcript
 from train_scripts.reports.notes import describe_row
 from train_scripts.reports.rows import Row
@@ -56,6 +57,7 @@ def score_row(row: Row, table: TurnTable, *, num_resamples: int, seed: int) -> d
         "overrides": list(row.key.overrides),
         "backbone": first.backbone,
         "pretrained": bool(first.pretrained),
+        "resampled": is_resampled(first.shared_settings),
         "n_parameters": first.n_parameters,
         "protocol": describe_protocols(row),
         "seeds": row.seeds,
@@ -76,6 +78,24 @@ def score_row(row: Row, table: TurnTable, *, num_resamples: int, seed: int) -> d
         "minutes": sum_minutes(row),
     }
     return {**scored, "notes": describe_row(row, scored)}
+
+
+def is_resampled(settings: dict[str, Any]) -> bool | None:
+    """Whether fine-tuning resampled the inputs of content, pitch and timbre at random (section
+    2.1): without it content and timbre read the same spectrogram as rhythm.
+
+    Args:
+        settings: as a run stores them.
+
+    Returns:
+        None for a row with none of the three encoders.
+    """
+    model, default = settings.get("model"), DecompSerConfig()
+    if model is None:
+        return None
+    if not {"content", "pitch", "timbre"} & set(model.get("components", default.components)):
+        return None
+    return bool(model.get("resampling_in_finetuning", default.resampling_in_finetuning))
 
 
 def score_recalls(

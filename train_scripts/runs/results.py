@@ -1,5 +1,6 @@
 """Scores of predicted rows, predictions.parquet, and what the record of a run says of its fold."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,8 @@ def write_predictions(
 def describe_fold(data: FoldData) -> dict[str, Any]:
     """The fields of `RunRecord` that name the corpora and the split."""
     return {
-        "corpus": name_corpora(data.folds["test"]),
-        "trained_on": name_corpora(data.folds["train"]),
+        "corpus": name_corpora(data.folds.test_corpora),
+        "trained_on": name_corpora(set(data.folds["train"]["corpus"]) - {None}),
         "protocol": Protocol(**data.protocol),
         "fold": data.fold,
         "leaks": Leaks(**data.leaks),
@@ -78,9 +79,9 @@ def describe_fold(data: FoldData) -> dict[str, Any]:
     }
 
 
-def name_corpora(rows: Dataset) -> str | None:
-    """Names of the corpora of rows, joined by "+"; None where unknown."""
-    return "+".join(sorted(set(rows["corpus"]) - {None})) or None
+def name_corpora(names: Collection[str]) -> str | None:
+    """Names of corpora, joined by "+"; None where there is none."""
+    return "+".join(sorted(names)) or None
 
 
 def summarize(record: RunRecord) -> str:
