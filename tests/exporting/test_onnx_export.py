@@ -59,7 +59,7 @@ def test_accuracy_of_torch_and_float32_is_that_of_the_run(exported, trained_run)
     _, content = exported
     accuracy = content["accuracy"]
     assert accuracy["protocol"] == vars(trained_run[2].protocol) and accuracy["overlap"] is None
-    assert accuracy["turns"] == sum(map(sum, trained_run[2]["confusion"]))
+    assert accuracy["turns"] == sum(map(sum, trained_run[2].confusion))
     for kind in ("torch", "float32"):
         scores = accuracy["scores"][kind]
         for name in ("weighted_accuracy", "unweighted_average_recall"):
