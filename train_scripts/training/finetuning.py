@@ -144,7 +144,14 @@ def finetune(
         results["protocol"] = {**fold_data.protocol, "leaks": True}
         results["pretraining_overlap"] = overlap
     if trainer.is_world_process_zero():
-        save_model(folder, model, processor, fold_data)
+        save_model(
+            folder,
+            model,
+            processor,
+            fold_data.folds["train"],
+            protocol=fold_data.protocol,
+            fold=fold_data.fold,
+        )
         write_predictions(folder, fold_data.folds["test"], test, fold_data.labels)
         plot_losses(read_log(folder), folder / "losses.png", title="Fine-tuning")
         results = write_results(folder, results)
