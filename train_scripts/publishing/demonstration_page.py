@@ -23,7 +23,8 @@ def default_model() -> str:
     if not (folder / RESULTS).is_file():
         raise InputError(
             f"no MODEL given, and none in {folder}: train the small one with `decomp-ser "
-            "quickstart` (a few minutes), or give the output folder of `decomp-ser finetune` or a repository id."
+            "quickstart` (a few minutes), or give the output folder of "
+            "`decomp-ser finetune` or a repository id."
         )
     return str(folder)
 
