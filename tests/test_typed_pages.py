@@ -126,7 +126,9 @@ def test_output_below_a_prompt_is_not_typed():
 
 def test_a_block_that_fails_is_named_with_its_line(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("```python\ny = 1\n```\n\n```python\n\nprint(wave_a)\n```\n", encoding="utf-8")
+    page.write_text(
+        "```python\ny = 1\n```\n\n```pycon\n>>> y\n2\n>>> wave_a\n3\n```\n", encoding="utf-8"
+    )
     done = subprocess.run([sys.executable, TYPED_PAGE, page], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "line 7" in done.stderr and "NameError: name 'wave_a'" in done.stderr
+    assert "line 8" in done.stderr and "NameError: name 'wave_a'" in done.stderr

@@ -3,6 +3,7 @@
 As a script: python typed_page.py PAGE runs the commands in the shell and the Python in one session.
 """
 
+import doctest
 import re
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from pathlib import Path
 
 BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n+)?"
-    r"^(?P<fence>```+)(?P<language>[\w-]*)[^\n]*\n(?P<code>.*?)^(?P=fence)$",
+    r"^(?P<fence>```+)(?P<language>[^\n]*)\n(?P<code>.*?)^(?P=fence)$",
     re.DOTALL | re.MULTILINE,
 )
+PYTHON = ("python", "pycon")
 SHELL = ("bash", "console", "sh", "shell")
 
 
@@ -23,7 +25,7 @@ class Block:
 
     Attributes:
         line: of the page, where its code begins.
-        language: as the page names it.
+        language: as the page names it, with what else it says of the block.
         code: without the fences.
         reason: why it is not run; None if it is.
     """
@@ -39,7 +41,7 @@ def read_blocks(text: str) -> list[Block]:
     return [
         Block(
             line=text.count("\n", 0, match.start("code")) + 1,
-            language=match["language"],
+            language=match["language"].strip(),
             code=match["code"],
             reason=match["reason"],
         )
@@ -49,7 +51,7 @@ def read_blocks(text: str) -> list[Block]:
 
 def is_code(block: Block) -> bool:
     """Whether a reader would type it."""
-    return block.language == "python" or block.language in SHELL
+    return block.language in PYTHON or block.language in SHELL
 
 
 def typed_commands(code: str) -> str:
@@ -68,12 +70,18 @@ def type_page(page: Path) -> None:
         if block.reason is not None or not is_code(block):
             continue
         print(f"{page.name}:{block.line}", flush=True)
-        if block.language == "python":
-            # blank lines first, so that a traceback tells the line of the page
-            code = "\n" * (block.line - 1) + block.code
-            exec(compile(code, str(page), "exec"), session)
+        if block.language == "pycon":
+            for example in doctest.DocTestParser().get_examples(block.code):
+                exec(at_line(block.line + example.lineno, example.source, page), session)
+        elif block.language == "python":
+            exec(at_line(block.line, block.code, page), session)
         else:
             subprocess.run(["bash", "-euc", typed_commands(block.code)], check=True)
+
+
+def at_line(line: int, code: str, page: Path):
+    """Compiled so that a traceback tells the line of the page."""
+    return compile("\n" * (line - 1) + code, str(page), "exec")
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ SUPPORTS, OPPOSES = "#3f7fbf", "#c8553d"
 ENVELOPE_POINTS = 1600
 """Columns of the drawn waveform: about one a pixel, whatever the length of the sound."""
 
-WIDE, NARROW = (12.0, 6.6), (4.8, 7.4)
-"""Inches of the figure of a sound; drawn 360 pixels wide, the words of the narrow one are legible.
+WIDE, NARROW = (12.0, 6.6), (4.2, 7.0)
+"""Inches of the figure of a sound; drawn 330 pixels wide, the words of the narrow one are legible.
 """
 
 Span = tuple[float, float]
@@ -65,7 +65,7 @@ def plot_sound(
     plot_spectrogram(spectrogram, mel, f0_hz, seconds_per_frame, detail)
     if not is_all(detail, seconds):
         sound.axvspan(*detail, color="#ffcf56", alpha=0.35, linewidth=0)
-        title = "Spectrogram and pitch of the part shaded above"
+        title = "Spectrogram and pitch of the shaded part"
         style(spectrogram, title, "mel band")
     return figure
 
@@ -162,7 +162,7 @@ def plot_shares(shares: Mapping[str, float], label: str, base: float) -> Figure:
         label: the emotion.
         base: its probability for the average training utterance, which they add to.
     """
-    figure = Figure(figsize=(5.4, 3.6), dpi=110, layout="constrained")
+    figure = Figure(figsize=(4.6, 3.2), dpi=110, layout="constrained")
     axes = figure.subplots()
     names = sorted(shares, key=lambda name: -abs(shares[name]))
     values = 100 * np.array([shares[name] for name in names])
