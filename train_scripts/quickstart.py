@@ -9,7 +9,12 @@ from typing import Annotated
 import typer
 
 from train_scripts.cli import run
-from train_scripts.experiments.demonstration import predict_elsewhere, quickstart, write_clip
+from train_scripts.experiments.demonstration import (
+    pipeline_lines,
+    predict_elsewhere,
+    quickstart,
+    write_clip,
+)
 from train_scripts.runs.results import summarize
 from train_scripts.runs.run_folder import RESULTS
 
@@ -35,10 +40,9 @@ def command(
     )
     clip = output / "clip.flac"
     emotion = write_clip(output / "corpus", clip)
-    typer.echo(
-        f'\npipeline("audio-classification", model="{output / "model"}")("{clip}")   # {emotion}'
-    )
-    for answer in predict_elsewhere(output / "model", clip):
+    lines = pipeline_lines(output / "model", clip)
+    typer.echo("\n{}\n{}  # {}".format(*lines, emotion))
+    for answer in predict_elsewhere(lines, output):
         typer.echo(f"  {answer['label']:10} {answer['score']:.3f}")
     typer.echo(
         f"\nLosses: {output / 'model' / 'losses.png'}\nResults: {output / 'model' / RESULTS}"

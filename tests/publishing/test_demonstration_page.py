@@ -36,7 +36,7 @@ def served(run_folder):
 
 def test_without_a_model_the_quickstart_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="make quickstart"):
+    with pytest.raises(InputError, match="decomp-ser quickstart"):
         demo.default_model()
     model = tmp_path / "runs" / "quickstart" / "model"
     model.mkdir(parents=True)

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from processing.corpora.licences import common_licence, reasons_not_to_publish, training_corpora
 from processing.errors import InputError
 from train_scripts.explanations.probe_table import render_brief
-from train_scripts.publishing.model_card import METRICS, REPOSITORY, TEMPLATE, render_card
+from train_scripts.publishing.model_card import METRICS, TEMPLATE, bibtex, render_card
 from train_scripts.reports.readme_results import read_results
 from train_scripts.runs.finished_runs import Run
 
@@ -273,7 +273,7 @@ def test_a_probe_is_shown_where_there_is_one(results):
 
 
 def test_every_kept_result_renders(tmp_path):
-    for name, kept in read_results(REPOSITORY / "model_cards" / "results").items():
+    for name, kept in read_results(Path(__file__).parents[2] / "model_cards" / "results").items():
         if "metrics" in kept:
             assert load(render_card(kept, f"me/{name}"), tmp_path).data.eval_results
 
@@ -300,3 +300,16 @@ def test_corpora_with_different_licences_have_no_common_one():
     assert list(both) == ["ravdess", "synthetic"]
     assert common_licence(list(both.values())) == "other"
     assert common_licence([]) == "other"
+
+
+def test_the_citation_in_a_card_is_that_of_the_project():
+    project = Path(__file__).parents[2] / "CITATION.cff"
+    paper = yaml.safe_load(project.read_text(encoding="utf-8"))["references"][0]
+    authors = " and ".join(f"{a['family-names']}, {a['given-names']}" for a in paper["authors"])
+    fields = {
+        "title": paper["title"],
+        "author": authors,
+        "booktitle": paper["collection-title"],
+        "year": paper["year"],
+    }
+    assert bibtex().splitlines()[1:-1] == [f"  {k} = {{{v}}}," for k, v in fields.items()]

@@ -121,3 +121,8 @@ def test_numbers_that_yaml_takes_for_text_are_read():
     }
     settings = load_settings("base", ["finetuning.learning_rate=5e-5"])
     assert settings.finetuning.learning_rate == 5e-5
+
+
+def test_a_baseline_is_told_to_be_run_by_its_own_verb():
+    with pytest.raises(InputError, match="decomp-ser baselines baseline_compare`"):
+        load_settings("baseline_compare")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 import typer
 
 from processing.corpora.loading import load_corpus
@@ -38,14 +39,16 @@ LARGEST_MSE_RATIO = 0.5
 PREDICT_ELSEWHERE = """
 import json, sys
 sys.modules.update(dict.fromkeys(["modeling_decomp_ser", "processing", "train_scripts"]))
-from transformers import pipeline
-recognise = pipeline("audio-classification", model=sys.argv[1], trust_remote_code=True)
-print(json.dumps(recognise(sys.argv[2])))
+{imports}
+print(json.dumps({answer}))
 """
 
 
 def quickstart(output: str | Path) -> dict:
     """Do the main job on the embedded corpus; what is already done in the folder is not done again.
+
+    It computes in one thread, and leaves the process so: the order of a sum, and with it the
+    figures of so small a training set, depends on the number of threads.
 
     Args:
         output: folder of everything.
@@ -56,6 +59,7 @@ def quickstart(output: str | Path) -> dict:
     Raises:
         RuntimeError: if a head is no better than its bar.
     """
+    torch.set_num_threads(1)
     output = Path(output)
     corpus = output / "corpus"
     say(describe_corpus())
@@ -121,15 +125,26 @@ def check(results: dict) -> None:
             raise RuntimeError(f"quickstart: {name} is {value:.4g}, expected {relation} {bar:.4g}.")
 
 
-def predict_elsewhere(model: Path, clip: Path) -> list[dict]:
-    """Ask the saved folder through `pipeline`, in a fresh process that cannot import this
-    repository.
+def pipeline_lines(model: Path, clip: Path) -> tuple[str, str]:
+    """What to type into Python to ask a saved folder: an import, and an expression."""
+    return (
+        "from transformers import pipeline",
+        f'pipeline("audio-classification", model={str(model)!r}, trust_remote_code=True)'
+        f"({str(clip)!r})",
+    )
+
+
+def predict_elsewhere(lines: tuple[str, str], folder: Path) -> list[dict]:
+    """Run what `pipeline_lines` says in a fresh process that cannot import this repository.
+
+    Args:
+        lines: import and expression.
+        folder: where a script of them is written.
     """
-    code = model.parent / "predict_elsewhere.py"
-    code.write_text(PREDICT_ELSEWHERE, encoding="utf-8")
+    code = folder / "predict_elsewhere.py"
+    code.write_text(PREDICT_ELSEWHERE.format(imports=lines[0], answer=lines[1]), encoding="utf-8")
     answer = subprocess.run(
-        [sys.executable, "-P", str(code.resolve()), str(model.resolve()), str(clip.resolve())],
-        cwd=model.parent,
+        [sys.executable, "-P", str(code)],
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,

@@ -1,6 +1,6 @@
 """The card of a trained model, rendered from its results.json; no number in it is typed by hand.
 
-The prose is in `model_cards/card_template.md`, the figures come from here.
+The prose is in `card_template.md.jinja`, the figures come from here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,8 @@ from processing.leakage import LEAK_KINDS
 from train_scripts.explanations.probe_table import render_brief
 from train_scripts.runs.finished_runs import Run
 
-REPOSITORY = Path(__file__).parents[2]
-TEMPLATE = REPOSITORY / "model_cards" / "card_template.md"
-CITATION = REPOSITORY / "CITATION.cff"
+TEMPLATE = Path(__file__).with_name("card_template.md.jinja")
+PAPER = Path(__file__).with_name("paper.bib")
 
 METRICS = {
     "weighted_accuracy": ("WA, weighted accuracy", "accuracy", "correct / all"),
@@ -497,17 +496,5 @@ def numbers(row: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
 
 
 def bibtex() -> str:
-    """The paper, from CITATION.cff."""
-    paper = yaml.safe_load(CITATION.read_text(encoding="utf-8"))["references"][0]
-    authors = " and ".join(f"{a['family-names']}, {a['given-names']}" for a in paper["authors"])
-    key = f"{paper['authors'][0]['family-names'].lower()}{paper['year']}"
-    return "\n".join(
-        [
-            f"@inproceedings{{{key},",
-            f"  title = {{{paper['title']}}},",
-            f"  author = {{{authors}}},",
-            f"  booktitle = {{{paper['collection-title']}}},",
-            f"  year = {{{paper['year']}}},",
-            "}",
-        ]
-    )
+    """How to cite the paper, as BibTeX."""
+    return PAPER.read_text(encoding="utf-8").strip()

@@ -16,10 +16,13 @@ score 0.75 on a fold that lacks one class of four.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jiwer
 import numpy as np
+
+if TYPE_CHECKING:
+    from transformers import EvalPrediction
 
 # Plain functions ----------------------------------------------------------------------------------
 
@@ -347,6 +350,21 @@ def recall_metrics(confusion: np.ndarray) -> dict[str, float | int]:
         "num_turns": int(confusion.sum()),
         "absent_labels": int(np.count_nonzero(confusion.sum(axis=1) == 0)),
     }
+
+
+def emotion_metrics(prediction: "EvalPrediction") -> dict[str, float | int]:
+    """WA and UAR for a plain `Trainer`: pass it as `compute_metrics`, and label_names=["labels"] to
+    the TrainingArguments, which otherwise also wait for labels of the other tasks.
+
+    Args:
+        prediction: emotion logits (N, L), alone or first of several outputs, and label ids (N,).
+    """
+    outputs = prediction.predictions
+    logits = outputs[0] if isinstance(outputs, tuple) else outputs
+    confusion = confusion_matrix(
+        prediction.label_ids, logits.argmax(axis=1), num_labels=logits.shape[1]
+    )
+    return recall_metrics(confusion)
 
 
 def class_metrics(confusion: np.ndarray, label_names: Sequence[str]) -> dict[str, dict[str, Any]]:

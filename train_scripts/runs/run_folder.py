@@ -1,18 +1,21 @@
 """The folder of a run: the saved model that the Hub could serve, and what it was trained on."""
 
 import json
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
+from datasets import Dataset
 from transformers.utils import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification, DecompSerForPreTraining
 from processing import DecompSerProcessor
 from processing.errors import InputError
-from train_scripts.runs.fold_data import FoldData
 from train_scripts.runs.settings import RunSettings
+
+logger = logging.getLogger(__name__)
 
 RESULTS = "results.json"
 SETTINGS = "settings.yaml"
@@ -52,19 +55,49 @@ def open_run_folder(folder: str | Path, settings: RunSettings) -> Path:
     return folder
 
 
-def save_model(folder: Path, model, processor: DecompSerProcessor, data: FoldData) -> None:
-    """Save model, processor, their code, and the ids and speakers of the training turns."""
-    data.folds.check_final(model, processor)
+def save_model(
+    folder: str | Path,
+    model,
+    processor: DecompSerProcessor,
+    train: Dataset,
+    *,
+    protocol: Mapping | None = None,
+    fold: str | None = None,
+    base: str | None = None,
+) -> None:
+    """Save a trained model, its processor and their code, and which turns and speakers it was
+    trained on, so that `evaluate` can tell whether it is asked about any of them.
+
+    Args:
+        folder: of the run; created if it does not exist.
+        model: classifier or autoencoder.
+        processor: that made its inputs.
+        train: the training turns, with their ids and speakers.
+        protocol: that they are the training turns of, as of `describe_protocol`; None if of none.
+        fold: of the protocol.
+        base: folder or repository id of the trained model that training went on from. What that
+            was trained on counts too; where that is not known, a warning says that it is not known
+            of this one either.
+    """
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    train = data.folds["train"]
+    earlier = {"ids": [], "speakers": []} if base is None else read_training_rows(base)
+    if earlier is None:
+        logger.warning(
+            "It is not known which turns '%s' was trained on (%s is missing), so neither is it of "
+            "the model in %s: `decomp-ser evaluate` scores it with --allow-overlap, marked.",
+            base,
+            TRAINING_ROWS,
+            folder,
+        )
+        return
     content = {
-        "protocol": data.protocol,
-        "fold": data.fold,
-        "speakers": data.speakers,
-        "ids": sorted(train["id"]),
+        "protocol": protocol,
+        "fold": fold,
+        "speakers": sorted({*earlier["speakers"], *train["speaker"]} - {None}),
+        "ids": sorted({*earlier["ids"], *train["id"]}),
     }
-    (folder / TRAINING_ROWS).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    (Path(folder) / TRAINING_ROWS).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def load_model(name: str, *, pretraining: bool = False):

@@ -144,7 +144,16 @@ def finetune(
         results["protocol"] = {**fold_data.protocol, "leaks": True}
         results["pretraining_overlap"] = overlap
     if trainer.is_world_process_zero():
-        save_model(folder, model, processor, fold_data)
+        fold_data.folds.check_final(model, processor)
+        save_model(
+            folder,
+            model,
+            processor,
+            fold_data.folds["train"],
+            protocol=fold_data.protocol,
+            fold=fold_data.fold,
+            base=pretrained,
+        )
         write_predictions(folder, test_rows, test, fold_data.labels)
         plot_losses(read_log(folder), folder / "losses.png", title="Fine-tuning")
         results = write_results(folder, results)
