@@ -1,8 +1,10 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from train_scripts.cli import VERBS
 
@@ -18,19 +20,108 @@ def decomp_ser(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_help_lists_every_verb_without_loading_torch():
+HEAVY = ("torch", "transformers", "datasets", "numpy", "matplotlib")
+
+
+def help_in_own_process(*arguments: str) -> tuple[str, float]:
+    """What decomp-ser prints, and the seconds of processor time that it took; nothing heavy may be
+    imported.
+    """
     code = (
-        "import sys, train_scripts.cli as cli\n"
-        "sys.argv = ['decomp-ser']\n"
-        "cli.main()\n"
-        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+        "import resource, sys\n"
+        "import train_scripts.cli as cli\n"
+        f"sys.argv = ['decomp-ser', *{list(arguments)}]\n"
+        "try: cli.main()\n"
+        "except SystemExit as stopped: assert not stopped.code, stopped.code\n"
+        f"loaded = sorted(sys.modules.keys() & {set(HEAVY)})\n"
+        "assert not loaded, f'{loaded} imported'\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "print(used.ru_utime + used.ru_stime, file=sys.stderr)\n"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert answer.returncode == 0, answer.stderr
+    return answer.stdout, float(answer.stderr)
+
+
+def test_help_lists_every_verb_in_a_third_of_a_second():
+    text, seconds = help_in_own_process()
     for verb in VERBS:
-        assert f"\n  {verb}" in answer.stdout
+        assert f"\n  {verb}" in text
+    assert seconds < 0.3
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_takes_less_than_half_a_second(verb):
+    text, seconds = help_in_own_process(verb, "-h")
+    assert f"Usage: decomp-ser {verb}" in text
+    assert "-h, --help" in text
+    assert "After Ctrl-C: " in text
+    assert seconds < 0.5
+
+
+def test_help_names_what_the_program_knows():
+    """The constants live in modules that take seconds to import, so that help repeats them."""
+    from modeling_decomp_ser.configuration_decomp_ser import DECOMPOSED
+    from modeling_decomp_ser.pipeline_decomp_ser import WINDOW_SECONDS
+    from processing.corpora.iemocap import CONFIGURATIONS
+    from processing.corpora.preparation import CORPORA
+    from processing.folds import PROTOCOLS
+    from train_scripts import convert, leaks, predict, prepare, probe, report, run_baselines
+    from train_scripts.baselines.baseline_runs import BASELINES
+    from train_scripts.explanations.linear_probes import NUM_SHUFFLES
+    from train_scripts.reports.comparisons import DEFAULT_PAIRS
+
+    def help_of(module, name: str) -> str:
+        command = typer.main.get_command(module.app)
+        return {p.name: p for p in command.params}[name].help
+
+    def default_of(module, name: str):
+        command = typer.main.get_command(module.app)
+        return {p.name: p for p in command.params}[name].default
+
+    assert help_of(prepare, "corpus") == f"One of: {', '.join(CORPORA)}."
+    assert f"iemocap: {' or '.join(CONFIGURATIONS)} " in help_of(prepare, "configuration")
+    assert help_of(leaks, "protocol") == f"One of: {', '.join(PROTOCOLS)}."
+    assert help_of(run_baselines, "name") == f"One of: {', '.join(BASELINES)}."
+    assert help_of(convert, "take").endswith(f": {', '.join(DECOMPOSED)}.")
+    pairs = ", ".join(":".join(pair) for pair in DEFAULT_PAIRS)
+    assert help_of(report, "compare").endswith(f"Default: {pairs}")
+    assert default_of(predict, "window_seconds") == WINDOW_SECONDS
+    assert default_of(probe, "num_shuffles") == NUM_SHUFFLES
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", list(VERBS)),
+        ("fi", ["finetune"]),
+        ("finetune --p", ["--protocol", "--pretrained"]),
+        ("export on", ["onnx"]),
+    ],
+)
+def test_a_shell_completes_verbs_and_options(words, expected):
+    environment = {
+        **os.environ,
+        "_DECOMP_SER_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"decomp-ser {words}",
+        "COMP_CWORD": str(max(1, len(words.split()))),
+    }
+    answer = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "train_scripts.cli"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert answer.stdout.split() == expected
+    assert "| torch\n" not in answer.stderr
+
+
+def test_completion_can_be_installed():
+    assert "_DECOMP_SER_COMPLETE=complete_bash" in decomp_ser("--show-completion", "bash").stdout
+    assert "--install-completion" in decomp_ser("--help").stdout
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -5,16 +5,21 @@ from typing import Annotated
 
 import typer
 
-from processing.corpora.iemocap import CONFIGURATIONS
-from processing.corpora.preparation import CORPORA, PrepareOptions, parse_pairs, prepare
-from train_scripts.cli import run
+from train_scripts.cli import make_app, run
+from train_scripts.options import SkipBad, check_folder
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
-@app.command()
+@app.command(epilog="After Ctrl-C: OUTPUT is as it was; run it again.")
 def prepare_command(
-    corpus: Annotated[str, typer.Argument(help=f"One of: {', '.join(CORPORA)}.")],
+    corpus: Annotated[
+        str,
+        typer.Argument(
+            help="One of: iemocap, ravdess, crema-d, emodb, tess, savee, esd, nemo, folder, hub, "
+            "synthetic, factorial."
+        ),
+    ],
     source: Annotated[
         str,
         typer.Argument(
@@ -24,7 +29,7 @@ def prepare_command(
             "num_sentences=4,num_voices=8,num_contours=4,num_rhythms=4."
         ),
     ],
-    output: Annotated[Path, typer.Argument(help="Folder to make.")],
+    output: Annotated[Path, typer.Argument(callback=check_folder, help="Folder to make.")],
     label_map: Annotated[
         str | None, typer.Option("--map", help="Rename emotions: excited=happy,calm=neutral.")
     ] = None,
@@ -38,9 +43,7 @@ def prepare_command(
     ] = None,
     configuration: Annotated[
         str,
-        typer.Option(
-            help=f"iemocap: {' or '.join(CONFIGURATIONS)} (excited counts as happy in the former)."
-        ),
+        typer.Option(help="iemocap: four-class or all (excited counts as happy in the former)."),
     ] = "four-class",
     trim: Annotated[
         bool,
@@ -53,9 +56,7 @@ def prepare_command(
         bool,
         typer.Option("--drop-duplicates", help="Keep the first of clips with identical samples."),
     ] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave bad clips out and list them in left_out.csv.")
-    ] = False,
+    skip_bad: SkipBad = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a corpus prepared earlier in OUTPUT.")
     ] = False,
@@ -65,6 +66,8 @@ def prepare_command(
     Writes data-*.parquet, corpus.json, statistics.json, .md and .png, and left_out.csv if clips
     were left out. Levels are not normalised: loudness is a cue of emotion.
     """
+    from processing.corpora.preparation import PrepareOptions, parse_pairs, prepare
+
     options = PrepareOptions(
         label_map=parse_pairs(label_map, "--map"),
         labels=[label.strip() for label in (labels or "").split(",") if label.strip()],

@@ -5,28 +5,25 @@ from typing import Annotated
 
 import typer
 
-from train_scripts.cli import run
-from train_scripts.reports.cells import pooled
-from train_scripts.reports.comparisons import (
-    DEFAULT_PAIRS,
-)
-from train_scripts.reports.writing import REPORT_MARKDOWN, parse_pair, report
+from train_scripts.cli import make_app, run
+from train_scripts.options import Folder
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
-@app.command()
+@app.command(epilog="After Ctrl-C: no report is written; the runs are as they were.")
 def command(
     runs: Annotated[
         list[Path], typer.Argument(help="Run folders, or folders that hold some at any depth.")
     ],
     *,
-    output: Annotated[Path, typer.Option(help="Folder for report.md, report.json and figures.")],
+    output: Folder,
     compare: Annotated[
         list[str] | None,
         typer.Option(
             help="Presets to test against each other, FIRST:SECOND; may be repeated. Default: "
-            + ", ".join(":".join(pair) for pair in DEFAULT_PAIRS)
+            "every:table3_m1, table3_ours:table3_m4, table3_ours:encoders_alone, "
+            "table3_ours:baseline_compare"
         ),
     ] = None,
     resamples: Annotated[
@@ -34,7 +31,14 @@ def command(
     ] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
 ) -> None:
-    """Write tables with intervals and tests, figures and the paper's figures beside them."""
+    """Write tables with intervals and tests, figures and the paper's figures beside them.
+
+    --output gets report.md, report.json and the figures.
+    """
+    from train_scripts.reports.cells import pooled
+    from train_scripts.reports.comparisons import DEFAULT_PAIRS
+    from train_scripts.reports.writing import REPORT_MARKDOWN, parse_pair, report
+
     content = report(
         runs,
         output,
@@ -48,7 +52,7 @@ def command(
             f"WA {pooled(row, 'weighted_accuracy')}, UAR {pooled(row, 'unweighted_average_recall')}"
             + "".join(f"\n  {note}" for note in row["notes"])
         )
-    typer.echo(f"Saved to {Path(output) / REPORT_MARKDOWN}")
+    typer.echo(f"Saved to {output / REPORT_MARKDOWN}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import pytest
 from support.tiny_pipeline import RATE, as_dict, encode, save_tiny_model, tiny_pipeline, voice
 
 from processing.errors import InputError
-from train_scripts.answers.prediction import Format, format_answers, predict
+from train_scripts.answers.formats import Format
+from train_scripts.answers.prediction import format_answers, predict
 from train_scripts.cli import main
 
 

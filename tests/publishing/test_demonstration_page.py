@@ -51,7 +51,7 @@ def test_a_folder_without_a_model_is_wrong_input(tmp_path):
 
 def test_a_port_in_use_is_wrong_input(served, monkeypatch):
     space, page, _ = served
-    monkeypatch.setattr(verb, "build_page", lambda model: (space, page))
+    monkeypatch.setattr(demo, "build_page", lambda model: (space, page))
     monkeypatch.setattr(page, "is_running", False)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
