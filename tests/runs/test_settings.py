@@ -59,6 +59,9 @@ def test_later_layers_win_and_groups_merge(tmp_path):
     [
         (["size=huge"], "size='huge', expected one of tiny, small, paper"),
         (["model.timbre_inpt=raw"], "Did you mean model.timbre_input"),
+        (["epochs=2"], "Did you mean finetuning.epochs"),
+        (["learning_rate=1"], "mean finetuning.learning_rate, pretraining.learning_rate"),
+        (["timbre_input=raw"], "Did you mean model.timbre_input"),
         (["model.timbre_input=both"], "model settings: .*timbre_input"),
         (["model.conv_kernel_size=4"], "odd number"),
         (["model.downsampling=wide"], "model settings: .*downsampling"),

@@ -333,11 +333,32 @@ def check_names(content: Mapping[str, Any], known: Collection[str], prefix: str)
         raise InputError(f"{prefix.rstrip('.')}: expected a group of settings, found {content!r}.")
     for name in content:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            close = (grouped_names(name) if not prefix else []) + close or sorted(known)
             raise InputError(
                 f"setting '{prefix}{name}' does not exist. "
                 f"Did you mean {', '.join(prefix + k for k in close)}?"
             )
+
+
+def grouped_names(name: str) -> list[str]:
+    """Settings of groups by their dotted names whose last word is `name`.
+
+    Examples:
+        >>> grouped_names("patience")
+        ['finetuning.patience']
+    """
+    groups = {
+        "finetuning": FineTuningSettings,
+        "pretraining": PreTrainingSettings,
+        "augmentation": AugmentationSettings,
+        "model": DecompSerConfig,
+    }
+    return [
+        f"{group}.{name}"
+        for group, kind in groups.items()
+        if name in {field.name for field in dataclasses.fields(kind)}
+    ]
 
 
 def check_type(value: Any, kind: Any, name: str) -> Any:
