@@ -1,12 +1,15 @@
+import errno
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import typer
 
-from train_scripts.cli import VERBS
+from train_scripts.cli import VERBS, load_app, make_app, run
+from train_scripts.runs.foreseen_errors import EXTRAS
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -177,3 +180,162 @@ def test_help_of_a_verb_explains_its_options(verb):
     answer = decomp_ser(verb, "--help")
     assert answer.returncode == 0
     assert "--data" in answer.stdout and "metadata.csv" in answer.stdout
+
+
+WRITING = {
+    "quickstart": [],
+    "prepare": ["synthetic", "-", "{output}"],
+    "pretrain": ["base", "--data", "x", "--protocol", "speaker", "--fold", "a"],
+    "finetune": ["base", "--data", "x", "--protocol", "speaker", "--fold", "a"],
+    "cross-validate": ["base", "--data", "x", "--protocol", "speaker", "--seeds", "1"],
+    "evaluate": ["a/b", "--data", "x"],
+    "report": ["x"],
+    "explain": ["a/b", "x.wav"],
+    "export": ["onnx", "a/b", "{output}"],
+    "probe": ["a/b", "--data", "x"],
+    "baselines": ["baseline_majority", "--data", "x", "--protocol", "speaker"],
+    "convert": ["a/b", "x.wav"],
+}
+"""Verbs that write a folder, with what else they ask for."""
+
+
+def call(capsys, verb: str, *arguments: str) -> tuple[int, str]:
+    """Exit code and standard error of a verb in this process."""
+    with pytest.raises(SystemExit) as stopped:
+        run(load_app(verb), list(arguments), verb)
+    written = capsys.readouterr()
+    assert written.out == ""
+    return stopped.value.code, written.err
+
+
+@pytest.mark.parametrize("below", ["", "/below/it"])
+@pytest.mark.parametrize("verb", WRITING)
+def test_an_output_that_is_a_file_is_refused_at_once(verb, below, tmp_path, capsys):
+    (tmp_path / "file").write_text("kept")
+    output = f"{tmp_path}/file{below}"
+    arguments = [a.format(output=output) for a in WRITING[verb]]
+    if output not in arguments:
+        arguments += ["--output", output]
+    code, said = call(capsys, verb, *arguments)
+    assert code == 2
+    assert len(said.splitlines()) == 1
+    assert f"{tmp_path}/file is not a folder" in said
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_an_output_without_permission_is_refused_at_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    code, said = call(capsys, "report", "x", "--output", str(tmp_path / "new" / "report"))
+    assert code == 2
+    assert f"no permission to write in {tmp_path}" in said
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "model 'nowhere' does not exist"),
+        ("./nobody/nowhere", "model './nobody/nowhere' does not exist"),
+        ("/nowhere", "model '/nowhere' does not exist"),
+        ("{tmp}", "model '{tmp}': there is no config.json in this folder"),
+        ("{tmp}/file", "model '{tmp}/file': it is a file"),
+    ],
+)
+def test_a_model_that_does_not_exist_is_refused_at_once(name, message, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    given = ["base", *WRITING["finetune"][1:], "--output", f"{tmp_path}/run"]
+    for verb, arguments in (
+        ("predict", [name, "x.wav"]),
+        ("demo", [name]),
+        ("finetune", [*given, "--pretrained", name]),
+    ):
+        code, said = call(capsys, verb, *(a.format(tmp=tmp_path) for a in arguments))
+        assert code == 2
+        assert message.format(tmp=tmp_path) in said
+        assert "--allow-overlap" not in said
+        assert len(said.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def failing_app(error: BaseException) -> typer.Typer:
+    app = make_app()
+
+    @app.command(epilog="After Ctrl-C: what is finished stays.")
+    def command(paths: list[str]) -> None:
+        raise error
+
+    return app
+
+
+def end_of(capsys, error: BaseException, *words: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as stopped:
+        run(failing_app(error), list(words), "verb")
+    return stopped.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "", "/locked/x"), "/locked/x: Permission denied."),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device."),
+        (OSError(errno.EROFS, "", "/cd/x"), "/cd/x: Read-only file system."),
+        (FileNotFoundError(errno.ENOENT, "", "/given/a"), "/given/a: No such file or directory."),
+        (IsADirectoryError(errno.EISDIR, "", "/given"), "/given: Is a directory."),
+        (NotADirectoryError(errno.ENOTDIR, "", "/given/a/b/c"), "/given/a/b/c: Not a directory."),
+        (RuntimeError("I/O error: full (os error 28)"), "No space left on device."),
+        (
+            ModuleNotFoundError("No module named 'peft'", name="peft.tuners"),
+            "peft is not installed: install the extra with pip install 'decomp-ser[lora]'.",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(error, said, capsys):
+    code, line = end_of(capsys, error, "/given/a/b")
+    assert code == 2
+    assert line.startswith(f"decomp-ser verb: {said}")
+    assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "", "/package/template.md"),
+        OSError("a library's own words"),
+        ConnectionResetError(errno.ECONNRESET, ""),
+        ModuleNotFoundError("No module named 'processing.gone'", name="processing.gone"),
+        RuntimeError("boom"),
+    ],
+)
+def test_what_nobody_foresaw_keeps_its_traceback(error):
+    with pytest.raises(type(error)) as raised:
+        run(failing_app(error), ["/given/a/b"], "verb")
+    assert raised.value is error
+
+
+def test_a_full_disk_is_one_line(capsys):
+    app = make_app()
+
+    @app.command()
+    def command(path: Path) -> None:
+        path.write_text("x" * 100_000)
+
+    with pytest.raises(SystemExit) as stopped:
+        run(app, ["/dev/full"], "verb")
+    assert stopped.value.code == 2
+    line = capsys.readouterr().err
+    assert "No space left on device" in line and len(line.splitlines()) == 1
+
+
+def test_ctrl_c_says_what_is_kept(capsys):
+    code, said = end_of(capsys, KeyboardInterrupt(), "a")
+    assert code == 130
+    assert said == "\ndecomp-ser verb: interrupted. What is finished stays.\n"
+
+
+@pytest.mark.parametrize("package", EXTRAS)
+def test_every_missing_package_is_named_with_the_extra_that_has_it(package):
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    names = {"espeakng_loader": "espeakng-loader", "sklearn": "scikit-learn"}
+    required = extras["optional-dependencies"].get(EXTRAS[package], [])
+    required = [*required, *extras["dependencies"]]
+    assert any(r.startswith(f"{names.get(package, package)}>") for r in required)

@@ -54,6 +54,7 @@ COMPLETION = ("--install-completion", "--show-completion")
 COMPLETION_VARIABLE = "_DECOMP_SER_COMPLETE"
 """Set by a shell that asks what may follow."""
 
+INTERRUPTED = 130
 AFTER_INTERRUPTION = "After Ctrl-C: "
 """How the epilog of a verb's help begins, which is what an interrupted verb says too."""
 
@@ -88,17 +89,17 @@ def run(app: typer.Typer, arguments: list[str] | None = None, verb: str | None =
         code = command.main(args=arguments, prog_name=name, standalone_mode=False)
     except UsageError as error:
         fail(name, f"{error.format_message()} See {name} --help.")
-    except typer.Abort:
-        kept = (command.epilog or "").removeprefix(AFTER_INTERRUPTION)
-        print(f"\n{name}: interrupted. {kept}", file=sys.stderr)
-        sys.exit(130)
+    except typer.Abort:  # older versions of Typer; newer ones return the exit code
+        code = INTERRUPTED
     except Exception as error:
         message = describe_foreseen(error, sys.argv[1:] if arguments is None else arguments)
         if message is None:
             raise
         fail(name, message)
-    else:
-        sys.exit(code or 0)
+    if code == INTERRUPTED:
+        kept = (command.epilog or "").removeprefix(AFTER_INTERRUPTION)
+        print(f"\n{name}: interrupted. {kept[:1].upper()}{kept[1:]}", file=sys.stderr)
+    sys.exit(code or 0)
 
 
 def fail(name: str, message: str) -> NoReturn:

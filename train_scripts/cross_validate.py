@@ -12,56 +12,64 @@ from train_scripts.options import Data, Folder, ProtocolName, SkipBad
 
 app = make_app()
 
+Arguments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PRESET... [key=value...]",
+        help="Names of presets or paths of YAML files, and settings of all of them.",
+    ),
+]
+NumSeeds = Annotated[int, typer.Option("--seeds", min=1, help="How many seeds: 0, 1, ... are run.")]
+Folds = Annotated[
+    str | None, typer.Option(help="Folds, separated by commas; default all of the protocol.")
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Units at once; default one a GPU, else one a processor."),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads-per-job",
+        min=1,
+        help="Threads of a unit; default processors divided by units at once.",
+    ),
+]
+Processes = Annotated[
+    int,
+    typer.Option(
+        "--processes-per-fold", min=1, help="Processes that share each step of a unit (DDP)."
+    ),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(help="slurm: units over machines, through submitit; local tries it out here."),
+]
+Nodes = Annotated[int, typer.Option(min=1, help="Machines of the cluster.")]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(help="Parameter of sbatch as key=value, such as partition=gpu; repeatable."),
+]
+
 
 @app.command(
     epilog="After Ctrl-C: finished units and the checkpoints of the others stay, and the same "
     "command resumes from there."
 )
 def command(
-    arguments: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PRESET... [key=value...]",
-            help="Names of presets or paths of YAML files, and settings of all of them.",
-        ),
-    ],
+    arguments: Arguments,
     *,
     data: Data,
     protocol: ProtocolName,
-    num_seeds: Annotated[
-        int, typer.Option("--seeds", min=1, help="How many seeds: 0, 1, ... are run.")
-    ],
+    num_seeds: NumSeeds,
     output: Folder,
-    folds: Annotated[
-        str | None, typer.Option(help="Folds, separated by commas; default all of the protocol.")
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Units at once; default one a GPU, else one a processor."),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            "--threads-per-job",
-            min=1,
-            help="Threads of a unit; default processors divided by units at once.",
-        ),
-    ] = None,
-    processes: Annotated[
-        int,
-        typer.Option(
-            "--processes-per-fold", min=1, help="Processes that share each step of a unit (DDP)."
-        ),
-    ] = 1,
-    cluster: Annotated[
-        str | None,
-        typer.Option(help="slurm: units over machines, through submitit; local tries it out here."),
-    ] = None,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines of the cluster.")] = 1,
-    slurm: Annotated[
-        list[str] | None,
-        typer.Option(help="Parameter of sbatch as key=value, such as partition=gpu; repeatable."),
-    ] = None,
+    folds: Folds = None,
+    jobs: Jobs = None,
+    threads: Threads = None,
+    processes: Processes = 1,
+    cluster: Cluster = None,
+    nodes: Nodes = 1,
+    slurm: Slurm = None,
     skip_bad: SkipBad = False,
 ) -> None:
     """Run every fold of every preset and seed, each in its own folder.

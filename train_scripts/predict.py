@@ -10,36 +10,41 @@ from train_scripts.options import ModelName
 
 app = make_app()
 
+Files = Annotated[list[str], typer.Argument(help="WAV, FLAC, OGG or MP3 files.")]
+Form = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        help="json: each file's answer and timeline; csv: a row a window; rttm: a line a "
+        "window, the emotion in the place of the speaker.",
+    ),
+]
+WindowSeconds = Annotated[
+    float,
+    typer.Option("--window", help="Seconds; longer files are answered by windows of this length."),
+]
+HopSeconds = Annotated[
+    float | None,
+    typer.Option("--hop", help="Seconds from window to window; default half a window."),
+]
+BatchSize = Annotated[
+    int, typer.Option(min=1, help="Windows at once; does not change the answers.")
+]
+SkipBad = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="Leave out files that cannot be used; they are listed."),
+]
+
 
 @app.command(epilog="After Ctrl-C: the answers of the files that are finished are written.")
 def command(
     model_name: ModelName,
-    files: Annotated[list[str], typer.Argument(help="WAV, FLAC, OGG or MP3 files.")],
-    form: Annotated[
-        Format,
-        typer.Option(
-            "--format",
-            help="json: each file's answer and timeline; csv: a row a window; rttm: a line a "
-            "window, the emotion in the place of the speaker.",
-        ),
-    ] = Format.json,
-    window_seconds: Annotated[
-        float,
-        typer.Option(
-            "--window", help="Seconds; longer files are answered by windows of this length."
-        ),
-    ] = 10.0,
-    hop_seconds: Annotated[
-        float | None,
-        typer.Option("--hop", help="Seconds from window to window; default half a window."),
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Windows at once; does not change the answers.")
-    ] = 1,
-    skip_bad: Annotated[
-        bool,
-        typer.Option("--skip-bad", help="Leave out files that cannot be used; they are listed."),
-    ] = False,
+    files: Files,
+    form: Form = Format.json,
+    window_seconds: WindowSeconds = 10.0,
+    hop_seconds: HopSeconds = None,
+    batch_size: BatchSize = 1,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Recognise the emotion of audio files of any length, rate and number of channels."""
     options = locals()
