@@ -332,6 +332,16 @@ def test_ctrl_c_says_what_is_kept(capsys):
     assert said == "\ndecomp-ser verb: interrupted. What is finished stays.\n"
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_person_at_a_terminal_is_told_of_the_loading_and_a_log_is_not(
+    terminal, capsys, monkeypatch
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    _, said = end_of(capsys, PermissionError(errno.EACCES, "", "/x"), "a")
+    assert said.startswith("Loading ...\n") == terminal
+    assert len(said.splitlines()) == 1 + terminal
+
+
 @pytest.mark.parametrize("package", EXTRAS)
 def test_every_missing_package_is_named_with_the_extra_that_has_it(package):
     extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]

@@ -9,6 +9,7 @@ import importlib
 import logging
 import os
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any, NoReturn
 
@@ -45,12 +46,11 @@ HELP = "\n".join(
         "Verbs:",
         *(f"  {verb:14} {line}" for verb, (_, line) in VERBS.items()),
         "",
-        "decomp-ser VERB --help explains a verb. --version says which version this is;",
+        "decomp-ser VERB --help explains a verb, --version names the version,",
         "--install-completion lets your shell complete verbs and options.",
     ]
 )
 
-COMPLETION = ("--install-completion", "--show-completion")
 COMPLETION_VARIABLE = "_DECOMP_SER_COMPLETE"
 """Set by a shell that asks what may follow."""
 
@@ -76,15 +76,15 @@ def run(app: typer.Typer, arguments: list[str] | None = None, verb: str | None =
 
     Args:
         app: of the verb's module.
-        arguments: of the command line; default those of this process, as for
-            `python -m train_scripts.MODULE`.
+        arguments: of the command line; default those of this process.
         verb: as called from `decomp-ser`.
     """
     name = f"decomp-ser {verb}" if verb else "decomp-ser"
     logging.basicConfig(
         format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING, stream=sys.stderr
     )
-    command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
+    command.callback = announced(command.callback)
     try:
         code = command.main(args=arguments, prog_name=name, standalone_mode=False)
     except UsageError as error:
@@ -100,6 +100,17 @@ def run(app: typer.Typer, arguments: list[str] | None = None, verb: str | None =
         kept = (command.epilog or "").removeprefix(AFTER_INTERRUPTION)
         print(f"\n{name}: interrupted. {kept[:1].upper()}{kept[1:]}", file=sys.stderr)
     sys.exit(code or 0)
+
+
+def announced(body: Callable) -> Callable:
+    """The body of a verb, which takes seconds to load; a person at a terminal is told so."""
+
+    def announce_and_run(*arguments, **options):
+        if sys.stderr.isatty():
+            print("Loading ...", file=sys.stderr)
+        return body(*arguments, **options)
+
+    return announce_and_run
 
 
 def fail(name: str, message: str) -> NoReturn:
@@ -131,7 +142,7 @@ def complete() -> None:
 def main() -> None:
     """Entry point of `decomp-ser`."""
     verb, *arguments = sys.argv[1:] or ["--help"]
-    if verb in COMPLETION or COMPLETION_VARIABLE in os.environ:
+    if verb.endswith("-completion") or COMPLETION_VARIABLE in os.environ:
         complete()
     elif verb in VERBS:
         run(load_app(verb), arguments, verb)

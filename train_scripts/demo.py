@@ -27,7 +27,6 @@ def command(
 
     It is served to this computer only, until Ctrl-C.
     """
-    typer.echo("Loading the model ...", err=True)
     from processing.errors import InputError
     from train_scripts.publishing.demonstration_page import build_page
 

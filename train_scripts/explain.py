@@ -28,7 +28,6 @@ def command(
 
     --output gets explanation.json, explanation.png and the changed sounds.
     """
-    typer.echo("Trying changes of the sound ...", err=True)
     from train_scripts.explanations.explanation import describe, explain, write_explanation
 
     explanation = explain(model_name, file, voice=voice)
