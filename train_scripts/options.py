@@ -30,17 +30,6 @@ def check_folder(folder: Path | None) -> Path | None:
     return folder
 
 
-def check_file(file: Path | None) -> Path | None:
-    """Refuse a file that cannot be written; see `check_folder`."""
-    if file is not None and file.is_dir():
-        raise typer.BadParameter(f"{file} is a folder. Give the name of a file.")
-    if file is not None and file.is_file() and not os.access(file, os.W_OK):
-        raise typer.BadParameter(f"no permission to write {file}. Choose another one.")
-    if file is not None:
-        check_folder(file.parent)
-    return file
-
-
 def check_model(name: str | None) -> str | None:
     """Refuse a model that is neither a folder nor can be a repository of the Hub.
 

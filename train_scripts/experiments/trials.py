@@ -17,7 +17,6 @@ from modeling_decomp_ser import DecompSerConfig
 from processing.errors import InputError
 from train_scripts.cli import make_app, run
 from train_scripts.experiments.units import flatten
-from train_scripts.options import check_file
 from train_scripts.runs.finished_runs import find_results, read_json, shared_settings
 from train_scripts.runs.results import write_json
 
@@ -122,9 +121,7 @@ def render_trials(content: dict[str, Any]) -> str:
 def command(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
     *,
-    output: Annotated[
-        Path | None, typer.Option(callback=check_file, help="JSON file of the comparison.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file of the comparison.")] = None,
     seed: Annotated[int, typer.Option(help="Whose runs are compared.")] = 0,
 ) -> None:
     """Compare settings on validation speakers, and choose the best of each preset."""

@@ -115,14 +115,10 @@ def explain(model_name: str, file: str | Path, *, voice: str | Path | None = Non
     changed = counterfactuals(model, extractor, waveform, other)
     seconds = len(waveform) / extractor.sampling_rate
     parts = explain_parts(model, inputs)
-    heard = (inputs[name][0].numpy() for name in ("mel", "log_f0", "voiced"))
-    flags = list(signal_flags(waveform, *heard, seconds=seconds))
-    if max(parts["probabilities"].values()) < model.config.abstain_below:
-        flags.append(UNSURE)
     summary = {
         "file": str(file),
         "seconds": round(seconds, 3),
-        "flags": flags,
+        "flags": find_flags(model, waveform, inputs, parts["probabilities"], seconds),
         **parts,
         "counterfactuals": [
             {
@@ -142,6 +138,19 @@ def explain(model_name: str, file: str | Path, *, voice: str | Path | None = Non
         hop_length=extractor.hop_length,
         changed=changed,
     )
+
+
+def find_flags(
+    model,
+    waveform: np.ndarray,
+    inputs: Mapping[str, Tensor],
+    probabilities: Mapping[str, float],
+    seconds: float,
+) -> list[str]:
+    """Reasons not to trust an answer, as `DecompSerPipeline` gives them."""
+    heard = (inputs[name][0].numpy() for name in ("mel", "log_f0", "voiced"))
+    flags = list(signal_flags(waveform, *heard, seconds=seconds))
+    return flags + [UNSURE] * (max(probabilities.values()) < model.config.abstain_below)
 
 
 def read_utterance(file: str | Path, sampling_rate: int) -> np.ndarray:
