@@ -1,8 +1,7 @@
-"""The examples of fine-tuning, run as a user would, and their place in the README."""
+"""The examples of fine-tuning, run as a user would, and their place on a page."""
 
 import csv
 import importlib.util
-import re
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,12 @@ from transformers import pipeline
 from processing import DecompSerDataCollator
 from processing.corpora.loading import load_corpus
 from processing.features import add_signals
-from train_scripts.reports.readme_results import README
 from train_scripts.runs.fold_data import with_arrays
 from train_scripts.runs.run_folder import load_model
 from train_scripts.runs.training_mean import mean_pooled_features
 
-EXAMPLES = Path(__file__).parents[1] / "model_cards" / "examples"
+REPOSITORY = Path(__file__).parents[1]
+EXAMPLES = REPOSITORY / "model_cards" / "examples"
 OTHER_WORDS = {"angry": "tense", "sad": "tense", "happy": "amused", "neutral": "calm"}
 LABELS = ["amused", "calm", "tense"]
 
@@ -93,21 +92,10 @@ def test_an_example_gives_a_model_that_answers_with_the_new_labels(name, base, o
     assert distance < 0.1 * (before["pooled_mean"] - nearby).norm()
 
 
-def readme_block(name: str) -> str:
-    """Code of the README between the markers of an example."""
-    pattern = rf"<!-- example:{name} -->\n```python\n(.*?)```\n<!-- /example:{name} -->"
-    return re.search(pattern, README.read_text(encoding="utf-8"), re.DOTALL)[1]
-
-
-def test_the_readme_shows_the_example_that_is_tested():
-    example = (EXAMPLES / "finetune_csv.py").read_text(encoding="utf-8")
-    assert readme_block("finetune_csv.py") == example
-    assert len(example.splitlines()) < 40
-
-
-def test_the_readme_shows_lines_of_the_example_with_adapters():
-    example = (EXAMPLES / "finetune_lora.py").read_text(encoding="utf-8").splitlines()
-    shown = readme_block("finetune_lora.py").splitlines()
-    assert len(shown) > 5
+def test_the_page_shows_lines_of_the_example_with_adapters():
+    example = (EXAMPLES / "finetune_lora.py").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "how-to" / "fine-tune.md").read_text(encoding="utf-8")
+    shown = page.split("these lines differ:")[1].split("```")[1].splitlines()[1:]
+    assert len(shown) > 4
     for line in shown:
         assert line.split("  #")[0] in example

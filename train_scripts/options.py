@@ -58,7 +58,7 @@ def check_model(name: str | None) -> str | None:
 PresetName = Annotated[str, typer.Argument(help="Name of a preset, or path of a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="Settings as key=value, such as size=tiny or finetuning.epochs=5."),
+    typer.Argument(help="Settings as key=value: size=tiny, finetuning.num_train_epochs=5."),
 ]
 ModelName = Annotated[
     str,

@@ -13,8 +13,8 @@ app = make_app()
 Corpus = Annotated[
     str,
     typer.Argument(
-        help="One of: iemocap, ravdess, crema-d, emodb, tess, savee, esd, nemo, folder, hub, "
-        "synthetic, factorial."
+        help="One of: crema-d, emodb, esd, factorial, iemocap, nemo, ravdess, savee, "
+        "synthetic, tess, folder, hub."
     ),
 ]
 Source = Annotated[
@@ -77,7 +77,7 @@ def prepare_command(
     Writes data-*.parquet, corpus.json, statistics.json, .md and .png, and left_out.csv if clips
     were left out. Levels are not normalised: loudness is a cue of emotion.
     """
-    from processing.corpora.preparation import PrepareOptions, parse_pairs, prepare
+    from processing.corpora.preparation import KNOWN, PrepareOptions, parse_pairs, prepare
 
     options = PrepareOptions(
         label_map=parse_pairs(label_map, "--map"),
@@ -101,6 +101,9 @@ def prepare_command(
         f"{manifest['left_out']} clips (left_out.csv), {manifest['other_labels']} with other "
         "labels."
     )
+    if corpus in KNOWN:
+        known = KNOWN[corpus]
+        typer.echo(f"{known.title}: {known.terms}. Cite {known.citation}.")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ app = make_app()
 
 
 @app.command(
-    epilog="After Ctrl-C: the last checkpoint (every pretraining.save_every steps) and the "
+    epilog="After Ctrl-C: the last checkpoint (every pretraining.save_steps steps) and the "
     "finished weights of a sweep stay, and the same command resumes from there."
 )
 def command(

@@ -10,31 +10,54 @@ from train_scripts.options import Folder
 
 app = make_app()
 
+Runs = Annotated[
+    list[Path], typer.Argument(help="Run folders, or folders that hold some at any depth.")
+]
+Compare = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Presets to test against each other, FIRST:SECOND; may be repeated. Default: "
+        "every:table3_m1, table3_ours:table3_m4, table3_ours:encoders_alone, "
+        "table3_ours:baseline_compare"
+    ),
+]
+Resamples = Annotated[
+    int, typer.Option(help="Resamples of the bootstrap over speakers, 2000 or more.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the bootstrap; with --trials that of the runs.")]
+Trials = Annotated[
+    bool,
+    typer.Option(
+        "--trials",
+        help="Compare settings on validation speakers instead, and choose the best of each "
+        "preset; writes trials.json.",
+    ),
+]
+
 
 @app.command(epilog="After Ctrl-C: no report is written; the runs are as they were.")
 def command(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Run folders, or folders that hold some at any depth.")
-    ],
+    runs: Runs,
     *,
     output: Folder,
-    compare: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Presets to test against each other, FIRST:SECOND; may be repeated. Default: "
-            "every:table3_m1, table3_ours:table3_m4, table3_ours:encoders_alone, "
-            "table3_ours:baseline_compare"
-        ),
-    ] = None,
-    resamples: Annotated[
-        int, typer.Option(help="Resamples of the bootstrap over speakers, 2000 or more.")
-    ] = 10_000,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    compare: Compare = None,
+    resamples: Resamples = 10_000,
+    seed: Seed = 0,
+    trials: Trials = False,
 ) -> None:
     """Write tables with intervals and tests, figures and the paper's figures beside them.
 
     --output gets report.md, report.json and the figures.
     """
+    if trials:
+        from train_scripts.experiments.trials import compare_trials, render_trials
+        from train_scripts.runs.results import write_json
+
+        comparison = compare_trials(runs, seed=seed)
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / "trials.json", comparison)
+        typer.echo(render_trials(comparison))
+        return
     from train_scripts.reports.cells import pooled
     from train_scripts.reports.comparisons import DEFAULT_PAIRS
     from train_scripts.reports.writing import REPORT_MARKDOWN, parse_pair, report

@@ -8,10 +8,9 @@ from typer.testing import CliRunner
 from processing.errors import InputError
 from train_scripts.cli import VERBS
 from train_scripts.explanations.linear_probes import TRAINS_ONLY
-from train_scripts.explanations.probe_table import render_findings, render_probe
+from train_scripts.explanations.probe_table import render_brief, render_findings, render_probe
 from train_scripts.explanations.probing import leave_out_speakers, probe_model, split_turns
 from train_scripts.probe import app
-from train_scripts.reports.readme_results import render_results
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +79,8 @@ def test_the_report_says_what_its_figures_depend_on(report, corpus_folder):
     assert (folder / "probe.png").stat().st_size > 20_000
 
 
-def test_a_report_among_the_results_of_the_readme_is_rendered_in_brief(report):
-    brief = render_results(report[0])
+def test_a_report_is_rendered_in_brief_for_the_card(report):
+    brief = render_brief(report[0])
     assert brief.startswith(render_findings(report[0])) and "| *chance (shuffled)* |" in brief
     assert "canonical correlation" in render_probe(report[0]) and "canonical" not in brief
 

@@ -6,13 +6,9 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from processing.corpora.licences import common_licence, reasons_not_to_publish, training_corpora
 from processing.errors import InputError
 from train_scripts.explanations.probe_table import render_brief
-from train_scripts.publishing.corpus_licences import (
-    common_licence,
-    reasons_not_to_publish,
-    training_corpora,
-)
 from train_scripts.publishing.model_card import METRICS, REPOSITORY, TEMPLATE, render_card
 from train_scripts.reports.readme_results import read_results
 from train_scripts.runs.finished_runs import Run

@@ -69,12 +69,15 @@ def test_default_pairs_ask_the_papers_question(tmp_path):
 
 
 def test_the_reference_has_the_same_changes_if_there_is_one(tmp_path):
-    epochs = ("finetuning.epochs=3",)
+    epochs = ("finetuning.num_train_epochs=3",)
     for preset in ("table3_m1", "table3_m4"):
         plant_row(tmp_path / "a", preset, seeds=(0,), folds=(1,))
         plant_row(tmp_path / "b", preset, seeds=(0,), folds=(1,), overrides=epochs)
     pairs, _ = choose_pairs(rows_of(tmp_path), [(EVERY, "table3_m1")])
-    assert ("table3_m4 finetuning.epochs=3", "table3_m1 finetuning.epochs=3") in names(pairs)
+    assert (
+        "table3_m4 finetuning.num_train_epochs=3",
+        "table3_m1 finetuning.num_train_epochs=3",
+    ) in names(pairs)
     assert ("table3_m4", "table3_m1") in names(pairs)
 
 

@@ -26,7 +26,7 @@ def test_a_pretraining_without_speakers_is_drawn(tmp_path):
 
 def test_labels_say_what_is_incomplete_or_leaks_and_keep_to_a_width():
     row = {
-        "title": "table3_ours model.reconstruction_weight=0.0 finetuning.epochs=3",
+        "title": "table3_ours model.reconstruction_weight=0.0 finetuning.num_train_epochs=3",
         "size": "small",
         "complete": False,
         "protocol": {"leaks": True},

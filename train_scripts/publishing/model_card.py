@@ -11,16 +11,12 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from modeling_decomp_ser.configuration_decomp_ser import DECOMPOSED
+from processing.corpora.licences import DEMONSTRATION, common_licence, training_corpora
+from processing.corpora.registry import Corpus
 from processing.corpora.synthetic import describe_corpus
 from processing.errors import InputError
 from processing.leakage import LEAK_KINDS
 from train_scripts.explanations.probe_table import render_brief
-from train_scripts.publishing.corpus_licences import (
-    DEMONSTRATION,
-    CorpusLicence,
-    common_licence,
-    training_corpora,
-)
 from train_scripts.runs.finished_runs import Run
 
 REPOSITORY = Path(__file__).parents[2]
@@ -118,7 +114,7 @@ def trained_on(results: Mapping[str, Any]) -> str | None:
 def card_data(
     results: Mapping[str, Any],
     repo_id: str,
-    corpora: Mapping[str, CorpusLicence],
+    corpora: Mapping[str, Corpus],
     report: Mapping[str, Any] | None,
 ) -> ModelCardData:
     """The block of metadata, with a model-index."""
@@ -377,7 +373,7 @@ def coverage_rows(calibration: Mapping[str, Any]) -> list[list[str]]:
     return [numbers(p, ("coverage", "risk", "confidence")) for p in points]
 
 
-def describe_data(results: Mapping[str, Any], corpora: Mapping[str, CorpusLicence]) -> dict:
+def describe_data(results: Mapping[str, Any], corpora: Mapping[str, Corpus]) -> dict:
     """The sections of leaks, lineage and limits."""
     leaks = results.get("leaks")
     languages = sorted({c.language for c in corpora.values() if c.language})

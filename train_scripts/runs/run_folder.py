@@ -76,6 +76,7 @@ def require_packages(settings: RunSettings) -> None:
 
 def save_model(folder: Path, model, processor: DecompSerProcessor, data: FoldData) -> None:
     """Save model, processor, their code, and the ids and speakers of the training turns."""
+    data.folds.check_final(model, processor)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     train = data.folds["train"]
