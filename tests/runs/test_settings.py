@@ -73,6 +73,9 @@ def test_later_layers_win_and_groups_merge(tmp_path):
     [
         (["size=huge"], "size='huge', expected one of tiny, small, paper"),
         (["model.timbre_inpt=raw"], "Did you mean model.timbre_input"),
+        (["epochs=2"], "Did you mean finetuning.num_train_epochs"),
+        (["learning_rate=1"], "mean pretraining.learning_rate, finetuning.learning_rate"),
+        (["timbre_input=raw"], "Did you mean model.timbre_input"),
         (["model.timbre_input=both"], "model settings: .*timbre_input"),
         (["model.conv_kernel_size=4"], "odd number"),
         (["model.downsampling=wide"], "model settings: .*downsampling"),

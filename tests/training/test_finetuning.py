@@ -131,6 +131,7 @@ def test_other_settings_do_not_go_on_with_an_interrupted_run(
     corpus_folder, fold, quick_settings, tmp_path
 ):
     (tmp_path / "settings.yaml").write_text("preset: another\n")
+    (tmp_path / "checkpoints" / "checkpoint-3").mkdir(parents=True)
     with pytest.raises(InputError, match="interrupted run with other settings"):
         finetune("base", output=tmp_path, **options(corpus_folder, fold, quick_settings))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 from processing.errors import InputError
-from train_scripts.runs.run_folder import RESULTS
+from train_scripts.runs.run_folder import RESULTS, check_fine_tuned
 
 SPACE = Path(__file__).with_name("space")
 QUICKSTART = Path("runs/quickstart")
@@ -61,6 +61,7 @@ def build_page(model_name: str | None = None):
         InputError: if the model cannot be used or gradio is missing.
     """
     name = model_name or default_model()
+    check_fine_tuned(name)
     space = load_space()
     clip = Path(name).parent / "clip.flac"
     example = clip if Path(name).is_dir() and clip.is_file() else None

@@ -13,6 +13,7 @@ from transformers.utils import cached_file
 from modeling_decomp_ser import DecompSerForAudioClassification, DecompSerForPreTraining
 from processing import DecompSerProcessor
 from processing.errors import InputError
+from train_scripts.runs.foreseen_errors import require_package
 from train_scripts.runs.settings import RunSettings
 
 logger = logging.getLogger(__name__)
@@ -20,19 +21,24 @@ logger = logging.getLogger(__name__)
 RESULTS = "results.json"
 SETTINGS = "settings.yaml"
 TRAINING_ROWS = "training_rows.json"
+CHECKPOINTS = "checkpoints"
+LOG = "log.jsonl"
 
 
 def open_run_folder(folder: str | Path, settings: RunSettings) -> Path:
-    """Create the folder of a run, or take up the run that was interrupted in it.
+    """Create the folder of a run, or resume the run that was interrupted in it.
 
     Args:
-        folder: of the run.
+        folder: of the run. What a call left there that ended before its first checkpoint, such as
+            one with a wrong fold, gives way to these settings.
         settings: of the run; stored there.
 
     Raises:
-        InputError: if the folder holds a finished run, or one with other settings.
+        InputError: if the folder holds a finished run or the checkpoints of one with other
+            settings, or a package that the settings ask for is not installed.
     """
     folder = Path(folder)
+    require_packages(settings)
     if (folder / RESULTS).is_file():
         raise InputError(
             f"{folder}: holds a finished run. Choose another --output, or delete the folder to run "
@@ -40,19 +46,35 @@ def open_run_folder(folder: str | Path, settings: RunSettings) -> Path:
         )
     stored = folder / SETTINGS
     content = yaml.safe_dump(settings.as_dict(), sort_keys=False)
-    if stored.is_file() and stored.read_text(encoding="utf-8") != content:
-        raise InputError(
-            f"{folder}: holds an interrupted run with other settings (see {SETTINGS}). Give the "
-            "same preset and settings to go "
-            "on with it, choose another --output, or delete the folder."
-        )
+    before = stored.read_text(encoding="utf-8") if stored.is_file() else None
+    if before not in (None, content):
+        if is_interrupted(folder):
+            raise InputError(
+                f"{folder}: holds an interrupted run with other settings (see {SETTINGS}). Give "
+                "the same preset and settings to resume it, choose another --output, or delete "
+                "the folder."
+            )
+        (folder / LOG).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    if not stored.is_file():
+    if before != content:
         # whole or not at all, also where several processes open the folder at once
         part = stored.with_name(f"{SETTINGS}.{os.getpid()}.part")
         part.write_text(content, encoding="utf-8")
         part.replace(stored)
     return folder
+
+
+def is_interrupted(folder: Path) -> bool:
+    """Whether a folder holds a checkpoint that a run could be resumed from."""
+    return any((folder / CHECKPOINTS).glob("checkpoint-*"))
+
+
+def require_packages(settings: RunSettings) -> None:
+    """Raise InputError where a package that the settings ask for is not installed."""
+    if settings.tracking != "none":
+        require_package(settings.tracking, f"tracking={settings.tracking}")
+    if settings.finetuning.lora_rank:
+        require_package("peft", f"finetuning.lora_rank={settings.finetuning.lora_rank}")
 
 
 def save_model(
@@ -113,6 +135,8 @@ def load_model(name: str, *, pretraining: bool = False):
     Raises:
         InputError: if it cannot be found, is of the other kind, or has no trained emotion head.
     """
+    if not pretraining:
+        check_fine_tuned(name)
     kind = DecompSerForPreTraining if pretraining else DecompSerForAudioClassification
     try:
         model = kind.from_pretrained(name)
@@ -129,6 +153,45 @@ def load_model(name: str, *, pretraining: bool = False):
             "Fine-tune it first."
         )
     return model.eval(), processor
+
+
+def check_fine_tuned(name: str) -> None:
+    """Refuse what only `pretrain` has trained, and what does not exist.
+
+    Args:
+        name: folder of a run, or a repository id.
+
+    Raises:
+        InputError: says which of the two it is.
+    """
+    architectures = read_config(name).get("architectures") or []
+    if DecompSerForPreTraining.__name__ in architectures:
+        raise InputError(
+            f"model '{name}': it is pre-trained only, so it knows no emotions. Train them with "
+            f"`decomp-ser finetune PRESET --pretrained {name}`, and give the folder of that run."
+        )
+
+
+def read_config(name: str) -> dict:
+    """The stored configuration of a saved model.
+
+    Args:
+        name: folder of a run, or a repository id.
+
+    Raises:
+        InputError: if there is none.
+    """
+    problem = "there is no config.json in it."
+    try:
+        path = cached_file(name, "config.json")
+    except OSError as error:
+        path, problem = None, f"it does not exist. {' '.join(str(error).split())}"
+    if path is None:
+        raise InputError(
+            f"model '{name}': {problem} Expected an output folder of `decomp-ser finetune` or "
+            "`decomp-ser pretrain`, or a repository id."
+        )
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def read_training_rows(name: str) -> dict | None:
@@ -151,9 +214,13 @@ def find_overlap(name: str, ids: Iterable[str], speakers: Iterable[str | None]) 
 
     Returns:
         A description, or None if nothing overlaps.
+
+    Raises:
+        InputError: if no model has this name.
     """
     trained = read_training_rows(name)
     if trained is None:
+        read_config(name)
         return f"it is not known which turns it was trained on ({TRAINING_ROWS} is missing)"
     shared_ids = set(ids) & set(trained["ids"])
     shared_speakers = set(speakers) & set(trained["speakers"])
