@@ -6,10 +6,8 @@ from typing import Annotated
 import typer
 
 from train_scripts.cli import run
-from train_scripts.reports.cells import pooled
-from train_scripts.reports.comparisons import (
-    DEFAULT_PAIRS,
-)
+from train_scripts.reports.comparisons import DEFAULT_PAIRS
+from train_scripts.reports.pages import pooled
 from train_scripts.reports.writing import REPORT_MARKDOWN, parse_pair, report
 
 app = typer.Typer(add_completion=False)
@@ -29,6 +27,13 @@ def command(
             + ", ".join(":".join(pair) for pair in DEFAULT_PAIRS)
         ),
     ] = None,
+    allow_mixed: Annotated[
+        bool,
+        typer.Option(
+            "--allow-mixed",
+            help="Compare rows although a setting that they should share is another.",
+        ),
+    ] = False,
     resamples: Annotated[
         int, typer.Option(help="Resamples of the bootstrap over speakers, 2000 or more.")
     ] = 10_000,
@@ -39,6 +44,7 @@ def command(
         runs,
         output,
         pairs=[parse_pair(text) for text in compare] if compare else DEFAULT_PAIRS,
+        allow_mixed=allow_mixed,
         num_resamples=resamples,
         seed=seed,
     )
@@ -48,6 +54,8 @@ def command(
             f"WA {pooled(row, 'weighted_accuracy')}, UAR {pooled(row, 'unweighted_average_recall')}"
             + "".join(f"\n  {note}" for note in row["notes"])
         )
+    for line in content["passed_over"]:
+        typer.echo(line)
     typer.echo(f"Saved to {Path(output) / REPORT_MARKDOWN}")
 
 
