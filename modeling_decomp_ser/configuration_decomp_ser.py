@@ -5,7 +5,7 @@ extractor and run settings (learning rates, epochs, paths) to the presets. Field
 paper states no value say so and give the reason of their default.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -29,6 +29,12 @@ EMOTIONS = ("angry", "happy", "sad", "neutral")
 
 SPEECH_ENCODERS = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 """Model types whose modules share the names and the meaning of wav2vec2's."""
+
+
+def refuse_if(wrong: Any, message: str) -> None:
+    """Raise ValueError with the message where something is wrong."""
+    if wrong:
+        raise ValueError(message)
 
 
 @strict
@@ -207,80 +213,86 @@ class DecompSerConfig(PreTrainedConfig):
                 a weight but not the part it reads, or if a size contradicts another.
         """
         known = [c for c in DECOMPOSED if c in self.components]
-        if list(self.components) not in (known, [SINGLE]):
-            raise ValueError(
-                f"components={list(self.components)}: expected a subset of {list(DECOMPOSED)} in "
-                "this order, "
-                f"['{SINGLE}'] for one undivided encoder, or [] for none."
-            )
-        if not self.use_speech_encoder and not self.components:
-            raise ValueError(
-                "use_speech_encoder=False and components=[] leave no encoder: give at least one."
-            )
+        refuse_if(
+            list(self.components) not in (known, [SINGLE]),
+            f"components={list(self.components)}: expected a subset of {list(DECOMPOSED)} in this "
+            f"order, ['{SINGLE}'] for one undivided encoder, or [] for none.",
+        )
+        refuse_if(
+            not self.use_speech_encoder and not self.components,
+            "use_speech_encoder=False and components=[] leave no encoder: give at least one.",
+        )
         if self.use_speech_encoder:
             self.check_speech_encoder()
-        if self.ctc_weight and not self.use_speech_encoder:
-            raise ValueError(
-                f"ctc_weight={self.ctc_weight} with use_speech_encoder=False: speech is recognised "
-                "from wav2vec2. Set ctc_weight=0."
-            )
-        if self.ctc_weight and self.pad_token_id is None:
-            raise ValueError("pad_token_id=None: CTC needs it as its blank, 0 in this vocabulary.")
-        if self.speaker_weight and "timbre" not in self.components:
-            raise ValueError(
-                f"speaker_weight={self.speaker_weight} without the component 'timbre', which the "
-                "speaker head reads. "
-                "Set speaker_weight=0."
-            )
-        if self.reconstruction_weight and not self.components:
-            raise ValueError(
-                f"reconstruction_weight={self.reconstruction_weight} with components=[]: the "
-                "decoder reads the codes. "
-                "Set reconstruction_weight=0."
-            )
-        if self.downsampling % self.conv_stride:
-            raise ValueError(
-                f"downsampling={self.downsampling} is no multiple of "
-                f"conv_stride={self.conv_stride}: the code rate would not divide."
-            )
-        if not 0 <= self.part_dropout < 1:
-            raise ValueError(f"part_dropout={self.part_dropout}: expected 0 or more, below 1.")
-        if self.conv_kernel_size % 2 == 0:
-            raise ValueError(
-                f"conv_kernel_size={self.conv_kernel_size}: expected an odd number of frames."
-            )
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature={self.temperature}: expected a positive number.")
-        if not 0 <= self.abstain_below <= 1:
-            raise ValueError(
-                f"abstain_below={self.abstain_below}: expected a probability, 0 to 1; 0 never "
-                "abstains."
-            )
-        if not 1 < self.resampling_min_length <= self.resampling_max_length:
-            raise ValueError(
-                f"resampling_min_length={self.resampling_min_length} and resampling_max_length="
-                f"{self.resampling_max_length}: expected 2 frames or more, in this order."
-            )
-        if not 0 < self.resampling_min_scale <= self.resampling_max_scale:
-            raise ValueError(
-                f"resampling_min_scale={self.resampling_min_scale} and resampling_max_scale="
-                f"{self.resampling_max_scale}: expected positive numbers, in this order."
+        refuse_if(
+            self.ctc_weight and not self.use_speech_encoder,
+            f"ctc_weight={self.ctc_weight} with use_speech_encoder=False: speech is recognised "
+            "from wav2vec2. Set ctc_weight=0.",
+        )
+        refuse_if(
+            self.ctc_weight and self.pad_token_id is None,
+            "pad_token_id=None: CTC needs it as its blank, 0 in this vocabulary.",
+        )
+        refuse_if(
+            self.speaker_weight and "timbre" not in self.components,
+            f"speaker_weight={self.speaker_weight} without the component 'timbre', which the "
+            "speaker head reads. Set speaker_weight=0.",
+        )
+        refuse_if(
+            self.reconstruction_weight and not self.components,
+            f"reconstruction_weight={self.reconstruction_weight} with components=[]: the decoder "
+            "reads the codes. Set reconstruction_weight=0.",
+        )
+        self.check_numbers()
+
+    def check_numbers(self):
+        """Raise ValueError for a number that is out of range or contradicts another."""
+        refuse_if(
+            self.downsampling % self.conv_stride,
+            f"downsampling={self.downsampling} is no multiple of conv_stride={self.conv_stride}: "
+            "the code rate would not divide.",
+        )
+        refuse_if(
+            not 0 <= self.part_dropout < 1,
+            f"part_dropout={self.part_dropout}: expected 0 or more, below 1.",
+        )
+        refuse_if(
+            self.conv_kernel_size % 2 == 0,
+            f"conv_kernel_size={self.conv_kernel_size}: expected an odd number of frames.",
+        )
+        refuse_if(
+            not 0 < self.temperature < float("inf"),
+            f"temperature={self.temperature}: expected a positive number.",
+        )
+        refuse_if(
+            not 0 <= self.abstain_below <= 1,
+            f"abstain_below={self.abstain_below}: expected a probability, 0 to 1; 0 never "
+            "abstains.",
+        )
+        for name, above, expected in (
+            ("length", 1, "2 frames or more"),
+            ("scale", 0, "positive numbers"),
+        ):
+            low, high = (getattr(self, f"resampling_{end}_{name}") for end in ("min", "max"))
+            refuse_if(
+                not above < low <= high,
+                f"resampling_min_{name}={low} and resampling_max_{name}={high}: expected "
+                f"{expected}, in this order.",
             )
 
     def check_speech_encoder(self):
         """Raise ValueError for an encoder that would be run wrongly."""
-        encoder = self.speech_config
-        model_type = getattr(encoder, "model_type", None)
-        if model_type not in SPEECH_ENCODERS:
-            raise ValueError(
-                f"speech_config has model_type '{model_type}', expected one of "
-                f"{', '.join(SPEECH_ENCODERS)}."
-            )
-        if getattr(encoder, "add_adapter", False):
-            raise ValueError(
-                "speech_config.add_adapter=True: the adapter changes the frame rate and is not "
-                "run. Set it to False."
-            )
+        model_type = getattr(self.speech_config, "model_type", None)
+        refuse_if(
+            model_type not in SPEECH_ENCODERS,
+            f"speech_config has model_type '{model_type}', expected one of "
+            f"{', '.join(SPEECH_ENCODERS)}.",
+        )
+        refuse_if(
+            getattr(self.speech_config, "add_adapter", False),
+            "speech_config.add_adapter=True: the adapter changes the frame rate and is not run. "
+            "Set it to False.",
+        )
 
     def to_diff_dict(self) -> dict:
         """As in transformers, but always with the labels: the library leaves out two of no name,

@@ -67,7 +67,7 @@ class EmotionStream:
         return [self.answer(*window) for window in self.windows.push(np.array(samples))]
 
     def finish(self) -> list[dict[str, Any]]:
-        """Answer for what is left at the end, at most one window; see `push`."""
+        """Answer for what is left at the end, at most one window, in the form of `push`."""
         return [self.answer(*window) for window in self.windows.finish()]
 
     def answer(self, start: int, samples: np.ndarray) -> dict[str, Any]:

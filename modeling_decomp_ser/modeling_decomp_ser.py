@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.utils import logging
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .component_shares import component_shares
@@ -42,7 +43,10 @@ from .speech_encoder import (
     encode_speech,
     init_position_weights,
     load_speech_encoder,
+    report_in_hand,
 )
+
+logger = logging.get_logger(__name__)
 
 SHARED_BY_STAGES = (
     "conv_stride",
@@ -139,7 +143,8 @@ class DecompSerPreTrainedModel(PreTrainedModel):
         """
         # a weight of another shape is reported below, with the missing ones
         kwargs["ignore_mismatched_sizes"] = True
-        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        with report_in_hand():
+            loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model, report = loaded
         name = args[0] if args else kwargs.get("pretrained_model_name_or_path")
         mismatched = {key for key, *_ in report["mismatched_keys"]}
@@ -155,6 +160,9 @@ class DecompSerPreTrainedModel(PreTrainedModel):
                 f"Checkpoint '{name}' holds {len(left_over)} weights that its speech encoder does "
                 f"not have, such as {left_over[0]}. Give the configuration it was trained with."
             )
+        unused = [k for k in report["unexpected_keys"] if getattr(model, k.split(".")[0], None)]
+        if unused:
+            logger.warning(f"'{name}': {len(unused)} weights are not used, such as {unused[0]}.")
         if "id2label" in kwargs:  # the library would keep the old words beside the new
             model.config.label2id = {word: int(i) for i, word in model.config.id2label.items()}
         new_labels = for_training and not kwargs.keys().isdisjoint(("id2label", "label2id"))
@@ -515,36 +523,36 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         self.check_outputs(output_ctc_logits, output_speaker_logits, output_reconstruction)
         with_losses = any(x is not None for x in (labels, ctc_labels, speaker_labels))
         keys = self.keys_of(input_values if mel is None else mel, resampling_keys)
-        output = DecompSerOutput()
-        features: list[Tensor] = []
-        codes: dict[str, Codes] = {}
-
+        output, parts = DecompSerOutput(), list[Tensor]()
         if self.speech_encoder is not None:
             speech, lengths = self.encode_speech(input_values, attention_mask, keys)  # (B, U, D)
-            features.append(self.pool(speech, lengths))
+            parts.append(self.pool(speech, lengths))
             if self.ctc_head is not None and (with_losses or output_ctc_logits):
                 output.ctc_logits, output.ctc_lengths = self.ctc_head(speech), lengths
         if self.decomposition is not None:
             codes = self.decompose(mel, log_f0, voiced, frame_mask, keys)
-            features += [self.pool(c.values, c.lengths) for c in codes.values()]
+            parts += [self.pool(code.values, code.lengths) for code in codes.values()]
             if self.decomposition.decoder is not None and (with_losses or output_reconstruction):
                 output.reconstruction = self.reconstruct(codes, mel, frame_mask)
-        if self.speaker_head is not None and (with_losses or output_speaker_logits):
-            timbre = self.pool(codes["timbre"].values, codes["timbre"].lengths)
-            output.speaker_logits = self.speaker_head(self.dropout(timbre))
-
-        pooled = torch.cat(self.drop_parts(features, keys), dim=-1)
+            if self.speaker_head is not None and (with_losses or output_speaker_logits):
+                timbre = self.pool(codes["timbre"].values, codes["timbre"].lengths)
+                output.speaker_logits = self.speaker_head(self.dropout(timbre))
+        pooled = torch.cat(self.drop_parts(parts, keys), dim=-1)
         output.logits = self.emotion_head(self.dropout(pooled))
-        if output_pooled_features:
-            output.pooled_features = pooled
-        if output_component_shares:
-            output.component_shares = component_shares(
-                pooled, self.pooled_mean, self.emotion_head, self.part_sizes, self.config
-            )
+        self.add_parts(output, pooled, output_pooled_features, output_component_shares)
         if with_losses:
             tasks = self.task_losses(output, mel, frame_mask, labels, ctc_labels, speaker_labels)
             self.add_losses(output, tasks)
         return output
+
+    def add_parts(self, output: Any, pooled: Tensor, features: bool, shares: bool) -> None:
+        """Report what the emotion head read, (B, D), and what each part of it added, as asked."""
+        if features:
+            output.pooled_features = pooled
+        if shares:
+            output.component_shares = component_shares(
+                pooled, self.pooled_mean, self.emotion_head, self.part_sizes, self.config
+            )
 
     def drop_parts(self, features: list[Tensor], keys: Tensor | None) -> list[Tensor]:
         """Leave parts out at random in training, row by row; pooled vectors, (B, D) each."""

@@ -19,7 +19,7 @@ from transformers import AudioClassificationPipeline, AutoTokenizer
 from transformers.pipelines.base import ChunkPipeline
 from transformers.utils import logging
 
-from .audio_windows import cut_windows, open_audio, own_spans, window_samples
+from .audio_windows import check_rate, cut_windows, own_spans, window_samples
 from .component_shares import part_names
 from .configuration_decomp_ser import COMPONENTS
 from .emotion_stream import EmotionStream
@@ -179,13 +179,14 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         self, inputs: Any, window_seconds: float = WINDOW_SECONDS, hop_seconds: float | None = None
     ) -> Iterator[dict[str, Any]]:
         """Model inputs of each window of a sound, read as they are needed."""
-        audio = open_audio(inputs, self.feature_extractor.sampling_rate)
-        size, hop = window_samples(window_seconds, hop_seconds, audio.sampling_rate)
+        audio = self.feature_extractor.open_audio(inputs)
+        rate = check_rate(audio.sampling_rate, audio.name)
+        size, hop = window_samples(window_seconds, hop_seconds, rate)
         waiting = None
         for start, samples in cut_windows(audio.blocks, size, hop):
             if waiting is not None:
                 yield {**waiting, "is_last": False}
-            waiting = self.window_inputs(samples, start, audio.sampling_rate, audio.name)
+            waiting = self.window_inputs(samples, start, rate, audio.name)
         if waiting is None:
             raise ValueError(f"{audio.name}: holds no samples.")
         yield {**waiting, "is_last": True}

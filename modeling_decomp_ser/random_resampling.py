@@ -86,7 +86,7 @@ def draw_plan(
 
     Args:
         lengths: valid input frames, (B,).
-        keys: one a row, (B,), see `keyed_random`.
+        keys: int64 that decides what is drawn for each row, (B,).
         limits: most output frames to keep, (B,).
         max_length: input frames that the segments have to cover.
         num_frames: T', the padded output length.

@@ -12,6 +12,9 @@ padded, and layerdrop draws on the host; nothing here waits for the device.
 Axes: B batch, S samples, T encoder frames (50 a second), C channels, D features.
 """
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -90,6 +93,25 @@ def init_position_weights(encoder: Any) -> None:
             init.copy_(length, torch.linalg.vector_norm(direction, dim=(0, 1), keepdim=True))
 
 
+@contextmanager
+def report_in_hand() -> Iterator[None]:
+    """Keep transformers from printing its table of weights where the caller judges them itself.
+
+    Asked for the report, transformers prints it all the same: heads of a checkpoint's own task, and
+    new heads for other labels, then look like faults. Everything else that it logs is shown.
+    """
+
+    def other(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
+
+
 def load_speech_encoder(name_or_path: str, **kwargs) -> PreTrainedModel:
     """Load a pretrained encoder and check its weights key by key.
 
@@ -101,9 +123,10 @@ def load_speech_encoder(name_or_path: str, **kwargs) -> PreTrainedModel:
         OSError: if it cannot be found or reached.
         ValueError: if a weight of the encoder is missing, has another shape, or is left over.
     """
-    encoder, report = AutoModel.from_pretrained(
-        name_or_path, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
-    )
+    with report_in_hand():
+        encoder, report = AutoModel.from_pretrained(
+            name_or_path, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+        )
     own_parts = tuple(f"{name}." for name, _ in encoder.named_children()) + ("masked_spec_embed",)
     prefix = f"{encoder.base_model_prefix}."
     # Heads and quantisers of a checkpoint's own task are not part of the encoder and may be left

@@ -5,14 +5,14 @@ The classes of a corpus need `datasets`, which takes a second to import, so they
 
 from transformers import AutoFeatureExtractor, AutoProcessor
 
-from modeling_decomp_ser import DecompSerConfig
-
 from .feature_extraction_decomp_ser import DecompSerFeatureExtractor
 from .processing_decomp_ser import DecompSerProcessor
 
-# The installed classes win over the code saved beside a model, and need no trust_remote_code.
-AutoFeatureExtractor.register(DecompSerConfig, DecompSerFeatureExtractor, exist_ok=True)
-AutoProcessor.register(DecompSerConfig, DecompSerProcessor, exist_ok=True)
+# The installed classes win over the code saved beside a model, and need no trust_remote_code. They
+# are found by the class name that a saved folder gives, so the type of the model suffices as key
+# and its configuration class, which belongs to the other package, is not needed.
+AutoFeatureExtractor.register("decomp_ser", DecompSerFeatureExtractor, exist_ok=True)
+AutoProcessor.register("decomp_ser", DecompSerProcessor, exist_ok=True)
 
 
 def __getattr__(name: str):

@@ -1,25 +1,33 @@
-"""Audio files and embedded audio, decoded and encoded by soundfile: no FFmpeg, no torchcodec.
+"""The one place where sounds are opened: files, embedded audio and arrays, as a stream of blocks.
 
-Two steps, because a header is read a hundred times faster than its samples:
+soundfile decodes and encodes: no FFmpeg, no torchcodec. A file is read block by block, so that
+memory does not grow with its length, and two faults that libsndfile passes over are found: a WAV
+file that ends before its header says, at once, and any other file that does, at its end. This file
+ships with a model, whose pipeline reaches it through the feature extractor.
 
-* `audio_duration` reads the header only. It finds files that are missing, unreadable, empty, too
-  short, or shorter than their own header says (WAV).
-* `read_audio` decodes. It finds the rest: compressed files that end early, and samples that are not
-  finite.
-
-Axes: S samples.
+Axes: S samples, C channels.
 """
 
 import io
-from collections.abc import Callable, Mapping
+import os
+import threading
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-import soundfile
-import soxr
 
-from processing.errors import InputError
+from .errors import InputError
+
+try:
+    import soundfile
+    import soxr
+except ImportError:  # arrays can be classified without them
+    soundfile: Any = None
+    soxr: Any = None
 
 AudioSource: TypeAlias = str | Path | Mapping[str, Any]
 """A file's path, or a row's {"bytes", "path"} (`datasets.Audio(decode=False)`); bytes win where
@@ -29,10 +37,33 @@ MINIMUM_SECONDS = 0.025
 """Seconds. The receptive field of wav2vec2's convolutions, 400 samples at 16 kHz: anything shorter
 has no frame."""
 
-# Streaming writers that cannot go back leave a size of 0 or about 2 or 4 GiB in the header: it
-# tells nothing.
-_UNKNOWN_WAV_SIZE = 0x7FFF0000
-_WAV_HEADER_BYTES = 65536
+BLOCK_SAMPLES = 16384
+
+# Streaming writers that cannot go back leave a size of 0 or about 2 or 4 GiB in the header, or the
+# largest integer: it tells nothing.
+_UNKNOWN_WAV_BYTES = 0x7FFF0000
+_UNKNOWN_SAMPLES = 2**62
+_MP3_LENGTH_TOLERANCE = 0.9  # the length in its header is an estimate
+
+_standard_error = threading.Lock()
+
+
+@dataclass
+class AudioStream:
+    """A sound that is read as it is needed.
+
+    Attributes:
+        name: for messages.
+        sampling_rate: in Hz.
+        blocks: pieces of (S,) or (S, C), one after the other; of a file float32 (S,), full scale
+            1.0, channels averaged.
+        num_samples: S as the header announces it; None where it does not.
+    """
+
+    name: str
+    sampling_rate: int
+    blocks: Iterator[np.ndarray]
+    num_samples: int | None = None
 
 
 def audio_name(audio: AudioSource) -> str:
@@ -43,17 +74,18 @@ def audio_name(audio: AudioSource) -> str:
 
 
 def audio_duration(audio: AudioSource) -> float:
-    """Duration in seconds from the header alone; nothing is decoded.
+    """Duration in seconds from the header alone, where it knows; else the audio is decoded.
 
     Raises:
         InputError: if the audio is missing, unreadable, empty, shorter than `MINIMUM_SECONDS`, or a
             WAV file that ends before its header says.
     """
-    source = _locate(audio)
-    info = _apply(soundfile.info, audio, source)
-    _check_wav_is_complete(audio, source)
-    _check_length(audio, info.frames, info.samplerate)
-    return info.frames / info.samplerate
+    stream = _open_source(audio)
+    num_samples = stream.num_samples
+    if num_samples is None:
+        num_samples = sum(len(block) for block in stream.blocks)
+    _check_length(stream, num_samples)
+    return num_samples / stream.sampling_rate
 
 
 def read_audio(audio: AudioSource, *, sampling_rate: int = 16000) -> np.ndarray:
@@ -74,25 +106,17 @@ def read_audio(audio: AudioSource, *, sampling_rate: int = 16000) -> np.ndarray:
         InputError: if the audio is missing, unreadable, empty, too short, ends early or has samples
             that are not finite. The message names the file.
     """
-    source = _locate(audio)
-    _check_wav_is_complete(audio, source)
-    samples, expected, rate = _apply(_decode, audio, source)  # (S, channels)
-    _check_length(audio, len(samples), rate)
-    if len(samples) < expected:
+    # All in one read: between two, soundfile seeks, which in an MP3 changes the last bit.
+    stream = _open_source(audio, block_samples=-1)
+    waveform = np.concatenate([np.zeros(0, np.float32), *stream.blocks])  # (S,)
+    _check_length(stream, len(waveform))
+    if not np.isfinite(waveform).all():
         raise InputError(
-            f"{audio_name(audio)}: ends after {len(samples)} of the {expected} samples its header "
-            "announces. "
-            "Copy the file again from its source."
+            f"{stream.name}: {np.count_nonzero(~np.isfinite(waveform))} of {len(waveform)} samples "
+            "are NaN or infinite, expected finite numbers. Write the file again from its source."
         )
-    if not np.isfinite(samples).all():
-        raise InputError(
-            f"{audio_name(audio)}: {np.count_nonzero(~np.isfinite(samples))} of {samples.size} "
-            "samples are NaN or "
-            "infinite, expected finite numbers. Write the file again from its source."
-        )
-    waveform = samples.mean(axis=1, dtype=np.float32)  # (S, channels) -> (S,)
-    if rate != sampling_rate:
-        waveform = soxr.resample(waveform, rate, sampling_rate, quality="VHQ")
+    if stream.sampling_rate != sampling_rate:
+        waveform = soxr.resample(waveform, stream.sampling_rate, sampling_rate, quality="VHQ")
     return np.ascontiguousarray(waveform, dtype=np.float32)
 
 
@@ -112,83 +136,207 @@ def encode_flac(waveform: np.ndarray, *, sampling_rate: int = 16000) -> bytes:
     return buffer.getvalue()
 
 
-def _locate(audio: AudioSource) -> Path | bytes:
-    """The file or the bytes of an audio; they exist and are not empty."""
-    source: Any = audio
+def open_audio(audio: Any, sampling_rate: int) -> AudioStream:
+    """Open whatever holds a sound.
+
+    Args:
+        audio: path or URL; the bytes of a file; samples (S,), (S, C) or (C, S), floats at full
+            scale 1.0 or signed integers; a dict with "array" or "raw" and "sampling_rate", or with
+            "bytes" or "path" as `datasets` stores audio; a row that has any of these as its
+            "audio"; or a decoder of torchcodec.
+        sampling_rate: of bare samples, in Hz.
+
+    Raises:
+        InputError: if it is none of these, cannot be read, or is a WAV file that ends early. The
+            blocks raise it where the sound ends early or is damaged.
+    """
+    if hasattr(audio, "get_all_samples"):  # a decoder of torchcodec, which `datasets` may give
+        samples = audio.get_all_samples()
+        audio = {"array": samples.data, "sampling_rate": samples.sample_rate}
     if isinstance(audio, Mapping):
-        source = audio["path"] if audio.get("bytes") is None else bytes(audio["bytes"])
-        if source is None:
-            raise InputError('audio has neither "bytes" nor "path". Give one of them.')
-    if not isinstance(source, bytes):
-        source = Path(source)
-        if not source.is_file():
+        return _open_mapping(audio, sampling_rate)
+    if isinstance(audio, str | os.PathLike):
+        name = os.fsdecode(audio)
+        is_url = name.startswith(("http://", "https://"))
+        return _open_file(_download(name) if is_url else name, name)
+    if isinstance(audio, bytes | bytearray | memoryview):
+        return _open_file(bytes(audio), "the bytes given")
+    return _open_array(audio, sampling_rate)
+
+
+def _open_mapping(audio: Mapping, sampling_rate: int) -> AudioStream:
+    if audio.get("audio") is not None:
+        return open_audio(audio["audio"], sampling_rate)
+    array = audio.get("array") if audio.get("array") is not None else audio.get("raw")
+    if array is not None:
+        if audio.get("sampling_rate") is None:
             raise InputError(
-                f"{source}: no such audio file. Check the path and the folder it is relative to."
+                'a dict with samples but without "sampling_rate", expected both. Add its rate in '
+                "Hz."
             )
-    if not (len(source) if isinstance(source, bytes) else source.stat().st_size):
-        raise InputError(
-            f"{audio_name(audio)}: 0 bytes, expected audio. Copy the file again from its source."
-        )
-    return source
+        return _open_array(array, audio["sampling_rate"])
+    if audio.get("bytes") is not None:
+        return _open_file(bytes(audio["bytes"]), str(audio.get("path") or "the bytes given"))
+    if audio.get("path") is not None:
+        return open_audio(audio["path"], sampling_rate)
+    raise InputError(
+        f'a dict with {sorted(map(str, audio))}, expected "array" or "raw" and "sampling_rate", '
+        'or "bytes" or "path", or any of these as "audio".'
+    )
 
 
-def _apply(read: Callable[[Any], Any], audio: AudioSource, source: Path | bytes) -> Any:
-    """Call a reader of soundfile; its errors become `InputError`."""
+def _open_array(samples: Any, sampling_rate: int) -> AudioStream:
+    """Open samples in memory; the longer of two axes is time."""
+    if hasattr(samples, "detach"):  # a tensor
+        samples = samples.detach().cpu().float().numpy()
     try:
-        return read(io.BytesIO(source) if isinstance(source, bytes) else source)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+        array = np.asarray(samples)
+    except ValueError:
+        array = np.empty(0, object)
+    if array.dtype.kind not in "fi" or array.ndim not in (1, 2):
         raise InputError(
-            f"{audio_name(audio)}: cannot be decoded as audio "
-            f"({reason or 'the data are damaged'}). Expected WAV, FLAC, OGG, MP3 or another format "
-            "of libsndfile: convert it to one of them."
+            f"{type(samples).__name__} of type {array.dtype} and shape {array.shape}, expected a "
+            "path, a URL, the bytes of a file, a dict, or an array of floats or signed integers "
+            "with one axis, or with two for channels."
+        )
+    if array.ndim == 2 and np.argmax(array.shape) == 1:
+        array = array.T
+    num_samples = len(array) if array.size else 0
+    blocks = (array[i : i + BLOCK_SAMPLES] for i in range(0, num_samples, BLOCK_SAMPLES))
+    return AudioStream("the array given", sampling_rate, blocks, num_samples)
+
+
+def _open_source(audio: AudioSource, block_samples: int = BLOCK_SAMPLES) -> AudioStream:
+    name = audio_name(audio)
+    if not isinstance(audio, Mapping):
+        return _open_file(name, name, block_samples)
+    if audio.get("bytes") is not None:
+        return _open_file(bytes(audio["bytes"]), name, block_samples)
+    if audio.get("path") is None:
+        raise InputError('audio has neither "bytes" nor "path". Give one of them.')
+    return _open_file(str(audio["path"]), name, block_samples)
+
+
+def _open_file(source: str | bytes, name: str, block_samples: int = BLOCK_SAMPLES) -> AudioStream:
+    """Open a sound file by its path or its bytes; its content tells the format."""
+    if soundfile is None:
+        raise ImportError(
+            "Reading sound files needs soundfile: pip install soundfile soxr. Or pass an array."
+        )
+    if isinstance(source, str) and not os.path.isfile(source):
+        raise InputError(
+            f"{name}: no such audio file. Check the path and the folder it is relative to."
+        )
+    size = os.path.getsize(source) if isinstance(source, str) else len(source)
+    if size == 0:
+        raise InputError(f"{name}: 0 bytes, expected audio. Copy the file again from its source.")
+    try:
+        with _without_decoder_notes():
+            sound = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except TypeError as error:  # soundfile asks for the rate of what is called .raw
+        raise InputError(
+            f"{name}: its extension says that it has no header. Give it that of its format."
         ) from error
-
-
-def _decode(source: Any) -> tuple[np.ndarray, int, int]:
-    with soundfile.SoundFile(source) as file:
-        samples = file.read(dtype="float32", always_2d=True)  # (S, channels)
-        # The length in an MP3 header is an estimate, within a few frames of 1,152 samples.
-        expected = int(0.9 * file.frames) if file.format == "MP3" else file.frames
-        return samples, expected, file.samplerate
-
-
-def _check_length(audio: AudioSource, num_samples: int, sampling_rate: int) -> None:
-    if num_samples < MINIMUM_SECONDS * sampling_rate:
+    except (RuntimeError, OSError) as error:
         raise InputError(
-            f"{audio_name(audio)}: {num_samples} samples at {sampling_rate} Hz "
-            f"({num_samples / sampling_rate:.4f} s), "
+            f"{name}: cannot be decoded as audio ({_reason(error)}). Expected WAV, FLAC, OGG, MP3 "
+            "or another format of libsndfile: convert it to one of them."
+        ) from error
+    with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as file:
+        missing = _missing_wav_bytes(file, size)
+    if missing:
+        raise InputError(
+            f"{name}: ends {missing} bytes before its header says. Copy the file again from its "
+            "source."
+        )
+    if sound.frames >= _UNKNOWN_SAMPLES:
+        return AudioStream(name, sound.samplerate, _decode(sound, name, 0, BLOCK_SAMPLES))
+    tolerance = _MP3_LENGTH_TOLERANCE if sound.format == "MP3" else 1
+    blocks = _decode(sound, name, int(tolerance * sound.frames), block_samples)
+    return AudioStream(name, sound.samplerate, blocks, sound.frames)
+
+
+def _decode(sound: Any, name: str, expected: int, block_samples: int) -> Iterator[np.ndarray]:
+    """Blocks of an open file, channels averaged, (S,) float32; at least `expected` samples."""
+    num_read = 0
+    with sound:
+        while True:
+            try:
+                with _without_decoder_notes() if sound.format == "MP3" else nullcontext():
+                    block = sound.read(block_samples, dtype="float32", always_2d=True)  # (S, C)
+            except (RuntimeError, OSError) as error:
+                raise InputError(
+                    f"{name}: cannot be decoded after {num_read / sound.samplerate:.2f} s "
+                    f"({_reason(error)}): damaged or cut off. Copy the file again from its source."
+                ) from error
+            if not len(block):
+                break
+            num_read += len(block)
+            yield block.mean(axis=1)
+    if num_read < expected:
+        raise InputError(
+            f"{name}: ends after {num_read} of the {expected} samples its header announces. Copy "
+            "the file again from its source."
+        )
+
+
+def _missing_wav_bytes(file: BinaryIO, size: int) -> int:
+    """Bytes that the data chunk of a WAVE file lacks; 0 if complete or another format.
+
+    libsndfile reads such a file without complaint. It notes the fault in its log, but the log ends
+    after 2 kB, which a few comments in the file fill.
+    """
+    header = file.read(12)
+    if header[:4] not in (b"RIFF", b"RIFX") or header[8:] != b"WAVE":
+        return 0
+    while len(chunk := file.read(8)) == 8:
+        length = int.from_bytes(chunk[4:], "little" if header[:4] == b"RIFF" else "big")
+        if chunk[:4] == b"data":
+            return 0 if length >= _UNKNOWN_WAV_BYTES else max(0, file.tell() + length - size)
+        file.seek(length + length % 2, os.SEEK_CUR)  # chunks are padded to even sizes
+    return 0
+
+
+@contextmanager
+def _without_decoder_notes() -> Iterator[None]:
+    """Keep off the standard error what mpg123, inside libsndfile, notes of any MP3 it finds odd.
+
+    It writes to the file descriptor itself and libsndfile has no switch for it. What makes a file
+    unusable comes as an exception or as too few samples all the same.
+    """
+    with _standard_error:  # the descriptor belongs to the whole process
+        try:
+            kept = os.dup(2)
+        except OSError:  # a process without standard error
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _check_length(stream: AudioStream, num_samples: int) -> None:
+    rate = stream.sampling_rate
+    if num_samples < MINIMUM_SECONDS * rate:
+        raise InputError(
+            f"{stream.name}: {num_samples} samples at {rate} Hz ({num_samples / rate:.4f} s), "
             f"expected at least {MINIMUM_SECONDS} s (400 samples at 16 kHz, one frame of wav2vec2)."
         )
 
 
-def _check_wav_is_complete(audio: AudioSource, source: Path | bytes) -> None:
-    """A WAV file that ends early is read without complaint by libsndfile; its header tells."""
-    if isinstance(source, bytes):
-        header, size = source[:_WAV_HEADER_BYTES], len(source)
-    else:
-        with source.open("rb") as file:
-            header, size = file.read(_WAV_HEADER_BYTES), source.stat().st_size
-    missing = _missing_wav_bytes(header, size)
-    if missing > 0:
-        raise InputError(
-            f"{audio_name(audio)}: ends {missing} bytes before its header says. "
-            "Copy the file again from its source."
-        )
+def _download(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response:
+            return response.read()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{url}: cannot be downloaded ({_reason(error)}).") from error
 
 
-def _missing_wav_bytes(header: bytes, file_size: int) -> int:
-    """Bytes that the data chunk of a RIFF WAVE file lacks; 0 if complete or another format."""
-    if header[:4] != b"RIFF" or header[8:12] != b"WAVE":
-        return 0
-    position = 12
-    while position + 8 <= len(header):
-        chunk_size = int.from_bytes(header[position + 4 : position + 8], "little")
-        if header[position : position + 4] == b"data":
-            return (
-                0
-                if chunk_size >= _UNKNOWN_WAV_SIZE
-                else max(0, position + 8 + chunk_size - file_size)
-            )
-        position += 8 + chunk_size + chunk_size % 2  # chunks are padded to even sizes
-    return 0
+def _reason(error: Exception) -> str:
+    """What the decoder or the network says, in one line without the name that it adds."""
+    said = getattr(error, "error_string", None) or str(error)
+    return " ".join(said.split()).removesuffix(".") or "the data are damaged"

@@ -12,6 +12,7 @@ import numpy as np
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.utils import logging
 
+from .audio_files import AudioStream, open_audio
 from .mel_spectrogram import check_waveform, high_pass, log_mel_spectrogram
 from .pitch import F0_RANGES, METHODS, f0_contours, f0_statistics, normalize_log_f0
 
@@ -25,6 +26,13 @@ logger = logging.get_logger(__name__)
 # Axes of a 2-D array that is one recording rather than a batch: more channels than this do not
 # occur.
 MOST_CHANNELS = 8
+
+CHOICES = {
+    "f0_method": METHODS,
+    "f0_range": ("unified", "gender"),
+    "f0_stats": ("utterance", "utterance-mean", "speaker", "global"),
+}
+"""Values of the settings that are words."""
 
 
 class DecompSerFeatureExtractor(SequenceFeatureExtractor):
@@ -43,8 +51,8 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
             men, 100 to 600 Hz for women, the unified range where the gender is not given).
         f0_stats: what log-F0 is normalised by: the "utterance" itself, its "speaker", the "global"
             training set, or "utterance-mean", the utterance's mean and the training set's
-            deviation. Global keeps the level and the range of pitch, utterance-mean its range; the
-            kinds that begin with utterance need to know nobody.
+            deviation. Global keeps the level and the range of pitch, utterance-mean its range. The
+            two kinds whose names begin with "utterance" work for speakers never heard before.
         f0_global_stats: mean and standard deviation of ln F0 over the training set, for "global".
         f0_speaker_stats: the same by speaker, for "speaker"; other speakers are normalised by
             utterance.
@@ -77,19 +85,7 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         padding_value: float = 0.0,
         **kwargs,
     ):
-        super().__init__(
-            feature_size=feature_size,
-            sampling_rate=sampling_rate,
-            padding_value=padding_value,
-            **kwargs,
-        )
-        for name, value, known in (
-            ("f0_method", f0_method, METHODS),
-            ("f0_range", f0_range, ("unified", "gender")),
-            ("f0_stats", f0_stats, ("utterance", "utterance-mean", "speaker", "global")),
-        ):
-            if value not in known:
-                raise ValueError(f"{name}={value!r}, expected one of {', '.join(known)}.")
+        super().__init__(feature_size, sampling_rate, padding_value, **kwargs)
         self.hop_length = hop_length
         self.n_fft = n_fft
         self.win_length = win_length
@@ -102,6 +98,9 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         self.f0_global_stats = f0_global_stats
         self.f0_speaker_stats = f0_speaker_stats
         self.f0_deviation = f0_deviation
+        for name, known in CHOICES.items():
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name}={value!r}, expected one of {', '.join(known)}.")
 
     def __call__(
         self,
@@ -145,15 +144,32 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
             return BatchFeature(columns, tensor_type=return_tensors)
         return self.pad_utterances(utterances, return_tensors)
 
+    def open_audio(self, audio: Any) -> AudioStream:
+        """Open whatever holds a sound, to be read block by block at its own rate.
+
+        Args:
+            audio: path or URL; the bytes of a file; samples (S,), (S, C) or (C, S) at the model's
+                rate; or a dict or row that `datasets` or the stock pipeline would hold these in.
+
+        Raises:
+            ValueError: if it is none of these or cannot be read; names the sound.
+        """
+        return open_audio(audio, self.sampling_rate)
+
     def prepare_waveforms(self, raw_speech, sampling_rate: int | None = None) -> list[np.ndarray]:
         """Bring waveforms to one channel of float32 at the model's sampling rate.
 
         Args:
-            raw_speech: see `__call__`.
+            raw_speech: one waveform (S,), a batch (B, S) or a list of waveforms (S,) or (S, C), at
+                full scale 1.0 or as signed integers.
             sampling_rate: of `raw_speech`, in Hz; default the model's, with a warning.
 
+        Returns:
+            float32 waveforms (S,) at full scale 1.0.
+
         Raises:
-            ValueError: see `__call__`.
+            ValueError: if there is none, or one is empty, holds NaN or infinity, or is far beyond
+                full scale; names the utterance by its number.
         """
         if sampling_rate is None:
             logger.warning_once(
@@ -182,7 +198,7 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
 
         Args:
             waveforms: mono at the model's rate, (S,) each.
-            genders: see `__call__`.
+            genders: "female", "male" or None of each utterance, for `f0_range="gender"`.
 
         Returns:
             For each: `mel` (T, M) float32 in [0, 1] and `f0_hz` (T,) float32, 0 where unvoiced.

@@ -101,9 +101,9 @@ def add_columns(
         columns: what it returns; `problem` says why a clip cannot be used, or is null.
         settings: all that its values depend on beside the row, as text.
         title: what is extracted, for the progress and the names of the files.
-        cache_folder: see `add_signals`.
-        num_proc: see `add_signals`.
-        skip_bad: see `add_signals`.
+        cache_folder: where shards are kept; default `default_cache_folder()`.
+        num_proc: processes; default the processors of this machine.
+        skip_bad: leave out clips that cannot be used, with a warning that counts and lists them.
 
     Returns:
         The corpus with the columns except `problem`, memory-mapped.
@@ -135,7 +135,11 @@ def add_columns(
                 desc=title,
             )
         )
-    found = concatenate_datasets(shards)
+    return _leave_out_bad(corpus, concatenate_datasets(shards), skip_bad=skip_bad)
+
+
+def _leave_out_bad(corpus: Dataset, found: Dataset, *, skip_bad: bool) -> Dataset:
+    """The corpus with the columns found, without the rows that have a `problem`."""
     bad = [i for i, problem in enumerate(found["problem"]) if problem is not None]
     if bad and not skip_bad:
         raise InputError(
@@ -144,9 +148,8 @@ def add_columns(
         )
     corpus = concatenate_datasets([corpus, found.remove_columns("problem")], axis=1)
     if bad:
-        warn_of_bad_clips(
-            [BadClip(corpus[i]["id"], found[i]["problem"]) for i in bad], total=len(corpus)
-        )
+        clips = [BadClip(corpus[i]["id"], found[i]["problem"]) for i in bad]
+        warn_of_bad_clips(clips, total=len(corpus))
         corpus = corpus.select(sorted(set(range(len(corpus))) - set(bad)))
     return corpus
 

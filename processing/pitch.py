@@ -14,7 +14,8 @@ from types import ModuleType
 import numpy as np
 
 from .mel_spectrogram import check_waveform, num_frames
-from .rapt import check_f0_range, rapt
+from .rapt import rapt
+from .rapt_settings import check_f0_range
 
 # In Hz. A range that does not fit the voice is ruinous (low voices tracked at 100 to 600 Hz lose
 # most of their frames, high ones at 50 to 250 Hz fall an octave), and whoever uses a trained model

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from transformers import BatchFeature, ProcessorMixin, Wav2Vec2CTCTokenizer
+from transformers import BatchFeature, PreTrainedConfig, ProcessorMixin, Wav2Vec2CTCTokenizer
 
 from .feature_extraction_decomp_ser import DecompSerFeatureExtractor
 from .text import normalize_transcript
@@ -21,11 +21,24 @@ class DecompSerProcessor(ProcessorMixin):
         tokenizer: a `Wav2Vec2CTCTokenizer`, whose padding token is the CTC blank.
     """
 
-    feature_extractor_class = "AutoFeatureExtractor"
-    tokenizer_class = "AutoTokenizer"
-
     def __init__(self, feature_extractor=None, tokenizer=None):
         super().__init__(feature_extractor, tokenizer)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """Load a saved processor.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or the id of a repository on the Hub.
+            **kwargs: as in transformers, such as `revision`.
+
+        Raises:
+            OSError: if it cannot be found or reached.
+        """
+        # The library would read the model's configuration, by code of the model, only to learn the
+        # class of the tokenizer, which stands in the tokenizer's own.
+        kwargs.setdefault("config", PreTrainedConfig())
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @classmethod
     def from_vocabulary(
@@ -50,9 +63,10 @@ class DecompSerProcessor(ProcessorMixin):
         """Prepare audio, transcripts or both.
 
         Args:
-            audio: see `DecompSerFeatureExtractor.__call__`, which also takes **kwargs.
+            audio: one waveform (S,), a batch (B, S) or a list of waveforms, at full scale 1.0.
             text: one transcript or one an utterance; normalised here.
-            **kwargs: for the feature extractor.
+            **kwargs: for the feature extractor, such as `sampling_rate` in Hz and
+                `return_tensors`.
 
         Returns:
             The features of the audio, and `ctc_labels` (B, N) int64 padded with -100 for the text.

@@ -63,10 +63,10 @@ def quick_settings():
     """Settings of a run that takes seconds."""
     return [
         "size=tiny",
-        "pretraining.steps=4",
-        "pretraining.batch_size=4",
-        "finetuning.epochs=2",
-        "finetuning.batch_size=8",
+        "pretraining.max_steps=4",
+        "pretraining.per_device_train_batch_size=4",
+        "finetuning.num_train_epochs=2",
+        "finetuning.per_device_train_batch_size=8",
         "features.f0_method=dio",
     ]
 

@@ -37,9 +37,15 @@ PROCESSING_FILES = sorted(
     for name in (
         "feature_extraction_decomp_ser",
         "processing_decomp_ser",
+        "audio_files",
+        "errors",
         "mel_spectrogram",
         "pitch",
         "rapt",
+        "rapt_candidates",
+        "rapt_path",
+        "rapt_settings",
+        "rapt_voicing",
         "text",
     )
 )

@@ -8,7 +8,7 @@ import typer
 PresetName = Annotated[str, typer.Argument(help="Name of a preset, or path of a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="Settings as key=value, such as size=tiny or finetuning.epochs=5."),
+    typer.Argument(help="Settings as key=value: size=tiny, finetuning.num_train_epochs=5."),
 ]
 Data = Annotated[str, typer.Option(help="Prepared folder, folder with metadata.csv, or Hub id.")]
 ProtocolName = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from processing.corpora.iemocap import CONFIGURATIONS
-from processing.corpora.preparation import CORPORA, PrepareOptions, parse_pairs, prepare
+from processing.corpora.preparation import CORPORA, KNOWN, PrepareOptions, parse_pairs, prepare
 from train_scripts.cli import run
 
 app = typer.Typer(add_completion=False)
@@ -87,6 +87,9 @@ def prepare_command(
         f"{manifest['left_out']} clips (left_out.csv), {manifest['other_labels']} with other "
         "labels."
     )
+    if corpus in KNOWN:
+        known = KNOWN[corpus]
+        typer.echo(f"{known.title}: {known.terms}. Cite {known.citation}.")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 disentangled.
 
 Codes of whole turns are read by linear probes, on turns of speakers that the probe was not fitted
-on; before and after fine-tuning, without random resampling as the model answers, and with it as it
-was trained: only then are content, pitch and timbre denied the rhythm.
+on; before and after fine-tuning, without random resampling as the model answers, and with it, which
+is how pre-training hears speech, and fine-tuning where `resampling_in_finetuning` is on: only then
+are content, pitch and timbre denied the rhythm.
 """
 
 from pathlib import Path

@@ -8,6 +8,7 @@ import csv
 import re
 from pathlib import Path
 
+from processing.corpora.registry import Corpus
 from processing.corpora.rows import (
     GENDERS,
     BadClip,
@@ -76,3 +77,18 @@ def _read_genders(source: Path) -> dict[str, str]:
             with table.open(encoding="utf-8-sig", newline="") as file:
                 return {row["ActorID"]: GENDERS[row["Sex"].lower()] for row in csv.DictReader(file)}
     return {}
+
+
+CORPUS = Corpus(
+    name="crema-d",
+    title="CREMA-D",
+    terms="Open Database License 1.0: name the authors, share alike",
+    citation="Cao, Cooper, Keutmann, Gur, Nenkova and Verma, CREMA-D: crowd-sourced emotional "
+    "multimodal actors dataset, IEEE Transactions on Affective Computing 5(4), 2014",
+    emotions=EMOTION_CODES,
+    read=read_crema_d,
+    url="https://github.com/CheyneyComputerScience/CREMA-D",
+    language="en",
+    licence="odbl",
+    may_publish=True,
+)

@@ -7,6 +7,7 @@ version.
 import re
 from pathlib import Path
 
+from processing.corpora.registry import Corpus
 from processing.corpora.rows import BadClip, Row, check_clips, find_clips, make_row, parse_clips
 
 EMOTION_CODES = {
@@ -56,3 +57,17 @@ def _parse(path: Path) -> Row | None:
         text=SENTENCES[sentence],
         corpus="emodb",
     )
+
+
+CORPUS = Corpus(
+    name="emodb",
+    title="EmoDB",
+    terms="its publishers name no licence and ask to be cited in research; ask them before "
+    "publishing",
+    citation="Burkhardt, Paeschke, Rolfes, Sendlmeier and Weiss, A database of German emotional "
+    "speech, Interspeech 2005",
+    emotions=EMOTION_CODES,
+    read=read_emodb,
+    url="http://emodb.bilderbar.info/docu/",
+    language="de",
+)

@@ -7,6 +7,7 @@ between; the transcripts stand in 0011/0011.txt as file, text and emotion divide
 import re
 from pathlib import Path
 
+from processing.corpora.registry import Corpus
 from processing.corpora.rows import BadClip, Row, check_clips, find_clips, make_row, parse_clips
 
 EMOTION_FOLDERS = {
@@ -74,3 +75,16 @@ def _read_transcripts(table: Path, speaker: int) -> dict[str, str]:
             text = content.decode(fallback, errors="replace")
     cells = (line.split("\t") for line in text.splitlines())
     return {row[0].strip(): row[1].strip() for row in cells if len(row) >= 2}
+
+
+CORPUS = Corpus(
+    name="esd",
+    title="ESD",
+    terms="for research, by a form that its users sign; whether weights trained on it may be "
+    "public, its terms decide",
+    citation="Zhou, Sisman, Liu and Li, Emotional voice conversion: theory, databases and ESD, "
+    "Speech Communication 137, 2022",
+    emotions=EMOTION_FOLDERS,
+    read=read_esd,
+    url="https://github.com/HLTSingapore/Emotional-Speech-Data",
+)

@@ -6,12 +6,14 @@ so a report on what a representation encodes has a right answer.
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from datasets import Dataset
 
 from processing.corpora.resynthesis import VocodedSpeech, change_rate, set_log_f0
 from processing.corpora.rows import Row, rows_to_dataset
+from processing.corpora.synthetic import CORPUS as SYNTHETIC
 from processing.corpora.synthetic_voices import (
     NEUTRAL_LEVEL_DB,
     SENTENCES,
@@ -108,3 +110,13 @@ def _speak_cell(spoken: VocodedSpeech, sentence: int, voice: int, contour: str, 
     waveform = record(speech, NEUTRAL_LEVEL_DB, np.random.default_rng(0))
     turn_id = "_".join(_level_names(sentence, voice, contour, rhythm))
     return make_turn(turn_id, waveform, sentence=sentence, voice=voice, emotion="neutral")
+
+
+CORPUS = replace(
+    SYNTHETIC,
+    name="factorial",
+    emotions={"neutral": "neutral"},
+    synthesize=synthesize_factorial,
+    settings=("num_sentences", "num_voices", "num_contours", "num_rhythms"),
+)
+"""Its rows are of the corpus "synthetic"."""

@@ -26,6 +26,7 @@ from datasets import (
 )
 from datasets import SplitGenerator as Splits
 
+from processing.corpora.registry import Corpus
 from processing.corpora.rows import (
     OPTIONAL_FEATURES,
     BadClip,
@@ -352,3 +353,18 @@ class Iemocap(GeneratorBasedBuilder):
         warn_of_bad_clips(bad, total=len(rows) + len(bad))
         for row in rows:
             yield row["id"], row
+
+
+CORPUS = Corpus(
+    name="iemocap",
+    title="IEMOCAP",
+    terms="licensed by USC SAIL to each user who signs its form, for research; whether weights "
+    "trained on it may be public, its terms decide",
+    citation="Busso, Bulut, Lee, Kazemzadeh, Mower, Kim, Chang, Lee and Narayanan, IEMOCAP: "
+    "interactive emotional dyadic motion capture database, Language Resources and Evaluation "
+    "42(4), 2008",
+    emotions=EMOTION_CODES,
+    read=read_iemocap,
+    url="https://sail.usc.edu/iemocap/",
+    language="en",
+)

@@ -8,6 +8,7 @@ import csv
 import re
 from pathlib import Path
 
+from processing.corpora.registry import Corpus
 from processing.corpora.rows import (
     GENDERS,
     BadClip,
@@ -64,3 +65,17 @@ def read_nemo(source: str | Path, *, skip_bad: bool = False) -> tuple[list[Row],
 
     paths = find_clips(Path(source) / "samples", ".wav")
     return check_clips(parse_clips(paths, parse, naming="EB0_anger_10.wav"), skip_bad=skip_bad)
+
+
+CORPUS = Corpus(
+    name="nemo",
+    title="nEMO",
+    terms="CC BY-NC-SA 4.0: name the authors, no commercial use, share alike",
+    citation="Christop, nEMO: dataset of emotional speech in Polish, LREC-COLING 2024",
+    emotions=EMOTION_CODES,
+    read=read_nemo,
+    url="https://huggingface.co/datasets/amu-cai/nEMO",
+    language="pl",
+    licence="cc-by-nc-sa-4.0",
+    may_publish=True,
+)

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,10 @@ from datasets import Dataset, Features
 from tqdm import tqdm
 
 from processing.audio_files import encode_flac, read_audio
-from processing.corpora.crema_d import read_crema_d
-from processing.corpora.emodb import read_emodb
-from processing.corpora.esd import read_esd
 from processing.corpora.hub import read_hub
-from processing.corpora.iemocap import read_iemocap
 from processing.corpora.metadata_folder import read_metadata_folder
-from processing.corpora.nemo import read_nemo
-from processing.corpora.ravdess import read_ravdess
+from processing.corpora.registry import Corpus, known_corpora
 from processing.corpora.rows import OPTIONAL_FEATURES, BadClip, Row, rows_to_dataset
-from processing.corpora.savee import read_savee
 from processing.corpora.schema import ROW_FEATURES, SAMPLING_RATE
 from processing.corpora.shards import MANIFEST_NAME, ShardWriter, write_manifest
 from processing.corpora.statistics import (
@@ -32,27 +26,12 @@ from processing.corpora.statistics import (
     format_statistics,
     plot_statistics,
 )
-from processing.corpora.tess import read_tess
 from processing.corpora.trimming import trim_ends
 from processing.errors import InputError
 
-FILE_READERS: dict[str, Callable[..., tuple[list[Row], list[BadClip]]]] = {
-    "iemocap": read_iemocap,
-    "ravdess": read_ravdess,
-    "crema-d": read_crema_d,
-    "emodb": read_emodb,
-    "tess": read_tess,
-    "savee": read_savee,
-    "esd": read_esd,
-    "nemo": read_nemo,
-    "folder": read_metadata_folder,
-}
-CORPORA = (*FILE_READERS, "hub", "synthetic", "factorial")
-SYNTHESIS_SETTINGS = {
-    "synthetic": ("num_speakers", "num_sentences", "seed"),
-    "factorial": ("num_sentences", "num_voices", "num_contours", "num_rhythms"),
-}
-"""Corpora that are synthesised, with the settings that SOURCE may give them."""
+KNOWN = known_corpora()
+CORPORA = (*KNOWN, "folder", "hub")
+"""A corpus with a reader of its own, a folder with metadata.csv, or Parquet files."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +70,7 @@ def prepare(
 
     Args:
         corpus: a name in CORPORA.
-        source: its folder; for `hub` also an id on the Hub; for a corpus in SYNTHESIS_SETTINGS
+        source: its folder; for `hub` also an id on the Hub; for a corpus that is synthesised
             settings such as "num_speakers=4,num_sentences=6,seed=0", or "-" for its defaults.
         output: the folder to make.
         options: what to do with labels and clips.
@@ -181,30 +160,28 @@ def _read_corpus(
         raise InputError(f"no corpus {corpus!r}. Choose one of: {', '.join(CORPORA)}.")
     if columns and corpus != "hub":
         raise InputError(f"--columns is for `hub`; the columns of {corpus!r} have fixed names.")
-    if corpus in SYNTHESIS_SETTINGS:
-        return _synthesize(corpus, source), []
     if corpus == "hub":
         return read_hub(source, columns), []
+    if corpus != "folder" and KNOWN[corpus].synthesize:
+        return _synthesize(KNOWN[corpus], source), []
+    read: Any = read_metadata_folder if corpus == "folder" else KNOWN[corpus].read
     settings = {"configuration": configuration} if corpus == "iemocap" else {}
-    rows, bad = FILE_READERS[corpus](source, skip_bad=skip_bad, **settings)
+    rows, bad = read(source, skip_bad=skip_bad, **settings)
     return rows_to_dataset(rows), bad
 
 
-def _synthesize(corpus: str, source: str) -> Dataset:
-    # Here, because espeak-ng is an optional extra and pyworld is slow to import.
-    from processing.corpora.factorial import synthesize_factorial
-    from processing.corpora.synthetic import synthesize_corpus
-
+def _synthesize(corpus: Corpus, source: str) -> Dataset:
     settings = {} if source == "-" else parse_pairs(source, "SOURCE")
-    allowed = SYNTHESIS_SETTINGS[corpus]
+    allowed = corpus.settings
     for name, value in settings.items():
         if name not in allowed or not value.isdigit():
             raise InputError(
-                f"SOURCE {source!r}: expected - or settings of the {corpus} corpus, whole numbers "
-                f"for {', '.join(allowed)}, as {allowed[0]}=4,{allowed[1]}=6."
+                f"SOURCE {source!r}: expected - or settings of the {corpus.name} corpus, whole "
+                f"numbers for {', '.join(allowed)}, as {allowed[0]}=4,{allowed[1]}=6."
             )
     numbers: dict[str, Any] = {name: int(value) for name, value in settings.items()}
-    return (synthesize_factorial if corpus == "factorial" else synthesize_corpus)(**numbers)
+    synthesize: Any = corpus.synthesize
+    return synthesize(**numbers)
 
 
 def _choose_labels(dataset: Dataset, options: PrepareOptions) -> tuple[list[int], int]:

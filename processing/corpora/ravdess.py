@@ -7,6 +7,7 @@ channel (01 speech), emotion, intensity, sentence, repetition, actor (odd male, 
 import re
 from pathlib import Path
 
+from processing.corpora.registry import Corpus
 from processing.corpora.rows import BadClip, Row, check_clips, find_clips, make_row, parse_clips
 
 EMOTION_CODES = {
@@ -50,3 +51,18 @@ def _parse(path: Path) -> Row | None:
         text=SENTENCES[sentence],
         corpus="ravdess",
     )
+
+
+CORPUS = Corpus(
+    name="ravdess",
+    title="RAVDESS",
+    terms="CC BY-NC-SA 4.0: name the authors, no commercial use, share alike",
+    citation="Livingstone and Russo, The Ryerson audio-visual database of emotional speech and "
+    "song (RAVDESS), PLoS ONE 13(5), 2018",
+    emotions=EMOTION_CODES,
+    read=read_ravdess,
+    url="https://zenodo.org/records/1188976",
+    language="en",
+    licence="cc-by-nc-sa-4.0",
+    may_publish=True,
+)

@@ -7,6 +7,7 @@ of the sentence for this emotion. The naming does not tell the words, so texts a
 import re
 from pathlib import Path
 
+from processing.corpora.registry import Corpus
 from processing.corpora.rows import BadClip, Row, check_clips, find_clips, make_row
 
 EMOTION_CODES = {
@@ -46,3 +47,16 @@ def _parse(path: Path) -> Row | BadClip:
         gender="male",
         corpus="savee",
     )
+
+
+CORPUS = Corpus(
+    name="savee",
+    title="SAVEE",
+    terms="for research, to users who register; whether weights trained on it may be public, its "
+    "terms decide",
+    citation="Haq and Jackson, Speaker-dependent audio-visual emotion recognition, AVSP 2009",
+    emotions=EMOTION_CODES,
+    read=read_savee,
+    url="http://kahlan.eps.surrey.ac.uk/savee/",
+    language="en",
+)

@@ -15,6 +15,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from datasets import Dataset
 
+from processing.corpora.registry import Corpus
 from processing.corpora.resynthesis import (
     VocodedSpeech,
     add_breath,
@@ -169,3 +170,18 @@ def give_prosody(neutral: VocodedSpeech, prosody: Prosody) -> VocodedSpeech:
     octaves_from_1khz = np.log2(np.maximum(speech.frequencies_hz, 100.0) / 1000.0)
     speech = filter_spectrum(speech, prosody.tilt * octaves_from_1khz)
     return add_breath(speech, prosody.breath)
+
+
+CORPUS = Corpus(
+    name="synthetic",
+    title="synthetic speech of this project",
+    terms="made by the rule-based synthesiser espeak-ng; nobody's voice",
+    citation="Morise, Yokomori and Ozawa, WORLD: a vocoder-based high-quality speech synthesis "
+    "system for real-time applications, IEICE Transactions, 2016",
+    emotions={emotion: emotion for emotion in EMOTIONS},
+    synthesize=synthesize_corpus,
+    settings=("num_speakers", "num_sentences", "seed"),
+    language="en",
+    licence="apache-2.0",
+    may_publish=True,
+)

@@ -7,6 +7,7 @@ surprise).
 import re
 from pathlib import Path
 
+from processing.corpora.registry import Corpus
 from processing.corpora.rows import BadClip, Row, check_clips, find_clips, make_row, parse_clips
 
 EMOTION_CODES = {
@@ -41,3 +42,18 @@ def _parse(path: Path) -> Row | None:
         text=f"Say the word {word}.",
         corpus="tess",
     )
+
+
+CORPUS = Corpus(
+    name="tess",
+    title="TESS",
+    terms="CC BY-NC-ND 4.0: name the authors, no commercial use, no derivatives; whether trained "
+    "weights are one, nobody has decided",
+    citation="Pichora-Fuller and Dupuis, Toronto emotional speech set (TESS), Borealis, 2020, "
+    "doi:10.5683/SP2/E8H2MF",
+    emotions=EMOTION_CODES,
+    read=read_tess,
+    url="https://doi.org/10.5683/SP2/E8H2MF",
+    language="en",
+    licence="cc-by-nc-nd-4.0",
+)

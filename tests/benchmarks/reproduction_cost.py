@@ -70,15 +70,17 @@ def count_units(seeds: int, folds: int) -> tuple[int, int]:
 def describe(costs: dict, seeds: int, gpu_tflops: float) -> str:
     """The page."""
     corpus, paper = costs["corpus"], load_settings("base")
+    pretraining, finetuning = paper.pretraining.arguments, paper.finetuning.arguments
     folds = corpus["speakers"]
     turns = round(corpus["turns"] * (folds - 1) / folds * (1 - HELDOUT))
-    steps = turns * paper.finetuning.epochs
+    steps = turns * finetuning["num_train_epochs"]
     finetunings, pretrainings = count_units(seeds, folds)
     hours = gpu_tflops * 3.6e6  # GFLOP of one GPU-hour
     pre = {
-        "steps": paper.pretraining.steps,
-        "gpu": paper.pretraining.steps * pretraining_gflop(costs, paper.pretraining.batch_size),
-        "core": paper.pretraining.steps * costs["pretraining_core_seconds"] / 3600,
+        "steps": pretraining["max_steps"],
+        "gpu": pretraining["max_steps"]
+        * pretraining_gflop(costs, pretraining["per_device_train_batch_size"]),
+        "core": pretraining["max_steps"] * costs["pretraining_core_seconds"] / 3600,
     }
     pre["gpu"] /= hours
     rows = {
@@ -97,9 +99,11 @@ def describe(costs: dict, seeds: int, gpu_tflops: float) -> str:
     lines = [
         f"All rows of Tables 2 and 3 ({len(ROWS)} presets, {folds} folds, {seeds} seed"
         f"{'s' * (seeds > 1)}; {corpus['name']}, {corpus['turns']:,} turns) are {finetunings} "
-        f"fine-tunings of {steps:,} steps (batch 1, {paper.finetuning.epochs} epochs of "
-        f"{turns:,} turns) and {pretrainings} pre-trainings of {pre['steps']:,} steps (batch "
-        f"{paper.pretraining.batch_size}), shared where rows have the same decomposition.",
+        f"fine-tunings of {steps:,} steps (batch 1, "
+        f"{finetuning['num_train_epochs']} epochs "
+        f"of {turns:,} turns) and {pretrainings} pre-trainings of {pre['steps']:,} steps (batch "
+        f"{pretraining['per_device_train_batch_size']}), shared where rows have the same "
+        "decomposition.",
         "",
         "| | steps | GPU-hours | core-hours |",
         "|---|---:|---:|---:|",

@@ -64,7 +64,7 @@ def test_what_decides_pretraining_makes_another(setting):
     [
         "model.head_dropout=0.9",
         "model.single_hidden_size=3",
-        "finetuning.epochs=1",
+        "finetuning.num_train_epochs=1",
         "model.ctc_weight=0.9",
     ],
 )
@@ -74,7 +74,7 @@ def test_what_pretraining_does_not_read_changes_none(setting):
 
 @pytest.mark.parametrize("preset", ["table3_ours", "table3_m4", "table2_pitch", "encoders_alone"])
 def test_the_preset_of_a_pretraining_builds_what_the_preset_would(preset, tmp_path):
-    settings = load_settings(preset, ["size=tiny", "pretraining.steps=7"])
+    settings = load_settings(preset, ["size=tiny", "pretraining.max_steps=7"])
     path = tmp_path / "made.yaml"
     path.write_text(yaml.safe_dump(pretraining_settings(settings)))
     made = load_settings(str(path))
@@ -88,7 +88,7 @@ def test_the_preset_of_a_pretraining_builds_what_the_preset_would(preset, tmp_pa
 
 
 def test_no_pretraining_where_there_is_none():
-    assert [u.kind for u in plan(["base"], overrides=("size=tiny", "pretraining.steps=0"))] == [
+    assert [u.kind for u in plan(["base"], overrides=("size=tiny", "pretraining.max_steps=0"))] == [
         "finetune"
     ]
     assert [u.kind for u in plan(["table3_m1", "baseline_majority"])] == ["finetune", "baseline"]
@@ -100,7 +100,7 @@ def test_no_pretraining_where_there_is_none():
         (["base", "base"], [], "given 2 times"),
         (["nothing"], [], "preset 'nothing'"),
         (["base"], ["seed=3"], "--seeds"),
-        (["base"], ["finetuning.epoch=3"], "finetuning.epochs"),
+        (["base"], ["finetuning.epoch=3"], "finetuning.num_train_epochs"),
     ],
 )
 def test_wrong_presets_and_settings_are_refused(presets, overrides, message):
@@ -126,5 +126,5 @@ def test_a_folder_of_other_settings_is_refused_by_name(finished, tmp_path):
     store({k: v for k, v in settings.items() if k != "vocabulary"})
     check_folder(unit)
     store({**settings, "finetuning": {**settings["finetuning"], "epochs": 3}})
-    with pytest.raises(InputError, match="finetuning.epochs=3 there and 25 now"):
+    with pytest.raises(InputError, match="finetuning.num_train_epochs=3 there and 25 now"):
         check_folder(unit)

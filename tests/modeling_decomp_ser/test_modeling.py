@@ -1,5 +1,9 @@
 import copy
+import logging
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +23,14 @@ from support.tiny_networks import (
     tiny_config,
 )
 from torch.testing import assert_close
-from transformers import AutoModelForAudioClassification, Wav2Vec2Config, Wav2Vec2Model
+from transformers import (
+    AutoModelForAudioClassification,
+    Wav2Vec2Config,
+    Wav2Vec2ForPreTraining,
+    Wav2Vec2Model,
+)
 
+import modeling_decomp_ser
 from modeling_decomp_ser import (
     DecompSerConfig,
     DecompSerForAudioClassification,
@@ -622,6 +632,45 @@ def test_a_head_for_other_labels_loads_for_training_only(tmp_path):
         "emotion_head.weight",
         "emotion_head.bias",
     }
+
+
+LOAD_FOR_TRAINING = """
+import sys
+from transformers import AutoModelForAudioClassification
+from transformers.utils import logging
+from modeling_decomp_ser import DecompSerForAudioClassification
+logging.disable_progress_bar()
+classifier, encoder = sys.argv[1:]
+labels = {"id2label": {0: "a", 1: "b"}, "label2id": {"a": 0, "b": 1}}
+model = AutoModelForAudioClassification.from_pretrained(classifier, for_training=True, **labels)
+DecompSerForAudioClassification.from_speech_encoder(encoder, model.config)
+logging.get_logger("transformers.modeling_utils").warning("still heard")
+"""
+
+
+def test_new_labels_and_the_heads_of_an_encoder_are_loaded_without_a_word(tmp_path):
+    tiny_classifier().save_pretrained(tmp_path / "classifier")
+    config = Wav2Vec2Config(**TINY_SPEECH_ENCODER)
+    config.codevector_dim = config.proj_codevector_dim = 8
+    Wav2Vec2ForPreTraining(config).save_pretrained(tmp_path / "encoder")
+    folders = [str(tmp_path / "classifier"), str(tmp_path / "encoder")]
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD_FOR_TRAINING, *folders],
+        cwd=Path(modeling_decomp_ser.__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "[transformers] still heard\n"), done.stderr
+
+
+def test_weights_of_a_part_that_are_not_used_are_told(tmp_path, caplog, monkeypatch):
+    model = tiny_classifier()
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    save_file({**load_file(path), "decomposition.more": torch.zeros(1)}, path, {"format": "pt"})
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    DecompSerForAudioClassification.from_pretrained(tmp_path)
+    assert "1 weights are not used, such as decomposition.more" in caplog.text
 
 
 def test_a_speech_encoder_with_weights_left_over_is_an_error(tmp_path):

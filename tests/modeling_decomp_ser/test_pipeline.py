@@ -19,9 +19,8 @@ from support.tiny_pipeline import RATE, as_dict, encode, save_tiny_model, tiny_p
 from test_hub_files import hide_installed_packages
 from transformers.pipelines.pt_utils import KeyDataset
 
-from modeling_decomp_ser import COMPONENTS, audio_windows, pipeline_decomp_ser
+from modeling_decomp_ser import COMPONENTS, pipeline_decomp_ser
 from modeling_decomp_ser.audio_windows import (
-    BLOCK_SAMPLES,
     RollingWindows,
     cut_windows,
     own_spans,
@@ -29,8 +28,8 @@ from modeling_decomp_ser.audio_windows import (
 )
 from modeling_decomp_ser.pipeline_decomp_ser import DecompSerPipeline, Segment
 from modeling_decomp_ser.timeline_formats import timeline_csv, timeline_rttm
-from processing import DecompSerFeatureExtractor
-from processing.audio_files import read_audio
+from processing import DecompSerFeatureExtractor, audio_files
+from processing.audio_files import BLOCK_SAMPLES, read_audio
 from train_scripts.runs.run_folder import load_model
 
 
@@ -138,10 +137,10 @@ def test_channels_are_averaged(recognize, clip):
 @pytest.mark.parametrize(
     ("given_as", "message"),
     [
-        ("gone.wav", "gone.wav: no such file"),
-        (".", "no such file"),
+        ("gone.wav", "gone.wav: no such audio file"),
+        (".", "no such audio file"),
         (b"", "the bytes given: 0 bytes"),
-        (b"RIFF", "cannot be read as a sound file"),
+        (b"RIFF", "cannot be decoded as audio"),
         (np.zeros(0, np.float32), "holds no samples"),
         (np.zeros((2, 0)), "holds no samples"),
         (np.zeros((2, 2, 2)), "with one axis"),
@@ -174,7 +173,7 @@ def test_an_address_that_cannot_be_reached_is_refused_in_words(recognize, server
 
 
 def test_files_without_soundfile_say_what_to_install(recognize, clip, monkeypatch):
-    monkeypatch.setattr(audio_windows, "soundfile", None)
+    monkeypatch.setattr(audio_files, "soundfile", None)
     with pytest.raises(ImportError, match="pip install soundfile"):
         recognize(encode(clip))
     assert recognize(clip)
@@ -692,7 +691,7 @@ def test_the_saved_folder_holds_all_that_the_pipeline_imports(saved):
 
 @pytest.mark.slow
 def test_an_hour_needs_little_memory_and_time_in_proportion():
-    benchmark = Path(__file__).parent / "benchmarks" / "inference.py"
+    benchmark = Path(__file__).parents[1] / "benchmarks" / "inference.py"
     figures = {}
     for minutes in (6, 60):
         command = [sys.executable, str(benchmark), "--one-file-of", str(minutes)]

@@ -1,4 +1,7 @@
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +9,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processing import DecompSerFeatureExtractor, audio_files
 from processing.audio_files import audio_duration, encode_flac, read_audio
 from processing.errors import InputError
 
@@ -145,3 +149,80 @@ def test_flac_clips_what_lies_outside_full_scale():
     waveform = np.array([2.0, -2.0] * 400, np.float32)
     decoded = read_audio({"bytes": encode_flac(waveform), "path": None})
     assert set(decoded.tolist()) == {32767 / 32768, -1.0}
+
+
+def with_chunk(name: bytes, content: bytes) -> bytes:
+    """A WAV file with a chunk before its samples."""
+    wav = encode(TONE)
+    return wav[:36] + name + len(content).to_bytes(4, "little") + content + wav[36:]
+
+
+COMMENTS = b"INFO" + b"".join(b"ICMT" + (200).to_bytes(4, "little") + b"c" * 200 for _ in range(60))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        encode(TONE)[:20000],
+        with_chunk(b"LIST", COMMENTS)[:30000],  # more than the log of libsndfile holds
+        with_chunk(b"JUNK", bytes(100000))[:120000],
+        encode(TONE, file_format="FLAC")[:5000],
+        encode(TONE, file_format="MP3", subtype="MPEG_LAYER_III")[:1600],
+    ],
+)
+def test_training_and_the_pipeline_refuse_what_ends_early_in_the_same_words(tmp_path, content):
+    path = tmp_path / "short.wav"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as of_training:
+        read_audio(path)
+    with pytest.raises(InputError) as of_pipeline:
+        list(DecompSerFeatureExtractor().open_audio(str(path)).blocks)
+    words = ("ends", "cannot be decoded")
+    first, second = (str(e.value).removeprefix(f"{path}: ") for e in (of_training, of_pipeline))
+    assert first.startswith(words) and second.startswith(words)
+    if content[:4] == b"RIFF":
+        assert first == second
+
+
+def test_a_long_header_does_not_make_a_whole_file_short():
+    for content in (with_chunk(b"LIST", COMMENTS), with_chunk(b"JUNK", bytes(99999) + b"\0")):
+        assert len(read_audio({"bytes": content, "path": None})) == RATE
+
+
+@pytest.mark.parametrize("file_format", ["WAV", "FLAC", "OGG"])
+def test_blocks_join_to_the_whole(file_format):
+    samples = np.tile(np.stack([TONE, -0.3 * TONE], axis=1), (3, 1))
+    content = encode(samples, file_format=file_format, subtype=None)
+    stream = DecompSerFeatureExtractor().open_audio(content)
+    blocks = list(stream.blocks)
+    whole = read_audio({"bytes": content, "path": None})
+    assert len(blocks) == 3 and np.array_equal(np.concatenate(blocks), whole)
+    assert stream.num_samples == len(whole) == 3 * RATE
+
+
+DECODE_ODD_MP3 = """
+import sys
+from processing.audio_files import audio_duration, read_audio
+for path in sys.argv[1:]:
+    assert audio_duration(path) > 0
+    assert len(read_audio(path)) > 0
+print("decoded")
+print("still there", file=sys.stderr)
+"""
+
+
+def test_the_decoder_of_mp3_keeps_its_notes_to_itself(tmp_path):
+    stereo = encode(np.stack([TONE, TONE], axis=1), file_format="MP3", subtype="MPEG_LAYER_III")
+    damaged = bytearray(stereo)
+    for position in range(2000, len(damaged), 97):
+        damaged[position] ^= 255
+    contents = {"junk.mp3": stereo + b"x" * 5000, "damaged.mp3": bytes(damaged)}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-c", DECODE_ODD_MP3, *(str(tmp_path / name) for name in contents)],
+        cwd=Path(audio_files.__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("decoded\n", "still there\n")

@@ -1,7 +1,14 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+from tiny_pipeline import trained_classifier
 from transformers import AutoProcessor
 
+import processing
 from processing import DecompSerFeatureExtractor, DecompSerProcessor
 from processing.text import ENGLISH_VOCABULARY, make_vocabulary
 
@@ -86,3 +93,41 @@ def test_the_librarys_own_decoding_merges_and_drops_too(processor):
     frames = np.array([[a, a, 0, a, b, b], [b, b, b, 0, 0, 0]])
     assert processor.batch_decode(frames) == ["AAB", "B"]
     assert processor.decode(frames[0]) == "AAB"
+
+
+def test_the_package_does_without_that_of_the_model():
+    for path in Path(processing.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            tops = {name.split(".")[0] for name in names}
+            assert not tops & {"modeling_decomp_ser", "train_scripts"}, f"{path}: {names}"
+
+
+LOAD_ALONE = """
+import sys
+from processing import DecompSerProcessor
+from transformers import AutoFeatureExtractor, AutoProcessor
+processor = AutoProcessor.from_pretrained(sys.argv[1], trust_remote_code=False)
+assert type(processor) is DecompSerProcessor
+assert type(DecompSerProcessor.from_pretrained(sys.argv[1])) is DecompSerProcessor
+assert AutoFeatureExtractor.from_pretrained(sys.argv[1]).hop_length == 256
+assert "modeling_decomp_ser" not in sys.modules
+"""
+
+
+def test_a_saved_model_gives_its_processor_alone_and_without_a_word(tmp_path):
+    trained_classifier().save_pretrained(tmp_path)
+    extractor = DecompSerFeatureExtractor()
+    DecompSerProcessor.from_vocabulary(extractor, ENGLISH_VOCABULARY, tmp_path).save_pretrained(
+        tmp_path
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD_ALONE, str(tmp_path)],
+        cwd=Path(processing.__file__).parents[1],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -9,16 +9,11 @@ from hypothesis import strategies as st
 from scipy.linalg import solve_toeplitz, toeplitz
 
 from processing.mel_spectrogram import num_frames
-from processing.rapt import (
-    _best_path,
-    _levinson_durbin,
-    _settings,
-    _sptk_normal,
-    _strongest,
-    _voicing_change_costs,
-    rapt,
-    rapt_with_strength,
-)
+from processing.rapt import _sptk_normal, rapt, rapt_with_strength
+from processing.rapt_candidates import _strongest
+from processing.rapt_path import best_path
+from processing.rapt_settings import make_settings
+from processing.rapt_voicing import _levinson_durbin, voicing_change_costs
 
 ASSETS = Path(__file__).parents[1] / "assets" / "rapt"
 RATE, HOP = 16000, 256
@@ -390,8 +385,8 @@ def test_voicing_changes_cost_what_they_should():
     random = np.random.RandomState(0)
     signal = np.cumsum(random.standard_normal((2, 2000)), axis=1) * 100 * random.rand(2000)
     rows, frames = np.repeat([0, 1], 4), np.tile(np.arange(4), 2)
-    onset, offset = _voicing_change_costs(
-        signal.astype(np.float32), rows, frames, _settings(RATE, 50, 600, HOP)
+    onset, offset = voicing_change_costs(
+        signal.astype(np.float32), rows, frames, make_settings(RATE, 50, 600, HOP)
     )
     for row, frame, up, down in zip(rows, frames, onset, offset, strict=True):
         stationarity, ratio = 0.002 if frame == 0 else 0.02, 1
@@ -438,8 +433,8 @@ def test_path_is_the_cheapest_of_all(counts, seed):
     costs = random.rand(len(rows), 4)
     costs[:, 1:][lags == 0] = np.inf
     onset, offset = random.rand(2, len(rows))
-    parameters = _settings(RATE, 50, 600, HOP)
-    path = _best_path(costs, lags, onset, offset, rows, frames, parameters)
+    parameters = make_settings(RATE, 50, 600, HOP)
+    path = best_path(costs, lags, onset, offset, rows, frames, parameters)
     for row in range(len(counts)):
         own = rows == row
         arguments = (costs[own], np.maximum(lags[own], 1), onset[own], offset[own], 1.25)

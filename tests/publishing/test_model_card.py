@@ -6,13 +6,9 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from processing.corpora.licences import common_licence, reasons_not_to_publish, training_corpora
 from processing.errors import InputError
 from train_scripts.explanations.probe_table import render_brief
-from train_scripts.publishing.corpus_licences import (
-    common_licence,
-    reasons_not_to_publish,
-    training_corpora,
-)
 from train_scripts.publishing.model_card import METRICS, REPOSITORY, TEMPLATE, render_card
 from train_scripts.reports.readme_results import read_results
 from train_scripts.runs.finished_runs import Run
@@ -117,6 +113,28 @@ def test_another_figure_gives_another_card(results):
     changed["metrics"]["weighted_accuracy"] = 0.111
     text = render_card(changed, "me/speech").text
     assert "| WA, weighted accuracy | 0.111 | correct / all |" in text and "0.579" not in text
+
+
+def test_the_card_states_both_errors_and_whether_the_temperature_was_kept(results):
+    worse = {"ece_before": 0.137, "ece_after": 0.253}
+    both = "| validation turns | 0.137 | 0.253 |"
+
+    results["calibration"] = {**CALIBRATION, **worse}  # of before temperatures could be refused
+    text = render_card(results, "me/speech").text
+    assert both in text and "Its logits are divided by a temperature of 1.75" in text
+    assert "That raised the calibration error on these very turns." in text
+
+    refused = {"temperature": 1.0, "fitted_temperature": 1.75, "kept": False}
+    results["calibration"] = {**CALIBRATION, **worse, **refused}
+    text = render_card(results, "me/speech").text
+    assert both in text and "It was not calibrated" in text
+    assert "temperature of 1.75 was fitted on 37 turns of validation speakers and not kept" in text
+    assert "Its logits are divided" not in text
+
+    results["calibration"] = {**CALIBRATION, "fitted_temperature": 1.75, "kept": True}
+    text = render_card(results, "me/speech").text
+    assert "Its logits are divided by a temperature of 1.75" in text
+    assert "not calibrated" not in text and "raised the calibration error" not in text
 
 
 def test_the_template_holds_no_figure_of_any_run():

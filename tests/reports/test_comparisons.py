@@ -67,12 +67,15 @@ def test_default_pairs_ask_the_papers_question(tmp_path):
 
 
 def test_the_reference_has_the_same_changes_if_there_is_one(tmp_path):
-    epochs = ("finetuning.epochs=3",)
+    epochs = ("finetuning.num_train_epochs=3",)
     for preset in ("table3_m1", "table3_m4"):
         plant_row(tmp_path / "a", preset, seeds=(0,), folds=(1,))
         plant_row(tmp_path / "b", preset, seeds=(0,), folds=(1,), overrides=epochs)
     pairs, _ = choose_pairs(rows_of(tmp_path), [(EVERY, "table3_m1")])
-    assert ("table3_m4 finetuning.epochs=3", "table3_m1 finetuning.epochs=3") in names(pairs)
+    assert (
+        "table3_m4 finetuning.num_train_epochs=3",
+        "table3_m1 finetuning.num_train_epochs=3",
+    ) in names(pairs)
     assert ("table3_m4", "table3_m1") in names(pairs)
 
 
@@ -199,7 +202,7 @@ def test_a_shared_setting_that_one_file_does_not_name_has_its_default(tmp_path):
 
 
 def test_other_commits_and_what_names_show_may_be_compared(tmp_path):
-    epochs = "finetuning.epochs=3"
+    epochs = "finetuning.num_train_epochs=3"
     plant_with_settings(tmp_path / "a", "table3_m4", commit="a" * 40)
     plant_with_settings(tmp_path / "b", "table3_ours", overrides=(epochs,), commit="b" * 40)
     plant_run(tmp_path / "c", preset="baseline_compare", size=None)
@@ -210,4 +213,4 @@ def test_other_commits_and_what_names_show_may_be_compared(tmp_path):
     result = compared(*pair)
     assert result["commits"] == [["b" * 40], ["a" * 40]]
     assert result["settings_not_shared"] == []
-    assert result["settings_overridden"] == ["finetuning.epochs: 3 and 24"]
+    assert result["settings_overridden"] == ["finetuning.num_train_epochs: 3.0 and 24.0"]

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from support.planted_runs import plant_row
 
@@ -5,6 +7,7 @@ from processing.errors import InputError
 from train_scripts.reports import readme_results
 from train_scripts.reports.readme_results import (
     README,
+    REPOSITORY,
     read_pages,
     render_experiment,
     render_results,
@@ -38,17 +41,31 @@ def test_pages_show_what_the_files_beside_them_say():
         assert update_text(text, blocks) == text, f"{page.name}: run `make readme`"
 
 
-def test_a_block_goes_to_the_page_with_its_markers_or_is_missed(tmp_path, monkeypatch):
+def test_every_committed_figure_is_small_and_on_a_page():
+    folders = (REPOSITORY / "model_cards", REPOSITORY / "docs")
+    figures = {path.resolve() for folder in folders for path in folder.rglob("*.png")}
+    shown = {
+        (page.parent / name).resolve()
+        for page in (README, *(page for folder in folders for page in folder.rglob("*.md")))
+        for name in re.findall(r"!\[[^\]]*\]\(([^)]+\.png)\)", page.read_text(encoding="utf-8"))
+    }
+    assert figures and figures <= shown
+    assert len(figures) <= 12
+    assert max(figure.stat().st_size for figure in figures) <= 150_000
+
+
+def test_a_block_goes_where_its_markers_stand(tmp_path, monkeypatch):
     monkeypatch.setattr(readme_results, "REPOSITORY", tmp_path)
     pages = (tmp_path / "first.md", tmp_path / "second.md")
     monkeypatch.setattr(readme_results, "PAGES", pages)
-    monkeypatch.setattr(readme_results, "read_blocks", lambda: {"search:x": "a", "search:xy": "b"})
+    blocks = {"search:x": "a", "search:xy": "b", "search:not-shown": "c"}
+    monkeypatch.setattr(readme_results, "read_blocks", lambda: blocks)
     pages[0].write_text("<!-- search:x -->\n<!-- /search:x -->\n")
-    pages[1].write_text("")
-    with pytest.raises(InputError, match="search:xy.*first.md, second.md"):
-        read_pages()
-    pages[1].write_text("<!-- search:xy -->\n<!-- /search:xy -->\n")
+    pages[1].write_text("<!-- search:xy -->\n<!-- /search:xy -->\n<!-- example:z.py -->\n")
     assert read_pages() == {pages[0]: {"search:x": "a"}, pages[1]: {"search:xy": "b"}}
+    pages[1].write_text("<!-- search:typo -->\n<!-- /search:typo -->\n")
+    with pytest.raises(InputError, match=r"second\.md: no file makes the block <!-- search:typo"):
+        read_pages()
 
 
 def test_a_table_names_its_protocol_seed_and_commit():
@@ -88,8 +105,8 @@ def test_each_protocol_of_an_experiment_has_its_own_table(tmp_path):
 
 
 def test_rows_are_named_with_the_settings_in_which_they_differ(tmp_path):
-    common = "finetuning.epochs=3"
-    plain, changed = "pretraining.steps=0", "pretraining.steps=500"
+    common = "finetuning.num_train_epochs=3"
+    plain, changed = "pretraining.max_steps=0", "pretraining.max_steps=500"
     for preset, change in (("table3_m4", plain), ("table3_ours", plain), ("table3_ours", changed)):
         overrides = (common, change)
         plant_row(tmp_path / preset / change, preset, seeds=(0,), overrides=overrides)
@@ -101,3 +118,38 @@ def test_rows_are_named_with_the_settings_in_which_they_differ(tmp_path):
     assert f"`table3_ours {changed}` against `table3_ours {plain}`: UAR" in text
     assert "| `baseline_majority` |" in text
     assert f"size `small` `{common}`, commit" in text
+
+
+def test_rows_say_whether_resampling_and_pretraining_were_on(tmp_path):
+    settings = {"model": {"resampling_in_finetuning": False}, "overrides": ["size=small"]}
+    plant_row(tmp_path / "plain", "table3_ours", seeds=(0,), settings=settings)
+    trained = {"model": {}, "overrides": ["size=small", "pretraining.max_steps=500"]}
+    plant_row(tmp_path / "new", "table2_all", seeds=(0,), settings=trained, pretrained="fold-1")
+    raw_wave = {"model": {"components": []}, "overrides": ["size=small"]}
+    plant_row(tmp_path / "wave", "table3_m1", seeds=(0,), settings=raw_wave)
+    plant_row(tmp_path / "majority", "baseline_majority", seeds=(0,), size=None)
+    text = render_experiment(report([tmp_path], tmp_path / "report", num_resamples=2000))
+    cells = {
+        line.split("`")[1].split()[0]: line.split(" | ")[7]
+        for line in text.splitlines()
+        if line.startswith("| `")
+    }
+    assert cells == {
+        "table3_ours": "no / no",
+        "table2_all": "yes / yes",
+        "table3_m1": "- / no",
+        "baseline_majority": "- / -",
+    }
+
+
+def test_a_difference_of_several_seeds_is_given_for_each(tmp_path):
+    for preset in ("table3_ours", "table3_m4"):
+        plant_row(tmp_path / preset, preset, seeds=(0, 1))
+    content = report([tmp_path], tmp_path / "report", num_resamples=2000)
+    uar = {
+        row["preset"]: row["metrics"]["unweighted_average_recall"]["per_seed"]
+        for row in content["rows"]
+    }
+    by_seed = [uar["table3_ours"][s] - uar["table3_m4"][s] for s in ("0", "1")]
+    assert by_seed[0] != by_seed[1]
+    assert f"; by seed {by_seed[0]:+.3f}, {by_seed[1]:+.3f}" in render_experiment(content)

@@ -73,7 +73,7 @@ def test_rows_say_whether_they_resampled_and_were_pretrained(tmp_path):
     plant_run(tmp_path / "baseline", preset="baseline_compare", size=None)
     content = report([tmp_path], tmp_path / "report", num_resamples=2000)
     text = (tmp_path / "report" / "report.md").read_text()
-    told = {row["preset"]: (row["resampling"], row["pretraining_steps"]) for row in content["rows"]}
+    told = {row["preset"]: (row["resampled"], row["pretraining_steps"]) for row in content["rows"]}
     assert told["table3_ours"] == (False, 0) and told["table3_m3"] == (True, 2500)
     assert told["table3_m4"] == (None, 0)  # its encoder reads the input as it is
     assert told["baseline_compare"] == (None, None)

@@ -20,17 +20,31 @@ def test_every_preset_loads_in_every_size_and_makes_a_configuration(preset, size
     assert sum(weights) + config.reconstruction_weight == pytest.approx(1)
 
 
+BATCH = "per_device_train_batch_size"
+
+
+def chosen(stage, *names):
+    return tuple(stage.arguments[name] for name in names)
+
+
 def test_paper_size_has_the_paper_s_rates():
     settings = load_settings("base")
     assert settings.speech_encoder == "facebook/wav2vec2-base"
     stage = settings.finetuning
-    assert (stage.epochs, stage.batch_size, stage.learning_rate) == (50, 1, 1e-5)
-    assert (stage.weight_decay, stage.max_grad_norm, stage.schedule) == (0, 0, "constant")
+    assert chosen(stage, "num_train_epochs", BATCH, "learning_rate") == (50, 1, 1e-5)
+    assert chosen(stage, "weight_decay", "max_grad_norm", "lr_scheduler_type") == (0, 0, "constant")
     stage = settings.pretraining
-    assert (stage.steps, stage.batch_size, stage.learning_rate) == (1_000_000, 16, 1e-4)
+    assert chosen(stage, "max_steps", BATCH, "learning_rate") == (1_000_000, 16, 1e-4)
     assert (stage.shortest_crop, stage.longest_crop) == (64, 128)
     config = build_config(settings)
     assert config.pretraining_speaker_weight == 0.1
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_paper_size_resamples_in_both_stages_and_pretrains(preset):
+    settings = load_settings(preset)
+    assert build_config(settings).resampling_in_finetuning is True
+    assert settings.pretraining.arguments["max_steps"] > 0
 
 
 def test_a_backbone_from_scratch_is_explicit():
@@ -51,7 +65,7 @@ def test_later_layers_win_and_groups_merge(tmp_path):
     assert settings.model["downsampling"] == 4
     assert settings.model["timbre_input"] == "raw"
     assert settings.model["conv_stride"] == 2  # of the size
-    assert settings.finetuning.learning_rate == 1e-4
+    assert settings.finetuning.arguments["learning_rate"] == 1e-4
 
 
 @pytest.mark.parametrize(
@@ -64,8 +78,20 @@ def test_later_layers_win_and_groups_merge(tmp_path):
         (["model.downsampling=wide"], "model settings: .*downsampling"),
         (["features.f0_metod=rapt"], "Did you mean features.f0_method"),
         (["features.f0_method=yin"], "features settings: .*yin"),
-        (["finetuning.epochs=many"], "finetuning.epochs='many', expected a value of type int"),
-        (["finetuning.epochs=true"], "expected a value of type int"),
+        (
+            ["finetuning.num_train_epochs=many"],
+            "finetuning.num_train_epochs='many', expected a value of type float",
+        ),
+        (["finetuning.num_train_epochs=true"], "expected a value of type float"),
+        (["finetuning.gradient_accumulation_steps=1.5"], "expected a value of type int"),
+        (
+            ["finetuning.epochs=3"],
+            "'finetuning.epochs' is now called 'finetuning.num_train_epochs'",
+        ),
+        (["epochs=3"], "'epochs' does not exist. Did you mean finetuning.num_train_epochs"),
+        (["finetuning.output_dir=x"], "'finetuning.output_dir' is not free: --output decides it"),
+        (["finetuning.warmup_steps=0.1"], "a constant schedule has none"),
+        (["finetuning.num_train_epoch=3"], "Did you mean finetuning.num_train_epochs"),
         (["finetuning.select=test"], "expected one of last, validation"),
         (["finetuning=5"], "expected a group of settings"),
         (["learning_rate"], "expected key=value"),

@@ -8,6 +8,7 @@ from support.tiny_networks import tiny_classifier
 
 from processing.errors import InputError
 from train_scripts.runs.inference import TurnPredictions
+from train_scripts.runs.metrics import expected_calibration_error
 from train_scripts.training import calibration
 from train_scripts.training.calibration import (
     abstain_threshold,
@@ -51,6 +52,61 @@ def test_calibration_lowers_the_error_of_overconfident_answers():
     assert found.nll_after < found.nll_before - 0.1
     assert found.abstain_below == 0.0
     assert found.num_turns == len(labels)
+
+
+def plant_loud_errors():
+    """Turns whose likelihood asks for a temperature that worsens calibration.
+
+    Forty turns are answered about as surely as they are right (73 and 88 %; 80 and 90 % right), and
+    twenty with 99.8 % although a quarter of them is wrong. These few cost most of the likelihood;
+    the temperature that softens them makes the forty far too doubtful.
+    """
+    logits, labels = np.zeros((60, 2)), np.ones(60, int)
+    for group, (margin, num_right) in enumerate([(1.0, 16), (2.0, 18), (6.0, 15)]):
+        logits[20 * group : 20 * (group + 1), 0] = margin
+        labels[20 * group : 20 * group + num_right] = 0
+    return logits, labels
+
+
+def test_a_temperature_that_worsens_the_calibration_is_not_kept():
+    logits, labels = plant_loud_errors()
+    found = calibrate(logits, labels)
+    assert found.fitted_temperature > 2
+    assert found.nll_after < found.nll_before - 0.1
+    assert found.ece_after > found.ece_before + 0.05
+    assert not found.kept
+    assert found.temperature == 1.0
+    plain = torch.from_numpy(logits).softmax(-1).numpy()
+    assert found.risk_coverage == risk_coverage(labels, plain)
+
+
+def test_a_temperature_that_lowers_the_error_is_kept():
+    logits, labels = draw_turns(true_temperature=3.0)
+    found = calibrate(logits, labels)
+    assert found.kept
+    assert found.temperature == found.fitted_temperature == pytest.approx(3.0, rel=0.06)
+
+
+def test_the_threshold_goes_with_the_temperature_that_is_stored():
+    logits, labels = plant_loud_errors()
+    model = tiny_classifier()
+    rows = Dataset.from_dict({"emotion": [model.config.id2label[i] for i in labels]})
+    # of the turns answered with a margin of 2 or more, 33 of 40 are right
+    found = calibrate_on(model, TurnPredictions(logits=logits), rows, wanted_risk=0.175)
+    assert not found["kept"]
+    assert model.config.temperature == 1.0
+    assert model.config.abstain_below == pytest.approx(1 / (1 + np.exp(-2)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 30), st.floats(0.01, 100))
+def test_what_is_stored_never_raises_the_error_on_the_validation_turns(seed, num_turns, scale):
+    random = np.random.default_rng(seed)
+    logits = random.standard_normal((num_turns, 3)) * scale
+    labels = random.integers(3, size=num_turns)
+    found = calibrate(logits, labels)
+    stored = torch.from_numpy(logits / found.temperature).softmax(-1).numpy()
+    assert expected_calibration_error(labels, stored) <= found.ece_before
 
 
 @settings(max_examples=40, deadline=None)

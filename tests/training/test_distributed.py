@@ -17,7 +17,7 @@ CALM = [
     "model.head_dropout=0.0",
     "model.speech_config.hidden_dropout=0.0",
     "model.speech_config.attention_dropout=0.0",
-    "finetuning.warmup=0.0",
+    "finetuning.warmup_steps=0.0",
 ]
 WITHOUT_GRADIENT = ("k_proj.bias",)
 """The softmax over keys does not feel a bias of the keys: its true gradient is zero, and Adam makes
@@ -28,9 +28,13 @@ steps of what rounding leaves of it."""
 def test_two_processes_train_what_one_does_by_accumulation(
     trained_run, corpus_folder, fold, quick_settings, tmp_path
 ):
-    quiet = [*quick_settings, *CALM, "finetuning.epochs=2"]
-    one = [*quiet, "finetuning.batch_size=3", "finetuning.accumulation=2"]
-    two = [*quiet, "finetuning.batch_size=3"]
+    quiet = [*quick_settings, *CALM, "finetuning.num_train_epochs=2"]
+    one = [
+        *quiet,
+        "finetuning.per_device_train_batch_size=3",
+        "finetuning.gradient_accumulation_steps=2",
+    ]
+    two = [*quiet, "finetuning.per_device_train_batch_size=3"]
     options = {"data": str(corpus_folder), "protocol": "speaker", "fold": fold}
     options["pretrained"] = str(trained_run[0])
     results = finetune("base", output=tmp_path / "one", overrides=one, **options)

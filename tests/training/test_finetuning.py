@@ -19,12 +19,14 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 from modeling_decomp_ser import DecompSerForAudioClassification
 from processing import DecompSerDataCollator, DecompSerFeatureExtractor
 from processing.errors import InputError
+from processing.pitch import f0_statistics
 from train_scripts.answers.evaluation import evaluate
 from train_scripts.runs.fold_data import fit_f0_statistics, load_fold_data, task_weights
 from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.results import summarize
 from train_scripts.runs.run_folder import load_model
 from train_scripts.runs.settings import build_feature_extractor, load_settings
+from train_scripts.runs.training_mean import mean_pooled_features
 from train_scripts.training.finetuning import add_corpora_of, class_weights, finetune
 from train_scripts.training.pretraining import PreTrainingCollator, pretrain, sweep_omega
 from train_scripts.training.stage import read_log
@@ -189,7 +191,7 @@ def test_a_run_in_bfloat16_is_scored_as_its_saved_model_answers(
 ):
     # in software where the hardware has none
     monkeypatch.setattr("train_scripts.training.stage.has_bfloat16", lambda: True)
-    run = options(corpus_folder, fold, [*quick_settings, "precision=bfloat16"])
+    run = options(corpus_folder, fold, [*quick_settings, "finetuning.bf16=true"])
     results = stage("base", output=tmp_path / "run", **run)
     model, processor = load_model(str(tmp_path / "run"), pretraining=stage is pretrain)
     data = load_fold_data(run["data"], run["protocol"], fold, processor.feature_extractor)
@@ -201,7 +203,7 @@ def test_a_run_in_bfloat16_is_scored_as_its_saved_model_answers(
         with_text=stage is finetune,
     )
     collate = PreTrainingCollator(collator) if stage is pretrain else collator
-    mse = predict_turns(model, collate, data.folds["test"]).speech_mse.mean()
+    mse = predict_turns(model, collate, data.folds.open_test()).speech_mse.mean()
     assert results["metrics"]["speech_mse"] == pytest.approx(float(mse), rel=1e-6)
 
 
@@ -264,9 +266,48 @@ def test_validation_speakers_can_be_trained_on(corpus_folder, fold, quick_settin
     assert results["leaks"]["turns"]["validation"] == 0
     assert results["calibration"] is None and results["validation_metrics"] is None
     trained = json.loads((tmp_path / "training_rows.json").read_text())
-    ids = {name: set(apart.folds[name]["id"]) for name in apart.folds}
+    ids = {name: set(rows["id"]) for name, rows in apart.folds.all_turns().items()}
     assert ids["validation"] and set(trained["ids"]) == ids["train"] | ids["validation"]
     assert set(apart.folds["validation"]["speaker"]) < set(trained["speakers"])
+
+
+def test_speaker_accuracy_is_that_of_turns_never_trained_on(trained_run, corpus_folder, fold):
+    _, folder, results = trained_run
+    model, processor = load_model(str(folder))
+    data = load_fold_data(str(corpus_folder), "speaker", fold, processor.feature_extractor)
+    collator = DecompSerDataCollator(processor, labels=data.labels, speakers=data.speakers)
+
+    def accuracy(rows):
+        found = predict_turns(model, collator, rows).speakers
+        return sum(a == b for a, b in zip(found, rows["speaker"], strict=True)) / len(rows)
+
+    trained, heldout = data.folds["train"], data.folds["heldout_turns"]
+    assert not set(json.loads((folder / "training_rows.json").read_text())["ids"]) & set(
+        heldout["id"]
+    )
+    assert results["metrics"]["speaker_accuracy"] == accuracy(heldout)
+    assert results["metrics"]["speaker_accuracy"] != accuracy(trained)  # or nothing would be shown
+
+
+def test_pitch_statistics_and_training_mean_are_of_training_turns(
+    corpus_folder, fold, quick_settings, tmp_path
+):
+    settings = [*quick_settings, "features.f0_stats=global"]
+    finetune("table2_all", output=tmp_path, **options(corpus_folder, fold, settings))
+    model, processor = load_model(str(tmp_path))
+    extractor = build_feature_extractor(load_settings("table2_all", settings))
+    data = load_fold_data(str(corpus_folder), "speaker", fold, extractor)
+    train, test = data.folds["train"], data.folds.open_test()
+    assert processor.feature_extractor.f0_global_stats == pytest.approx(
+        f0_statistics(train["f0_hz"])
+    )
+    assert processor.feature_extractor.f0_global_stats != pytest.approx(
+        f0_statistics(test["f0_hz"])
+    )
+    collator = DecompSerDataCollator(processor, labels=data.labels, speakers=data.speakers)
+    means = [mean_pooled_features(model, collator, rows) for rows in (train, test)]
+    torch.testing.assert_close(model.pooled_mean, means[0], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(model.pooled_mean, means[1], rtol=1e-2)
 
 
 @pytest.mark.parametrize("asks", ["select=validation", "wanted_risk=0.1"])
@@ -414,7 +455,7 @@ def test_training_stops_early_when_validation_does_not_improve(
 ):
     overrides = [
         *quick_settings,
-        "finetuning.epochs=4",
+        "finetuning.num_train_epochs=4",
         "finetuning.select=validation",
         "finetuning.patience=1",
         "finetuning.learning_rate=0.0",
@@ -447,11 +488,17 @@ def test_pretraining_on_all_turns_is_a_declared_leak(corpus_folder, fold, quick_
 
 
 def test_the_sweep_of_omega_goes_on_where_it_stopped(corpus_folder, fold, quick_settings, tmp_path):
-    run = options(corpus_folder, fold, [*quick_settings, "pretraining.steps=1"])
+    run = options(corpus_folder, fold, [*quick_settings, "pretraining.max_steps=1"])
     rows = sweep_omega([0.0], "encoders_alone", output=tmp_path, **run)
     first = (tmp_path / "omega-0" / "results.json").stat().st_mtime_ns
     rows = sweep_omega([0.0, 0.5], "encoders_alone", output=tmp_path, **run)
     assert [row["omega"] for row in rows] == [0.0, 0.5]
+    stored = json.loads((tmp_path / "omega-0" / "results.json").read_text())
+    assert rows[0] == {
+        "omega": 0.0,
+        **stored["validation_metrics"],
+    }  # the test turns choose nothing
+    assert rows[0]["speech_mse"] != stored["metrics"]["speech_mse"]
     assert (tmp_path / "omega-0" / "results.json").stat().st_mtime_ns == first
     assert json.loads((tmp_path / "omega.json").read_text()) == {"runs": rows}
     assert (tmp_path / "omega.png").read_bytes().startswith(b"\x89PNG")

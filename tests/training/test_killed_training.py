@@ -154,7 +154,7 @@ def test_killed_in_the_middle_of_an_epoch_pretraining_ends_the_same(
             protocol="speaker",
             fold=fold,
             output=folder,
-            overrides=[*quick_settings, "pretraining.save_every=1"],
+            overrides=[*quick_settings, "pretraining.save_steps=1"],
         )
 
     kill(die_at_step(3), run)

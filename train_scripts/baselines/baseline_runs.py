@@ -76,8 +76,8 @@ def run_baseline(
         )
     fold_data = load_baseline_data(name, data, protocol, fold, skip_bad=skip_bad)
     begin = time.monotonic()
-    rows = fold_data.folds["test"]
     logits, how = predict_majority(fold_data) if name == MAJORITY else predict_machine(fold_data)
+    rows = fold_data.folds.open_test()
     turns = TurnPredictions(logits=logits)
     results = {
         "preset": name,
@@ -129,7 +129,7 @@ def predict_majority(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:
     counts = np.bincount(label_ids(data.folds["train"], data.labels), minlength=len(data.labels))
     shares = np.log(counts / counts.sum())
     entries = {"selected_by": None, "probabilities": "shares of the training classes"}
-    return np.tile(shares, (len(data.folds["test"]), 1)), entries
+    return np.tile(shares, (len(data.folds.test_ids), 1)), entries
 
 
 def predict_machine(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:
@@ -143,7 +143,7 @@ def predict_machine(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:
     features, labels = features_of(seen), label_ids(seen, data.labels)
     chosen = choose_setting(features, labels, speaker_groups(seen), len(data.labels))
     temperature = fit_temperature(chosen.values, labels)
-    test = features_of(data.folds["test"])
+    test = features_of(data.folds.open_test())
     values = fit_and_decide(features, labels, test, len(data.labels), [chosen.setting])[0]
     entries = {
         "selected_by": "inner folds of training and validation speakers",

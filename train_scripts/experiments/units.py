@@ -194,7 +194,7 @@ def pretraining_settings(settings: RunSettings) -> dict | None:
     is none.
     """
     config = build_config(settings)
-    if not config.components or settings.pretraining.steps == 0:
+    if not config.components or settings.pretraining.arguments.get("max_steps") == 0:
         return None
     known = {field.name for field in fields(RunSettings)}
     absent = tuple(f"{name}_" for name in (*DECOMPOSED, SINGLE) if name not in config.components)

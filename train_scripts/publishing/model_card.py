@@ -11,16 +11,12 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from modeling_decomp_ser.configuration_decomp_ser import DECOMPOSED
+from processing.corpora.licences import DEMONSTRATION, common_licence, training_corpora
+from processing.corpora.registry import Corpus
 from processing.corpora.synthetic import describe_corpus
 from processing.errors import InputError
 from processing.leakage import LEAK_KINDS
 from train_scripts.explanations.probe_table import render_brief
-from train_scripts.publishing.corpus_licences import (
-    DEMONSTRATION,
-    CorpusLicence,
-    common_licence,
-    training_corpora,
-)
 from train_scripts.runs.finished_runs import Run
 
 REPOSITORY = Path(__file__).parents[2]
@@ -118,7 +114,7 @@ def trained_on(results: Mapping[str, Any]) -> str | None:
 def card_data(
     results: Mapping[str, Any],
     repo_id: str,
-    corpora: Mapping[str, CorpusLicence],
+    corpora: Mapping[str, Corpus],
     report: Mapping[str, Any] | None,
 ) -> ModelCardData:
     """The block of metadata, with a model-index."""
@@ -328,8 +324,9 @@ def describe_calibration(results: Mapping[str, Any]) -> str:
     found = results.get("calibration")
     if not found:
         return "It was not calibrated: its probabilities are the plain softmax of its logits."
+    kept = found.get("kept", True)  # older runs applied whatever was fitted
     rows = [["validation turns", number(found["ece_before"]), number(found["ece_after"])]]
-    if found.get("ece_before_test") is not None:
+    if kept and found.get("ece_before_test") is not None:
         rows.append(
             ["test turns", number(found["ece_before_test"]), number(found["ece_after_test"])]
         )
@@ -343,13 +340,30 @@ def describe_calibration(results: Mapping[str, Any]) -> str:
     )
     return "\n\n".join(
         [
-            f"Its logits are divided by a temperature of {number(found['temperature'])}, fitted on "
-            f"{found['num_turns']} turns of validation speakers. Expected calibration error:",
-            table(["", "before", "after"], rows),
+            f"{describe_temperature(found, kept)} Expected calibration error:",
+            table(["", "at temperature 1", "at the fitted one"], rows),
             abstain + " Wrong answers among the most confident ones, on the validation turns:",
             table(["share answered", "wrong", "least confidence"], coverage_rows(found)),
         ]
     )
+
+
+def describe_temperature(found: Mapping[str, Any], kept: bool) -> str:
+    """What was fitted, and whether the model answers with it."""
+    fitted = number(found.get("fitted_temperature", found["temperature"]))
+    turns = f"{found['num_turns']} turns of validation speakers"
+    if not kept:
+        return (
+            "It was not calibrated: its probabilities are the plain softmax of its logits. A "
+            f"temperature of {fitted} was fitted on {turns} and not kept, because it raises the "
+            "calibration error on these very turns."
+        )
+    raised = (
+        " That raised the calibration error on these very turns."
+        if found["ece_after"] > found["ece_before"]
+        else ""
+    )
+    return f"Its logits are divided by a temperature of {fitted}, fitted on {turns}.{raised}"
 
 
 def coverage_rows(calibration: Mapping[str, Any]) -> list[list[str]]:
@@ -359,7 +373,7 @@ def coverage_rows(calibration: Mapping[str, Any]) -> list[list[str]]:
     return [numbers(p, ("coverage", "risk", "confidence")) for p in points]
 
 
-def describe_data(results: Mapping[str, Any], corpora: Mapping[str, CorpusLicence]) -> dict:
+def describe_data(results: Mapping[str, Any], corpora: Mapping[str, Corpus]) -> dict:
     """The sections of leaks, lineage and limits."""
     leaks = results.get("leaks")
     languages = sorted({c.language for c in corpora.values() if c.language})

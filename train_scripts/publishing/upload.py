@@ -28,8 +28,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 from transformers.dynamic_module_utils import get_relative_import_files
 
+from processing.corpora.licences import reasons_not_to_publish
 from processing.errors import InputError
-from train_scripts.publishing.corpus_licences import reasons_not_to_publish
 from train_scripts.publishing.model_card import render_card, trained_on
 from train_scripts.runs.results import publishable_results
 from train_scripts.runs.run_folder import RESULTS, TRAINING_ROWS, load_model

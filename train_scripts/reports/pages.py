@@ -140,7 +140,7 @@ def find_row(line: Mapping[str, Any], rows: Sequence[Scored]) -> Scored | None:
 
 def resampling(row: Scored) -> str:
     """Whether random resampling was on in fine-tuning; a dash where nothing would read it."""
-    return {True: "on", False: "off", None: "-"}[row["resampling"]]
+    return {True: "on", False: "off", None: "-"}[row["resampled"]]
 
 
 def pretraining(row: Scored) -> str:

@@ -27,7 +27,7 @@ from train_scripts.explanations.explanation import own_name
 from train_scripts.options import Data
 from train_scripts.reports.pages import render
 from train_scripts.reports.rows import Row, group_rows
-from train_scripts.reports.scores import has_resampling, pretraining_steps
+from train_scripts.reports.scores import is_resampled, pretraining_steps
 from train_scripts.reports.significance import bootstrap_statistics, with_interval
 from train_scripts.runs.finished_runs import Run, read_runs
 from train_scripts.runs.inference import predict_turns
@@ -94,7 +94,7 @@ def score_row_parts(row: Row, data: str, *, num_resamples: int, seed: int) -> di
         "preset": row.key.preset,
         "overrides": list(row.key.overrides),
         "size": row.key.size,
-        "resampling": has_resampling(row),
+        "resampled": is_resampled(row),
         "pretrained": bool(row.first.results.get("pretrained")),
         "pretraining_steps": pretraining_steps(row),
         "seeds": row.seeds,

@@ -34,6 +34,9 @@ EXPERIMENTS_FOLDER = REPOSITORY / "model_cards" / "experiments"
 MEASUREMENTS_FOLDER = REPOSITORY / "model_cards" / "measurements"
 PAGES = (README, EXPERIMENTS_FOLDER / "README.md", MEASUREMENTS_FOLDER / "README.md")
 
+MARKER = re.compile(r"<!-- ((?:results|experiment|search|parts|measurement):\S+) -->\n")
+"""The start of a block that this script writes; examples have a writer of their own."""
+
 ROWS = {
     "weighted_accuracy": "WA (correct / all)",
     "unweighted_average_recall": "UAR (mean recall)",
@@ -92,7 +95,7 @@ def render_split(rows: list[dict], comparisons: list[dict]) -> str:
     """Rows and tests of one corpus and protocol."""
     names = short_names(rows)
     header = ["row", "seeds", "WA [95 % interval]", "UAR [95 % interval]", "speaker accuracy"]
-    header += ["WER", "speech MSE", "what to know"]
+    header += ["WER", "speech MSE", "resampled / pre-trained", "what to know"]
     cells = [
         [
             f"`{names[row['title']]}`",
@@ -107,11 +110,17 @@ def render_split(rows: list[dict], comparisons: list[dict]) -> str:
                     ("speech_mse", ".4f"),
                 )
             ),
+            f"{yes_or_no(row['resampled'])} / "
+            f"{yes_or_no(row['pretrained'] if row['size'] else None)}",
             "; ".join(row["notes"]) or "-",
         ]
         for row in rows
     ]
-    tests = [tested_in_words(comparison, names) for comparison in comparisons]
+    by_title = {row["title"]: row for row in rows}
+    tests = [
+        tested_in_words(comparison, names) + difference_by_seed(comparison, by_title)
+        for comparison in comparisons
+    ]
     lines = [*table(header, cells), "", *tests, *([""] if tests else [])]
     first = rows[0]
     commits = sorted({commit[:12] for row in rows for commit in row["commits"]})
@@ -137,6 +146,23 @@ def tested_in_words(comparison: dict, names: dict[str, str]) -> str:
     )
 
 
+def difference_by_seed(comparison: dict, rows: dict[str, dict]) -> str:
+    """The difference seed by seed, which no interval over speakers shows; empty with one seed."""
+    first, second = (
+        rows[title]["metrics"]["unweighted_average_recall"]["per_seed"]
+        for title in comparison["titles"]
+    )
+    shared = [seed for seed in first if seed in second]
+    if len(shared) < 2:
+        return ""
+    return "; by seed " + ", ".join(f"{first[seed] - second[seed]:+.3f}" for seed in shared)
+
+
+def yes_or_no(value: bool | None) -> str:
+    """A dash where the question does not arise."""
+    return "-" if value is None else "yes" if value else "no"
+
+
 def update_text(text: str, blocks: dict[str, str]) -> str:
     """Put each block between its markers.
 
@@ -156,20 +182,21 @@ def update_text(text: str, blocks: dict[str, str]) -> str:
 
 
 def read_pages() -> dict[Path, dict[str, str]]:
-    """Pages with the blocks that are made from files: each block goes where its markers stand.
+    """Pages with the blocks that their markers ask for. A file that no page shows is only kept.
 
     Raises:
-        InputError: if no page has the markers of a block.
+        InputError: if a page has markers of a block that is made from no file.
     """
-    pages: dict[Path, dict[str, str]] = {page: {} for page in PAGES}
-    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
-    for name, block in read_blocks().items():
-        own = [page for page, text in texts.items() if f"<!-- {name} -->\n" in text]
-        if not own:
-            names = ", ".join(str(page.relative_to(REPOSITORY)) for page in PAGES)
-            raise InputError(f"no markers <!-- {name} -->: expected in one of {names}.")
-        for page in own:
-            pages[page][name] = block
+    blocks, pages = read_blocks(), {}
+    for page in PAGES:
+        names = MARKER.findall(page.read_text(encoding="utf-8"))
+        for name in names:
+            if name not in blocks:
+                raise InputError(
+                    f"{page.relative_to(REPOSITORY)}: no file makes the block <!-- {name} -->. "
+                    f"There are: {', '.join(blocks)}."
+                )
+        pages[page] = {name: blocks[name] for name in names}
     return pages
 
 

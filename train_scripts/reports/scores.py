@@ -35,7 +35,7 @@ def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
         A dictionary that JSON can hold; see the keys below. `metrics` has, for WA and UAR, `pooled`
         over folds and averaged over seeds, its `interval_95`, `per_seed`, and `fold_mean` with the
         standard deviations `sd_over_seeds` and `sd_over_folds` (None with one), and `ensemble`.
-        `resampling`: in fine-tuning, None where no encoder reads resampled input;
+        `resampled`: in fine-tuning, None where no encoder reads resampled input;
         `pretraining_steps`: by the settings, 0 without pre-training, None for a baseline.
     """
     by_speaker = row.turns.by_speaker()
@@ -49,7 +49,7 @@ def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
         "size": row.key.size,
         "overrides": list(row.key.overrides),
         "backbone": results.get("backbone"),
-        "resampling": has_resampling(row),
+        "resampled": is_resampled(row),
         "pretrained": bool(results.get("pretrained")),
         "pretraining_steps": pretraining_steps(row),
         "n_parameters": results.get("n_parameters"),
@@ -77,7 +77,7 @@ def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
     return {**scored, "notes": describe_row(row, scored)}
 
 
-def has_resampling(row: Row) -> bool | None:
+def is_resampled(row: Row) -> bool | None:
     """Whether fine-tuning resampled; None where the model has no encoder that reads it."""
     if not set(row.settings.get("model.components") or ()) & {"content", "pitch", "timbre"}:
         return None

@@ -17,6 +17,7 @@ from processing.folds import describe_protocol, load_folds
 from processing.leakage import check_shared_speakers, format_leak_table, leak_report
 from processing.pitch import f0_deviation_within, f0_statistics
 from processing.text import normalize_transcript
+from train_scripts.runs.sealed_folds import SealedFolds
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class FoldData:
     """One fold of a corpus.
 
     Attributes:
-        folds: train, validation, heldout_turns and test, rows with their features.
+        folds: train, validation, heldout_turns and, under seal, test: rows with their features.
         protocol: name, version, hash and whether it leaks by rule.
         fold: its name.
         leaks: report of `leakage.leak_report`.
@@ -37,7 +38,7 @@ class FoldData:
         missing: tasks that the training labels do not allow, with the reason.
     """
 
-    folds: DatasetDict
+    folds: SealedFolds
     protocol: dict
     fold: str
     leaks: dict
@@ -111,7 +112,7 @@ def split_corpus(
         check_labels(rows, labels, f"split '{split}' of {name}")
     speakers = sorted(set(folds["train"]["speaker"]) - {None})
     return FoldData(
-        folds=folds,
+        folds=SealedFolds(folds),
         protocol=description,
         fold=fold,
         leaks=leaks,

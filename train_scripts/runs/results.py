@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -122,8 +122,8 @@ def publishable_results(results: Mapping[str, Any]) -> dict[str, Any]:
 def describe_fold(data: FoldData) -> dict:
     """The entries of results.json that name the corpora and the split."""
     return {
-        "corpus": name_corpora(data.folds["test"]),
-        "trained_on": name_corpora(data.folds["train"]),
+        "corpus": name_corpora(data.folds.test_corpora),
+        "trained_on": name_corpora(set(data.folds["train"]["corpus"]) - {None}),
         "protocol": data.protocol,
         "fold": data.fold,
         "leaks": data.leaks,
@@ -131,9 +131,9 @@ def describe_fold(data: FoldData) -> dict:
     }
 
 
-def name_corpora(rows: Dataset) -> str | None:
-    """Names of the corpora of rows, joined by "+"; None where unknown."""
-    return "+".join(sorted(set(rows["corpus"]) - {None})) or None
+def name_corpora(names: Collection[str]) -> str | None:
+    """Names of corpora, joined by "+"; None where there is none."""
+    return "+".join(sorted(names)) or None
 
 
 def summarize(results: dict) -> str:

@@ -54,6 +54,7 @@ def open_run_folder(folder: str | Path, settings: RunSettings) -> Path:
 
 def save_model(folder: Path, model, processor: DecompSerProcessor, data: FoldData) -> None:
     """Save model, processor, their code, and the ids and speakers of the training turns."""
+    data.folds.check_final(model, processor)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     train = data.folds["train"]

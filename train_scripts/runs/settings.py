@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from huggingface_hub.errors import StrictDataclassError
+from transformers import TrainingArguments
 
 from modeling_decomp_ser import DecompSerConfig
 from processing.errors import InputError
@@ -25,32 +26,37 @@ FROM_SCRATCH = "scratch"
 
 
 @dataclass
-class PreTrainingSettings:
-    """Settings of `pretrain` (section 3.2).
+class StageSettings:
+    """What both stages of training have.
 
     Args:
-        steps: optimiser steps; 0 leaves pre-training out of cross-validation.
-        batch_size: crops a step.
-        learning_rate: of Adam.
-        warmup: share of the steps over which the learning rate rises from 0.
-        schedule: "constant" or "cosine" (to 0 at the last step).
+        arguments: fields of `transformers.TrainingArguments` by their own names, such as
+            `max_steps`, `learning_rate` or `lr_scheduler_type`; in a preset they stand beside the
+            stage's own settings.
+    """
+
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """One flat group, as a preset has it."""
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {**self.arguments, **{k: v for k, v in own.items() if k != "arguments"}}
+
+
+@dataclass
+class PreTrainingSettings(StageSettings):
+    """Settings of `pretrain` (section 3.2). With `max_steps` 0 cross-validation leaves pre-training
+    out.
+
+    Args:
         shortest_crop: frames of the shortest crop.
         longest_crop: frames of the longest crop.
-        save_every: steps between checkpoints.
-        group_by_length: batches of turns of similar length (their crops differ all the same).
         scope: turns to train on: those of the "fold", or "all", test turns included, which is a
             leak: the result says so, and fine-tuning refuses it unless told.
     """
 
-    steps: int = 1_000_000
-    batch_size: int = 16
-    learning_rate: float = 1e-4
-    warmup: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
     shortest_crop: int = 64
     longest_crop: int = 128
-    save_every: int = 10_000
-    group_by_length: bool = False
     scope: Literal["fold", "all"] = "fold"
 
 
@@ -74,27 +80,16 @@ class AugmentationSettings:
 
 
 @dataclass
-class FineTuningSettings:
+class FineTuningSettings(StageSettings):
     """Settings of `finetune` (section 3.3).
 
     Args:
-        epochs: passes over the training turns.
-        batch_size: turns a step on one device.
-        accumulation: batches whose gradients make one optimiser step.
-        learning_rate: of Adam.
-        weight_decay: of AdamW; 0 makes it Adam.
-        warmup: share of the steps over which the learning rate rises from 0.
-        schedule: "constant" or "cosine" (to 0 at the last step).
-        max_grad_norm: gradients of a greater norm are scaled down to it; 0 never.
         speech_encoder_rate, decomposition_rate, heads_rate: the learning rate of these parts, as a
             multiple of `learning_rate`.
         emotion_share: share of the task weights' sum that emotion gets, the other tasks keep their
-            proportions; 0 leaves the weights as they are. The paper's weights suit a pretrained
-            speech encoder; from scratch the other tasks would hold up emotion.
-        label_smoothing: share of the emotion target that is spread over all labels.
+            proportions; 0 leaves the weights as they are. A share near 1 starves the other tasks.
         class_weights: "none", or "balanced": an emotion's loss counts in inverse proportion to its
             training turns, with a mean of 1 over these.
-        group_by_length: batches of turns of similar length, which wastes less on padding.
         lora_rank: rank of low-rank adapters on the attention of the speech encoder, which then is
             not trained otherwise; merged into it when saved. 0 trains it in full. Needs peft.
         select: which checkpoint is kept: the "last", or the best on "validation" speakers by UAR
@@ -105,25 +100,47 @@ class FineTuningSettings:
             select=validation; 0 never stops.
     """
 
-    epochs: int = 50
-    batch_size: int = 1
-    accumulation: int = 1
-    learning_rate: float = 1e-5
-    weight_decay: float = 0.0
-    warmup: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    max_grad_norm: float = 0.0
     speech_encoder_rate: float = 1.0
     decomposition_rate: float = 1.0
     heads_rate: float = 1.0
     emotion_share: float = 0.0
-    label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
-    group_by_length: bool = False
     lora_rank: int = 0
     select: Literal["last", "validation"] = "last"
     wanted_risk: float = 0.0
     patience: int = 0
+
+
+STAGES: dict[str, type[StageSettings]] = {
+    "pretraining": PreTrainingSettings,
+    "finetuning": FineTuningSettings,
+}
+
+MANAGED_ARGUMENTS = {
+    "output_dir": "--output",
+    "seed": "seed",
+    "data_seed": "seed",
+    "report_to": "tracking",
+    "eval_strategy": "finetuning.select",
+    "load_best_model_at_end": "finetuning.select",
+    "metric_for_best_model": "finetuning.select",
+    "remove_unused_columns": None,
+    "length_column_name": None,
+}
+"""Fields of TrainingArguments that a run sets itself, and the setting that decides them."""
+
+FORMER_NAMES = {
+    "epochs": "num_train_epochs",
+    "steps": "max_steps",
+    "batch_size": "per_device_train_batch_size",
+    "accumulation": "gradient_accumulation_steps",
+    "warmup": "warmup_steps",
+    "schedule": "lr_scheduler_type",
+    "label_smoothing": "label_smoothing_factor",
+    "group_by_length": "train_sampling_strategy",
+    "save_every": "save_steps",
+}
+"""Names that settings of a stage had in version 0.1."""
 
 
 @dataclass
@@ -137,7 +154,6 @@ class RunSettings:
         speech_encoder: repository id or folder of pretrained weights, or "scratch".
         vocabulary: characters of speech recognition: "english" (those of wav2vec2-base) or
             "training" (of the training transcripts).
-        precision: "float32", or "bfloat16" where the hardware has it (weights stay float32).
         train_on_validation: train on the turns of validation speakers too: for a last run, whose
             settings others have chosen. Nothing is left to select or to calibrate by.
         tracking: where curves go beside `log.jsonl`: "none", "tensorboard" or "trackio".
@@ -153,7 +169,6 @@ class RunSettings:
     seed: int = 0
     speech_encoder: str = FROM_SCRATCH
     vocabulary: Literal["english", "training"] = "english"
-    precision: Literal["float32", "bfloat16"] = "float32"
     train_on_validation: bool = False
     tracking: Literal["none", "tensorboard", "trackio"] = "none"
     model: dict[str, Any] = field(default_factory=dict)
@@ -164,7 +179,8 @@ class RunSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain dictionary, as stored with a run."""
-        return dataclasses.asdict(self)
+        plain = dataclasses.asdict(self)
+        return {**plain, **{stage: getattr(self, stage).as_dict() for stage in STAGES}}
 
 
 def load_settings(preset: str, overrides: Sequence[str] = ()) -> RunSettings:
@@ -269,12 +285,11 @@ def build_settings(content: Mapping[str, Any]) -> RunSettings:
         InputError: if a key is unknown or a value has another type.
     """
     values = check_fields(RunSettings, content, "")
-    for group, kind in (
-        ("pretraining", PreTrainingSettings),
-        ("finetuning", FineTuningSettings),
-        ("augmentation", AugmentationSettings),
-    ):
-        values[group] = kind(**check_fields(kind, values.get(group, {}), f"{group}."))
+    values["augmentation"] = AugmentationSettings(
+        **check_fields(AugmentationSettings, values.get("augmentation", {}), "augmentation.")
+    )
+    for stage in STAGES:
+        values[stage] = build_stage(stage, values.get(stage, {}))
     settings = RunSettings(**values)
     if settings.finetuning.patience and settings.finetuning.select != "validation":
         raise InputError(
@@ -300,6 +315,59 @@ def build_settings(content: Mapping[str, Any]) -> RunSettings:
     return settings
 
 
+def build_stage(stage: str, content: Mapping[str, Any]) -> StageSettings:
+    """Settings of a stage: its own, and fields of TrainingArguments by their own names.
+
+    Raises:
+        InputError: if a name is unknown, of version 0.1 or managed by the run, or a value is of
+            another type or has no effect.
+    """
+    kind, prefix = STAGES[stage], f"{stage}."
+    check_group(content, prefix)
+    own = {f.name for f in dataclasses.fields(kind)} - {"arguments"}
+    known = {f.name: f.type for f in dataclasses.fields(TrainingArguments) if f.init}
+    for name in content:
+        if name in FORMER_NAMES:
+            raise InputError(
+                f"setting '{prefix}{name}' is now called '{prefix}{FORMER_NAMES[name]}'."
+            )
+        if name in MANAGED_ARGUMENTS:
+            other = MANAGED_ARGUMENTS[name]
+            raise InputError(
+                f"setting '{prefix}{name}' is not free: "
+                + (f"{other} decides it." if other else "the batches of this project need it.")
+            )
+    check_names(content, own | set(known), prefix)
+    arguments = {
+        name: check_type(value, plain_type(known[name]), prefix + name)
+        for name, value in content.items()
+        if name not in own
+    }
+    if arguments.get("warmup_steps") and arguments.get("lr_scheduler_type") == "constant":
+        raise InputError(
+            f"{prefix}warmup_steps={arguments['warmup_steps']}: a constant schedule has none. Set "
+            f"{prefix}lr_scheduler_type=constant_with_warmup, or warmup_steps=0."
+        )
+    chosen = check_fields(kind, {k: v for k, v in content.items() if k in own}, prefix)
+    return kind(arguments=arguments, **chosen)
+
+
+def plain_type(kind: Any) -> Any:
+    """The number or text type of a field of TrainingArguments; None where it takes several.
+
+    Examples:
+        >>> plain_type("float"), plain_type(int | None), plain_type(int | str)
+        (<class 'float'>, <class 'int'>, None)
+    """
+    plain = {"float": float, "int": int, "bool": bool, "str": str}
+    if isinstance(kind, str):
+        names = [part.strip() for part in kind.split("|")]
+    else:
+        names = [getattr(part, "__name__", "") for part in get_args(kind) or (kind,)]
+    left = [name for name in names if name not in ("None", "NoneType")]
+    return plain.get(left[0]) if len(left) == 1 else None
+
+
 def build_config(settings: RunSettings, **fields: Any) -> DecompSerConfig:
     """Configuration of the model of a run, with further fields that depend on the data."""
     try:
@@ -320,24 +388,56 @@ def check_fields(kind: type, content: Mapping[str, Any], prefix: str) -> dict[st
     """Check a mapping against the fields of a dataclass, and read numbers that YAML took for
     text.
     """
-    if not isinstance(content, Mapping):
-        raise InputError(f"{prefix.rstrip('.')}: expected a group of settings, found {content!r}.")
+    check_group(content, prefix)
     fields = {f.name: f.type for f in dataclasses.fields(kind)}
     check_names(content, fields, prefix)
     return {name: check_type(value, fields[name], prefix + name) for name, value in content.items()}
 
 
-def check_names(content: Mapping[str, Any], known: Collection[str], prefix: str) -> None:
-    """Raise InputError for a name that is not known."""
+def check_group(content: Any, prefix: str) -> None:
+    """Raise InputError for what is not a group of settings."""
     if not isinstance(content, Mapping):
         raise InputError(f"{prefix.rstrip('.')}: expected a group of settings, found {content!r}.")
+
+
+def check_names(content: Mapping[str, Any], known: Collection[str], prefix: str) -> None:
+    """Raise InputError for a name that is not known."""
+    check_group(content, prefix)
     for name in content:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
+            close = [
+                f"{prefix}{k}" for k in difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            ]
+            if not prefix:
+                close = dotted_names(name) or close
+            close = close or sorted(prefix + k for k in known)
             raise InputError(
-                f"setting '{prefix}{name}' does not exist. "
-                f"Did you mean {', '.join(prefix + k for k in close)}?"
+                f"setting '{prefix}{name}' does not exist. Did you mean {', '.join(close)}?"
             )
+
+
+def dotted_names(name: str) -> list[str]:
+    """Settings inside a group that are called so, or were in version 0.1.
+
+    Examples:
+        >>> dotted_names("epochs"), dotted_names("excerpt_frames")
+        (['finetuning.num_train_epochs'], ['augmentation.excerpt_frames'])
+    """
+    only = {"epochs": ("finetuning",), "steps": ("pretraining",), "save_every": ("pretraining",)}
+    argument = FORMER_NAMES.get(name, name)
+    groups: dict[str, type] = {
+        **STAGES,
+        "augmentation": AugmentationSettings,
+        "model": DecompSerConfig,
+    }
+    found = []
+    for group, kind in groups.items():
+        names = {f.name for f in dataclasses.fields(kind)} - {"arguments"}
+        if group in STAGES and group in only.get(name, STAGES):
+            names |= {f.name for f in dataclasses.fields(TrainingArguments) if f.init}
+        if argument in names:
+            found.append(f"{group}.{argument}")
+    return found
 
 
 def check_type(value: Any, kind: Any, name: str) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from datasets import Dataset
+from scipy.optimize import minimize_scalar
 from torch.nn import functional as F
 
 from processing.collation import DecompSerDataCollator
@@ -30,11 +31,16 @@ class Calibration:
     """What was fitted, and on what.
 
     Attributes:
-        temperature: divisor of the logits.
+        temperature: divisor of the logits that the model takes: the fitted one where it is kept,
+            otherwise 1.
+        fitted_temperature: the one with the least negative log-likelihood.
+        kept: the fitted temperature leaves the expected calibration error no larger than it was.
+            With one number the likelihood of a few loud errors may be bought with worse confidence
+            everywhere else.
         abstain_below: least confidence of an answer; 0 answers all.
         num_turns: N.
         ece_before: expected calibration error at temperature 1.
-        ece_after: at the fitted one, on the same turns.
+        ece_after: at the fitted one, kept or not, on the same turns.
         nll_before: mean negative log-likelihood at temperature 1.
         nll_after: at the fitted one.
         wanted_risk: error rate that `abstain_below` keeps to; None where none was asked for.
@@ -43,6 +49,8 @@ class Calibration:
     """
 
     temperature: float
+    fitted_temperature: float
+    kept: bool
     abstain_below: float
     num_turns: int
     ece_before: float
@@ -72,18 +80,15 @@ def fit_temperature(logits: np.ndarray, labels: Sequence[int] | np.ndarray) -> f
         1.82
     """
     scores, targets = check_logits(logits, labels)
-    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
 
-    def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        value = F.cross_entropy(scores * torch.exp(-log_temperature), targets)
-        value.backward()
-        return value
+    def loss(log_temperature: float) -> float:
+        return float(F.cross_entropy(scores / np.exp(log_temperature), targets))
 
-    optimizer.step(loss)
-    temperature = float(log_temperature.detach().exp())
-    return float(np.clip(temperature, LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE))
+    bounds = np.log([LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE])
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-7})
+    # The search never evaluates its bounds; 1 comes first, so that it stays where none is better.
+    candidates = (1.0, LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE, float(np.exp(found.x)))
+    return min(candidates, key=lambda temperature: loss(np.log(temperature)))
 
 
 def risk_coverage(
@@ -157,7 +162,9 @@ def calibrate(
 ) -> Calibration:
     """Fit temperature and threshold to the logits of validation turns.
 
-    Figures after fitting are of the same turns; on other speakers expect somewhat more.
+    A temperature that raises the expected calibration error of these turns is not kept, and the
+    threshold goes with the temperature that is. Figures after fitting are of the same turns; on
+    other speakers expect somewhat more.
 
     Args:
         logits: (N, L).
@@ -169,17 +176,22 @@ def calibrate(
             keeps to the risk.
     """
     scores, targets = check_logits(logits, labels)
-    temperature = fit_temperature(logits, labels)
-    before, after = scores.softmax(-1).numpy(), (scores / temperature).softmax(-1).numpy()
-    curve = risk_coverage(labels, after)
+    fitted = fit_temperature(logits, labels)
+    before, after = scores.softmax(-1).numpy(), (scores / fitted).softmax(-1).numpy()
+    ece_before = expected_calibration_error(labels, before)
+    ece_after = expected_calibration_error(labels, after)
+    kept = ece_after <= ece_before
+    curve = risk_coverage(labels, after if kept else before)
     return Calibration(
-        temperature=temperature,
+        temperature=fitted if kept else 1.0,
+        fitted_temperature=fitted,
+        kept=kept,
         abstain_below=0.0 if wanted_risk is None else abstain_threshold(curve, wanted_risk),
         num_turns=len(scores),
-        ece_before=expected_calibration_error(labels, before),
-        ece_after=expected_calibration_error(labels, after),
+        ece_before=ece_before,
+        ece_after=ece_after,
         nll_before=float(F.cross_entropy(scores, targets)),
-        nll_after=float(F.cross_entropy(scores / temperature, targets)),
+        nll_after=float(F.cross_entropy(scores / fitted, targets)),
         wanted_risk=wanted_risk,
         risk_coverage=curve,
     )
@@ -229,16 +241,25 @@ def calibrate_on(
     except InputError as error:  # whoever trained for hours keeps the model, without a threshold
         logger.warning("No abstain threshold is set: %s", error)
         found = calibrate(turns.logits, labels)
+    if not found.kept:
+        logger.info(
+            "The fitted temperature of %.3g is not kept: the expected calibration error would rise "
+            "from %.3f to %.3f.",
+            found.fitted_temperature,
+            found.ece_before,
+            found.ece_after,
+        )
     model.config.temperature = found.temperature
     model.config.abstain_below = found.abstain_below
     return asdict(found)
 
 
 def calibration_on_test(model, turns: TurnPredictions, rows: Dataset) -> dict[str, float]:
-    """Expected calibration error on test turns before and after the model's temperature.
+    """Expected calibration error on test turns before and after the model's temperature; both are
+    the same where none was kept.
 
     Args:
-        model: with its fitted temperature.
+        model: with the temperature that `calibrate_on` stored.
         turns: predicted test turns.
         rows: the same turns.
     """

@@ -38,7 +38,6 @@ from train_scripts.training.lora import add_adapters, merge_adapters
 from train_scripts.training.loss_plot import plot_losses
 from train_scripts.training.stage import (
     load_run_data,
-    logging_steps,
     model_fields,
     read_log,
     settings_summary,
@@ -103,7 +102,6 @@ def finetune(
     model.config.emotion_head_trained = True
     store_training_mean(model, trainer.data_collator, fold_data.folds["train"])
 
-    test = predict_turns(model, trainer.data_collator, fold_data.folds["test"])
     calibration = validation = None
     validation_rows = fold_data.folds["validation"]
     if len(validation_rows):
@@ -112,12 +110,14 @@ def finetune(
         calibration = calibrate_on(
             model, turns, validation_rows, wanted_risk=settings.finetuning.wanted_risk or None
         )
-        calibration |= calibration_on_test(model, test, fold_data.folds["test"])
     heldout_rows = fold_data.folds["heldout_turns"]
     heldout = predict_turns(model, trainer.data_collator, heldout_rows)
-    scores = score_rows(
-        fold_data.folds["test"], test, fold_data.labels, heldout=(heldout_rows, heldout)
-    )
+
+    test_rows = fold_data.folds.open_test(model, processor)
+    test = predict_turns(model, trainer.data_collator, test_rows)
+    if calibration is not None:
+        calibration |= calibration_on_test(model, test, test_rows)
+    scores = score_rows(test_rows, test, fold_data.labels, heldout=(heldout_rows, heldout))
     results = {
         "preset": settings.preset,
         "size": settings.size,
@@ -145,7 +145,7 @@ def finetune(
         results["pretraining_overlap"] = overlap
     if trainer.is_world_process_zero():
         save_model(folder, model, processor, fold_data)
-        write_predictions(folder, fold_data.folds["test"], test, fold_data.labels)
+        write_predictions(folder, test_rows, test, fold_data.labels)
         plot_losses(read_log(folder), folder / "losses.png", title="Fine-tuning")
         results = write_results(folder, results)
     return results
@@ -166,8 +166,7 @@ def check_pretrained(pretrained: str | None, data: FoldData, allow_overlap: bool
     """Refuse a pre-trained model that knows the test fold, unless told; returns what overlaps."""
     if pretrained is None:
         return None
-    test = data.folds["test"]
-    overlap = find_overlap(pretrained, test["id"], test["speaker"])
+    overlap = find_overlap(pretrained, data.folds.test_ids, data.folds.test_speakers)
     if overlap and not allow_overlap:
         raise InputError(
             f"--pretrained {pretrained}: {overlap}. Pre-train on the same protocol and fold, or "
@@ -282,7 +281,6 @@ def build_trainer(
         with_text=model.ctc_head is not None,
         with_row_keys=True,
     )
-    steps = stage.epochs * -(-len(data.folds["train"]) // (stage.batch_size * stage.accumulation))
     rows = keep_in_memory(
         data.folds["train"],
         sampling_rate=processor.feature_extractor.sampling_rate,
@@ -292,20 +290,10 @@ def build_trainer(
     arguments = training_arguments(
         folder,
         settings,
-        num_train_epochs=stage.epochs,
-        per_device_train_batch_size=stage.batch_size,
-        gradient_accumulation_steps=stage.accumulation,
-        learning_rate=stage.learning_rate,
-        weight_decay=stage.weight_decay,
-        warmup_steps=int(stage.warmup * steps),
-        lr_scheduler_type=stage.schedule,
-        max_grad_norm=stage.max_grad_norm,
-        train_sampling_strategy="group_by_length" if stage.group_by_length else "random",
+        stage.arguments,
         eval_strategy="epoch" if selecting else "no",
-        save_strategy="epoch",
         load_best_model_at_end=selecting,
         metric_for_best_model="unweighted_average_recall" if selecting else None,
-        logging_steps=logging_steps(steps),
     )
     return DecompSerTrainer(
         model=model,
@@ -315,7 +303,6 @@ def build_trainer(
         data_collator=collator,
         score_turns=lambda rows, turns: score_rows(rows, turns, data.labels)["metrics"],
         augmentation=settings.augmentation,
-        label_smoothing=stage.label_smoothing,
         class_weights=class_weights(settings, data),
         rates={
             "speech_encoder": stage.speech_encoder_rate,

@@ -52,7 +52,7 @@ def plot_omega(rows: list[dict], path: Path) -> None:
     for axes, (name, title) in zip(
         figure.subplots(1, 2),
         (
-            ("speech_mse", "reconstruction MSE, test turns"),
+            ("speech_mse", "reconstruction MSE, validation turns"),
             ("speaker_accuracy", "speaker accuracy, held-out turns"),
         ),
         strict=True,

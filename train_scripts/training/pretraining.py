@@ -4,9 +4,10 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from datasets import DatasetDict, concatenate_datasets
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import set_seed
 
 from modeling_decomp_ser import DecompSerForPreTraining
@@ -17,11 +18,11 @@ from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.results import describe_fold, write_json, write_results
 from train_scripts.runs.rows_in_memory import keep_in_memory
 from train_scripts.runs.run_folder import RESULTS, open_run_folder, save_model
+from train_scripts.runs.sealed_folds import SealedFolds
 from train_scripts.runs.settings import build_config, load_settings
 from train_scripts.training.loss_plot import plot_losses, plot_omega
 from train_scripts.training.stage import (
     load_run_data,
-    logging_steps,
     model_fields,
     read_log,
     settings_summary,
@@ -54,7 +55,8 @@ def pretrain(
 
     Returns:
         The content of results.json. Its metrics are of the test turns (reconstruction) and of
-        held-out turns of the training speakers (speaker accuracy).
+        held-out turns of the training speakers (speaker accuracy); its validation_metrics of
+        validation speakers instead of the test turns, for choices such as omega.
     """
     overrides = overrides or []
     settings = load_settings(preset, overrides)
@@ -83,16 +85,7 @@ def pretrain(
         args=training_arguments(
             folder,
             settings,
-            max_steps=stage.steps,
-            per_device_train_batch_size=stage.batch_size,
-            learning_rate=stage.learning_rate,
-            weight_decay=0.0,
-            warmup_steps=int(stage.warmup * stage.steps),
-            lr_scheduler_type=stage.schedule,
-            max_grad_norm=0.0,
-            save_steps=stage.save_every,
-            logging_steps=logging_steps(stage.steps),
-            train_sampling_strategy="group_by_length" if stage.group_by_length else "random",
+            stage.arguments,
         ),
         train_dataset=keep_in_memory(
             fold_data.folds["train"],
@@ -103,6 +96,7 @@ def pretrain(
         crop_frames=(stage.shortest_crop, stage.longest_crop),
     )
     seconds = train(trainer, folder)
+    measure = partial(score, model, trainer.data_collator, fold_data)
     results = {
         "preset": settings.preset,
         "size": settings.size,
@@ -111,7 +105,8 @@ def pretrain(
         "seed": settings.seed,
         "selected_by": "last",
         "n_parameters": sum(p.numel() for p in model.parameters()),
-        "metrics": score(model, trainer.data_collator, fold_data),
+        "validation_metrics": measure(selection_rows(fold_data)),
+        "metrics": measure(fold_data.folds.open_test(model, processor)),
         "settings": settings_summary(settings, overrides),
         "seconds": seconds,
     }
@@ -124,10 +119,11 @@ def pretrain(
 
 def train_on_all(data: FoldData) -> FoldData:
     """The same fold with every turn in its training set, which then leaks."""
-    folds = DatasetDict({**data.folds, "train": concatenate_datasets(list(data.folds.values()))})
+    splits = data.folds.all_turns()
+    folds = DatasetDict({**splits, "train": concatenate_datasets(list(splits.values()))})
     return replace(
         data,
-        folds=with_arrays(folds),
+        folds=SealedFolds(with_arrays(folds)),
         protocol={**data.protocol, "leaks": True},
         speakers=sorted(set(folds["train"]["speaker"]) - {None}),
     )
@@ -155,9 +151,17 @@ class PreTrainingCollator:
         return batch
 
 
-def score(model, collator: PreTrainingCollator, data: FoldData) -> dict:
-    """Reconstruction error of the test turns, and speaker accuracy of the held-out turns."""
-    test = predict_turns(model, collator, data.folds["test"])
+def selection_rows(data: FoldData) -> Dataset:
+    """The turns that may choose settings: of validation speakers, else held-out ones of training
+    speakers.
+    """
+    validation = data.folds["validation"]
+    return validation if len(validation) else data.folds["heldout_turns"]
+
+
+def score(model, collator: PreTrainingCollator, data: FoldData, rows: Dataset) -> dict:
+    """Reconstruction error of rows, and speaker accuracy of the held-out turns."""
+    turns = predict_turns(model, collator, rows)
     heldout = predict_turns(model, collator, data.folds["heldout_turns"])
     accuracy = None
     if heldout.speakers:
@@ -165,8 +169,8 @@ def score(model, collator: PreTrainingCollator, data: FoldData) -> dict:
         accuracy = sum(a == b for a, b in pairs) / len(heldout.speakers)
     return {
         "speaker_accuracy": accuracy,
-        "speech_mse": float(test.speech_mse.mean()),
-        "speech_mse_padded": float(test.speech_mse_padded.mean()),
+        "speech_mse": float(turns.speech_mse.mean()),
+        "speech_mse_padded": float(turns.speech_mse_padded.mean()),
     }
 
 
@@ -180,7 +184,7 @@ def sweep_omega(omegas: list[float], preset: str, *, output: str | Path, **optio
         **options: of `pretrain`.
 
     Returns:
-        For each omega its metrics.
+        For each omega its metrics on turns that may choose it: test turns have no say.
     """
     rows = []
     overrides = options.pop("overrides", None) or []
@@ -193,7 +197,7 @@ def sweep_omega(omegas: list[float], preset: str, *, output: str | Path, **optio
         else:
             weight = f"model.pretraining_speaker_weight={omega}"
             results = pretrain(preset, output=folder, overrides=[*overrides, weight], **options)
-        rows.append({"omega": omega, **results["metrics"]})
+        rows.append({"omega": omega, **results["validation_metrics"]})
         write_json(Path(output) / "omega.json", {"runs": rows})
     plot_omega(rows, Path(output) / "omega.png")
     return rows

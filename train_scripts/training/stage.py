@@ -6,14 +6,16 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import typer
 from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 
 from processing import DecompSerFeatureExtractor, DecompSerProcessor
+from processing.errors import InputError
 from processing.text import ENGLISH_VOCABULARY, make_vocabulary
 from train_scripts.runs.fold_data import FoldData, load_fold_data
 from train_scripts.runs.results import summarize
@@ -26,30 +28,44 @@ CHECKPOINTS = "checkpoints"
 LOG = "log.jsonl"
 
 
-def training_arguments(folder: Path, settings: RunSettings, **arguments) -> TrainingArguments:
-    """Arguments of the Trainer that both stages share.
+def training_arguments(
+    folder: Path, settings: RunSettings, chosen: Mapping[str, Any], **managed
+) -> TrainingArguments:
+    """Arguments of the Trainer of a stage.
 
     Args:
         folder: of the run.
         settings: of the run.
-        **arguments: those of one stage.
+        chosen: fields of TrainingArguments that the settings of the stage give.
+        **managed: fields that the stage sets itself.
+
+    Raises:
+        InputError: if transformers refuses a value.
     """
-    return TrainingArguments(
-        output_dir=str(folder / CHECKPOINTS),
-        seed=settings.seed,
-        # Adam: with a weight decay of 0 AdamW is Adam.
-        optim="adamw_torch",
-        remove_unused_columns=False,
-        length_column_name="duration",
-        save_total_limit=2,
-        report_to=[] if settings.tracking == "none" else [settings.tracking],
-        bf16=settings.precision == "bfloat16" and has_bfloat16(),
+    defaults = {
+        # about a hundred log lines a run
+        "logging_steps": 0.01,
+        "save_total_limit": 2,
         # Every process scores the whole evaluation set by itself, see DecompSerTrainer.evaluate.
-        per_device_eval_batch_size=8,
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
-        **arguments,
-    )
+        "per_device_eval_batch_size": 8,
+        "optim": "adamw_torch",
+        "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+    fields = {**defaults, **chosen, **managed}
+    if fields.get("bf16"):
+        fields["bf16"] = has_bfloat16()
+    try:
+        return TrainingArguments(
+            output_dir=str(folder / CHECKPOINTS),
+            seed=settings.seed,
+            remove_unused_columns=False,
+            length_column_name="duration",
+            report_to=[] if settings.tracking == "none" else [settings.tracking],
+            **fields,
+        )
+    except ValueError as error:
+        raise InputError(f"settings of training: {' '.join(str(error).split())}") from error
 
 
 def has_bfloat16() -> bool:
@@ -59,7 +75,7 @@ def has_bfloat16() -> bool:
     else:
         found = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     if not found:
-        logger.warning("precision=bfloat16: this device has none, float32 is used.")
+        logger.warning("bf16=true: this device has no bfloat16, float32 is used.")
     return found
 
 
@@ -161,11 +177,6 @@ def model_fields(data: FoldData, processor: DecompSerProcessor) -> dict:
         "vocab_size": len(vocabulary),
         "pad_token_id": processor.tokenizer.pad_token_id,
     }
-
-
-def logging_steps(total_steps: int) -> int:
-    """Steps between log lines: about a hundred lines a run."""
-    return max(1, total_steps // 100)
 
 
 def report(results: dict, output: Path) -> None:

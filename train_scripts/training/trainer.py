@@ -43,7 +43,6 @@ class DecompSerTrainer(Trainer):
         loss_weights: weight of each task; default the model's configuration.
         score_turns: turns predictions into the metrics of an evaluation; see `evaluate`.
         augmentation: perturbation of training batches; default none.
-        label_smoothing: share of the emotion target that is spread over all labels, in training.
         class_weights: weight of each emotion's loss in training, (L,); default equal.
         rates: multiples of the learning rate by part: "speech_encoder", "decomposition", "heads".
         **kwargs: as in `transformers.Trainer`. The collator must give `row_keys`.
@@ -58,7 +57,6 @@ class DecompSerTrainer(Trainer):
         loss_weights: dict[str, float] | None = None,
         score_turns=None,
         augmentation: AugmentationSettings | None = None,
-        label_smoothing: float = 0.0,
         class_weights: Tensor | None = None,
         rates: dict[str, float] | None = None,
         **kwargs,
@@ -67,7 +65,6 @@ class DecompSerTrainer(Trainer):
         self.loss_weights = loss_weights or self.model.loss_weights
         self.score_turns = score_turns
         self.augmentation = augmentation
-        self.label_smoothing = label_smoothing
         self.class_weights = class_weights
         self.rates = rates or {}
         self.logged: dict[str, Tensor] = {}
@@ -169,7 +166,8 @@ class DecompSerTrainer(Trainer):
 
     def harden_or_soften(self, outputs, labels: Tensor | None) -> None:
         """Replace the emotion loss by that with class weights and label smoothing."""
-        if labels is None or not (self.label_smoothing or self.class_weights is not None):
+        smoothing = self.args.label_smoothing_factor
+        if labels is None or not (smoothing or self.class_weights is not None):
             return
         logits = outputs.logits.float()
         per_row = F.cross_entropy(
@@ -177,7 +175,7 @@ class DecompSerTrainer(Trainer):
             labels,
             ignore_index=IGNORED,
             reduction="none",
-            label_smoothing=self.label_smoothing,
+            label_smoothing=smoothing,
         )
         if self.class_weights is not None:
             per_row = per_row * self.class_weights.to(per_row)[labels.clamp(min=0)]

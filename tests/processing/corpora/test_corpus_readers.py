@@ -1,16 +1,23 @@
 """Corpora that are told by their published file names: one small folder of each."""
 
+import ast
 import codecs
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from processing import corpora
+from processing.corpora import preparation as prepare
 from processing.corpora.crema_d import read_crema_d
 from processing.corpora.emodb import read_emodb
 from processing.corpora.esd import read_esd
+from processing.corpora.licences import reasons_not_to_publish
 from processing.corpora.nemo import read_nemo
 from processing.corpora.ravdess import read_ravdess
+from processing.corpora.registry import known_corpora
 from processing.corpora.savee import read_savee
 from processing.corpora.tess import read_tess
 from processing.errors import InputError
@@ -194,3 +201,62 @@ def test_a_corpus_unpacked_twice_in_one_folder_is_refused(tmp_path):
     write_clips(tmp_path, "a/OAF_back_sad.wav", "b/OAF_back_sad.wav")
     with pytest.raises(InputError, match="id 'OAF_back_sad' occurs twice"):
         read_tess(tmp_path)
+
+
+# The declared corpora.
+
+
+def test_every_reader_is_of_a_declared_corpus():
+    read_here = {c.read.__module__ for c in known_corpora().values() if c.read}
+    formats = {"metadata_folder", "hub"}  # they read what any corpus may be stored as
+    for path in Path(corpora.__file__).parent.glob("*.py"):
+        functions = [n.name for n in ast.parse(path.read_text()).body if hasattr(n, "name")]
+        if f"read_{path.stem}" in functions and path.stem not in formats:
+            assert f"{corpora.__name__}.{path.stem}" in read_here
+
+
+@pytest.mark.parametrize("corpus", known_corpora().values(), ids=lambda c: c.name)
+def test_a_corpus_has_a_licence_a_citation_and_labels(corpus):
+    assert corpus.title and corpus.terms and corpus.licence and corpus.citation
+    assert corpus.emotions and all(word.islower() for word in corpus.emotions.values())
+    assert (corpus.read is None) != (corpus.synthesize is None)
+    assert bool(corpus.settings) == (corpus.synthesize is not None)
+    assert corpus.url or corpus.synthesize
+
+
+@pytest.mark.parametrize("name", ["iemocap", "emodb", "esd", "savee", "tess"])
+def test_weights_are_not_published_where_the_terms_do_not_clearly_let_one(name):
+    (reason,) = reasons_not_to_publish(name)
+    assert known_corpora()[name].title in reason
+
+
+NEW_CORPUS = """
+from processing.corpora.registry import Corpus
+from processing.corpora.rows import check_clips, find_clips, make_row, parse_clips
+
+def read_tiny(source, *, skip_bad=False):
+    clips = parse_clips(
+        find_clips(source, ".wav"), lambda path: make_row(emotion="sad", corpus="tiny"), naming="x"
+    )
+    return check_clips(clips, skip_bad=skip_bad)
+
+CORPUS = Corpus(
+    "tiny", "Tiny", "CC0: anything", "Nobody, 2020", {"s": "sad"}, read_tiny, may_publish=True
+)
+"""
+
+
+def test_a_new_corpus_takes_one_file(tmp_path, monkeypatch):
+    assert "tiny" not in known_corpora() and reasons_not_to_publish("tiny")
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "tiny_corpus.py").write_text(NEW_CORPUS)
+    monkeypatch.setattr(corpora, "__path__", [*corpora.__path__, str(tmp_path / "modules")])
+    try:
+        assert not reasons_not_to_publish("tiny")
+        monkeypatch.setattr(prepare, "KNOWN", known_corpora())
+        monkeypatch.setattr(prepare, "CORPORA", ("tiny",))
+        write_clips(tmp_path / "clips", "a.wav", "b.wav")
+        manifest = prepare.prepare("tiny", str(tmp_path / "clips"), tmp_path / "out")
+        assert manifest["rows"] == 2
+    finally:
+        sys.modules.pop("processing.corpora.tiny_corpus", None)

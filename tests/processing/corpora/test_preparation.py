@@ -217,7 +217,7 @@ def test_a_wrong_column_mapping_is_answered_with_the_columns(parquet, tmp_path, 
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("nothing", "source"), {}, "no corpus 'nothing'. Choose one of: iemocap, ravdess"),
+        (("nothing", "source"), {}, "no corpus 'nothing'. Choose one of: crema-d, emodb"),
         (("folder", "source"), {"columns": {"a": "b"}}, "--columns is for `hub`"),
         (("folder", "nowhere"), {}, "metadata.csv: no such table"),
         (("hub", "source"), {}, "no Parquet file in this folder"),
