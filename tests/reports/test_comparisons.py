@@ -201,6 +201,22 @@ def test_a_shared_setting_that_one_file_does_not_name_has_its_default(tmp_path):
     assert "model.num_f0_bins: 8 and 256" in choose_pairs(rows_of(tmp_path), DEFAULT_PAIRS)[1][0]
 
 
+def test_settings_of_version_0_1_are_read_by_their_present_names(tmp_path):
+    plant_with_settings(tmp_path / "a", "table3_m4")
+    plant_with_settings(tmp_path / "b", "table3_ours")
+    path = tmp_path / "a" / "results.json"
+    results = json.loads(path.read_text())
+    own = results["settings"]["finetuning"]
+    own["epochs"] = int(own.pop("num_train_epochs"))
+    own["group_by_length"] = own.pop("train_sampling_strategy") == "group_by_length"
+    path.write_text(json.dumps(results))
+    assert choose_pairs(rows_of(tmp_path), DEFAULT_PAIRS)[1] == []
+    own["epochs"] = 7
+    path.write_text(json.dumps(results))
+    (refused,) = choose_pairs(rows_of(tmp_path), DEFAULT_PAIRS)[1]
+    assert "finetuning.num_train_epochs: 24.0 and 7" in refused
+
+
 def test_other_commits_and_what_names_show_may_be_compared(tmp_path):
     epochs = "finetuning.num_train_epochs=3"
     plant_with_settings(tmp_path / "a", "table3_m4", commit="a" * 40)

@@ -65,7 +65,7 @@ def test_rows_say_whether_they_resampled_and_were_pretrained(tmp_path):
     for preset, changes, pretrained in (
         ("table3_ours", [], None),
         ("table3_m4", [], None),
-        ("table3_m3", ["model.resampling_in_finetuning=true", "pretraining.steps=2500"], "x"),
+        ("table3_m3", ["model.resampling_in_finetuning=true", "pretraining.max_steps=2500"], "x"),
     ):
         settings = load_settings(preset, ["size=small", *changes]).as_dict()
         settings = json.loads(json.dumps({**settings, "overrides": changes}))

@@ -2,14 +2,15 @@
 differences of WA and UAR with their intervals over speakers, and one test over speakers of UAR.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from processing.errors import InputError
-from train_scripts.reports.rows import Row, differences, flatten, same_split
+from train_scripts.reports.rows import Row, differences, flatten, present_name, same_split
 from train_scripts.reports.significance import bootstrap_statistics, holm, wilcoxon, with_interval
+from train_scripts.reports.turn_table import TurnTable
 from train_scripts.runs.metrics import STATISTICS
 from train_scripts.runs.settings import read_preset
 
@@ -99,7 +100,9 @@ def differing_settings(first: Row, second: Row) -> tuple[list[str], list[str]]:
     if None in (first.key.size, second.key.size):
         return unshared, overridden
     own = {*named_settings(first.key.preset), *named_settings(second.key.preset)}
-    overrides = {o.split("=")[0] for row in (first, second) for o in row.key.overrides}
+    overrides = {
+        present_name(o.split("=")[0]) for row in (first, second) for o in row.key.overrides
+    }
     for name, values in differences(second.settings, first.settings):
         if any(name == o or name.startswith(f"{o}.") for o in overrides):
             overridden.append(f"{name}: {values}")
@@ -158,31 +161,11 @@ def compare(first: Row, second: Row, *, num_resamples: int, seed: int) -> dict[s
         seed: of the bootstrap.
     """
     shared = np.intersect1d(first.turns.ids, second.turns.ids)
-    tables = [row.turns.select(np.isin(row.turns.ids, shared)) for row in (first, second)]
-    labels = [table.labels[np.unique(table.ids, return_index=True)[1]] for table in tables]
-    if (labels[0] != labels[1]).any():
-        turn = str(shared[np.flatnonzero(labels[0] != labels[1])[0]])
-        raise InputError(
-            f"turn {turn!r} has another label in '{first.key.title}' than in "
-            f"'{second.key.title}' of {first.key.corpus}. Report them separately."
-        )
-    by_speaker = np.stack([table.by_speaker() for table in tables])  # (2, K, L, L)
-    named = tables[0].has_speaker()
+    one, other = (row.turns.select(np.isin(row.turns.ids, shared)) for row in (first, second))
+    check_labels(first, second, (one, other))
+    by_speaker = np.stack([table.by_speaker() for table in (one, other)])  # (2, K, L, L)
+    named = one.has_speaker()
     samples = bootstrap_statistics(by_speaker, num_resamples=num_resamples, seed=seed)
-    pairs = seed_pairs(first.seeds, second.seeds)
-    by_seed = [dict(zip(np.unique(t.seeds).tolist(), t.by_seed(), strict=True)) for t in tables]
-    measured = {}
-    for name, statistic in STATISTICS.items():
-        value = np.subtract(*statistic(by_speaker.sum(axis=1)))
-        per_seed = [
-            float(statistic(by_seed[0][a]) - statistic(by_seed[1][b]))
-            for a, b in pairs
-            if a in by_seed[0] and b in by_seed[1]
-        ]
-        measured[name] = {
-            **with_interval(value, np.subtract(*samples[name]), len(named)),
-            "per_seed": per_seed,
-        }
     unshared, overridden = differing_settings(first, second)
     return {
         "first": first.key.slug,
@@ -199,11 +182,43 @@ def compare(first: Row, second: Row, *, num_resamples: int, seed: int) -> dict[s
         "complete": not (first.missing or second.missing),
         "settings_not_shared": unshared,
         "settings_overridden": overridden,
-        "difference": measured,
+        "difference": {
+            name: {
+                **with_interval(
+                    np.subtract(*statistic(by_speaker.sum(axis=1))),
+                    np.subtract(*samples[name]),
+                    len(named),
+                ),
+                "per_seed": seed_differences(one, other, statistic),
+            }
+            for name, statistic in STATISTICS.items()
+        },
         "wilcoxon_speakers": {
             TESTED: wilcoxon(np.subtract(*STATISTICS[TESTED](by_speaker[:, named])))
         },
     }
+
+
+def check_labels(first: Row, second: Row, tables: Sequence[TurnTable]) -> None:
+    """Refuse rows that do not agree on the emotion of a turn."""
+    labels = [dict(zip(table.ids.tolist(), table.labels.tolist(), strict=True)) for table in tables]
+    for turn in labels[0]:
+        if labels[0][turn] != labels[1][turn]:
+            raise InputError(
+                f"turn {turn!r} has another label in '{first.key.title}' than in "
+                f"'{second.key.title}' of {first.key.corpus}. Report them separately."
+            )
+
+
+def seed_differences(
+    first: TurnTable, second: TurnTable, statistic: Callable[[np.ndarray], np.ndarray]
+) -> list[float]:
+    """Difference of WA or UAR of each of the `seed_pairs`."""
+    scores = [
+        dict(zip(np.unique(table.seeds).tolist(), statistic(table.by_seed()), strict=True))
+        for table in (first, second)
+    ]
+    return [float(scores[0][a] - scores[1][b]) for a, b in seed_pairs(*map(list, scores))]
 
 
 def seed_pairs(first: Sequence[int], second: Sequence[int]) -> list[tuple[int, int]]:

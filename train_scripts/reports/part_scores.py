@@ -139,7 +139,7 @@ def subset_answers(run: Run, data: str) -> tuple[list[str], np.ndarray]:
     turns = predict_turns(model, collator, rows, with_component_shares=True)
     parts = part_names(model.config)
     at = [*(PARTS.index(part) for part in parts), len(PARTS)]  # the bias last
-    answers = subset_logits(torch.from_numpy(turns.component_shares[:, at])).argmax(-1)
+    answers = subset_logits(torch.from_numpy(np.asarray(turns.component_shares)[:, at])).argmax(-1)
     place = {key: i for i, key in enumerate(rows["id"])}
     order = [place[key] for key in run.turns["id"]]
     return [own_name(model, part) for part in parts], answers.numpy()[order]

@@ -16,7 +16,7 @@ from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
 from processing.folds import NUM_SPEAKER_GROUPS, PREDEFINED_FOLD
 from train_scripts.reports.turn_table import TurnTable, tabulate
 from train_scripts.runs.finished_runs import RowKey, Run
-from train_scripts.runs.settings import RunSettings, merge
+from train_scripts.runs.settings import FORMER_NAMES, STAGES, RunSettings, merge
 
 DETERMINISTIC = "baseline_"
 """Presets of this prefix need no second seed."""
@@ -167,11 +167,26 @@ def effective_settings(run: Run) -> dict[str, Any]:
         run: of any commit. A setting that it does not name has its default; those of a
             pre-training that it did not begin with are left out.
     """
-    settings = run.results.get("settings") or {}
+    settings = dict(run.results.get("settings") or {})
+    for stage in set(STAGES) & set(settings):
+        settings[stage] = {present_name(name): v for name, v in settings[stage].items()}
+        if isinstance(grouped := settings[stage].get("train_sampling_strategy"), bool):
+            settings[stage]["train_sampling_strategy"] = "group_by_length" if grouped else "random"
     if run.results.get("size") is not None:  # a baseline has none of them
         settings = merge(default_settings(), settings)
     names = [*NOT_SHARED] + ([] if run.results.get("pretrained") else ["pretraining"])
     return flatten({name: value for name, value in settings.items() if name not in names})
+
+
+def present_name(name: str) -> str:
+    """A dotted name by which a run of version 0.1 knows a setting, as it is called now.
+
+    Examples:
+        >>> present_name("finetuning.epochs"), present_name("model.pooling")
+        ('finetuning.num_train_epochs', 'model.pooling')
+    """
+    group, dot, last = name.rpartition(".")
+    return group + dot + FORMER_NAMES.get(last, last)
 
 
 @cache

@@ -89,7 +89,7 @@ def pretraining_steps(row: Row) -> int | None:
     """Steps of the pre-training that the runs began with, as their settings say."""
     if row.key.size is None:
         return None
-    return int(row.settings.get("pretraining.steps", 0))  # which only a pre-trained run has
+    return int(row.settings.get("pretraining.max_steps", 0))  # which only a pre-trained run has
 
 
 def score_recalls(
