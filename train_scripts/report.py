@@ -21,6 +21,13 @@ Compare = Annotated[
         "table3_ours:baseline_compare"
     ),
 ]
+AllowMixed = Annotated[
+    bool,
+    typer.Option(
+        "--allow-mixed",
+        help="Compare rows although a setting that they should share is another.",
+    ),
+]
 Resamples = Annotated[
     int, typer.Option(help="Resamples of the bootstrap over speakers, 2000 or more.")
 ]
@@ -41,6 +48,7 @@ def command(
     *,
     output: Folder,
     compare: Compare = None,
+    allow_mixed: AllowMixed = False,
     resamples: Resamples = 10_000,
     seed: Seed = 0,
     trials: Trials = False,
@@ -58,14 +66,15 @@ def command(
         write_json(output / "trials.json", comparison)
         typer.echo(render_trials(comparison))
         return
-    from train_scripts.reports.cells import pooled
     from train_scripts.reports.comparisons import DEFAULT_PAIRS
+    from train_scripts.reports.pages import pooled
     from train_scripts.reports.writing import REPORT_MARKDOWN, parse_pair, report
 
     content = report(
         runs,
         output,
         pairs=[parse_pair(text) for text in compare] if compare else DEFAULT_PAIRS,
+        allow_mixed=allow_mixed,
         num_resamples=resamples,
         seed=seed,
     )
@@ -75,6 +84,8 @@ def command(
             f"WA {pooled(row, 'weighted_accuracy')}, UAR {pooled(row, 'unweighted_average_recall')}"
             + "".join(f"\n  {note}" for note in row["notes"])
         )
+    for line in content["passed_over"]:
+        typer.echo(line)
     typer.echo(f"Saved to {output / REPORT_MARKDOWN}")
 
 

@@ -12,10 +12,19 @@ from pathlib import Path
 from processing.errors import InputError
 from train_scripts.experiments.trials import render_trials
 from train_scripts.explanations.flag_statement import render_flag_rates
-from train_scripts.reports.cells import grouped, split_of
 from train_scripts.reports.notes import TRAINED_ON_VALIDATION
+from train_scripts.reports.pages import (
+    difference,
+    grouped,
+    number,
+    p_value,
+    pooled,
+    shared_overrides,
+    short_names,
+    split_of,
+    table,
+)
 from train_scripts.reports.part_scores import render_parts
-from train_scripts.reports.tables import difference, number, p_value, pooled, table
 from train_scripts.runs.results import publishable_results
 
 REPOSITORY = Path(__file__).parents[2]
@@ -185,22 +194,6 @@ def render_split(rows: list[dict], comparisons: list[dict]) -> str:
         f"{', '.join(parts)}, commit {', '.join(commits)}."
     )
     return "\n".join(lines)
-
-
-def short_names(rows: list[dict]) -> dict[str, str]:
-    """Preset of each row by its title, with the settings that not all rows of its size have."""
-    names = {}
-    for _, same in grouped(rows, lambda row: row["size"] or ""):
-        shared = shared_overrides(same)
-        for row in same:
-            own = [override for override in row["overrides"] if override not in shared]
-            names[row["title"]] = " ".join([row["preset"], *own])
-    return names
-
-
-def shared_overrides(rows: list[dict]) -> list[str]:
-    """Settings on the command line of every row."""
-    return [o for o in rows[0]["overrides"] if all(o in row["overrides"] for row in rows)]
 
 
 def tested_in_words(comparison: dict, names: dict[str, str]) -> str:
