@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart test lint format bench readme clean
+.PHONY: install quickstart test coverage lint format docs bench readme clean
 
 install: $(INSTALLED)
 
@@ -20,6 +20,9 @@ quickstart: install
 test: install
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
+coverage: install
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered
+
 lint: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -29,6 +32,9 @@ lint: install
 format: install
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 bench: install
 	$(BIN)/python tests/benchmarks/front_end.py
@@ -42,4 +48,4 @@ readme: install
 	$(BIN)/python -m train_scripts.reports.readme_results
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) runs build site *.egg-info

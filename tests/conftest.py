@@ -72,6 +72,27 @@ def quick_settings():
 
 
 @pytest.fixture(scope="session")
+def tiny_quickstart(quick_settings, tmp_path_factory):
+    """What `decomp-ser quickstart` says and leaves in runs/quickstart, with a smaller corpus and
+    hardly any training: (the folder that it was called in, its output)
+    """
+    from typer.testing import CliRunner
+
+    from train_scripts.experiments import demonstration
+    from train_scripts.quickstart import app
+
+    folder = tmp_path_factory.mktemp("quickstart")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(demonstration, "CORPUS", "num_speakers=5,num_sentences=2")
+        patch.setattr(demonstration, "SETTINGS", quick_settings)
+        patch.setattr(demonstration, "check", lambda results: None)
+        done = CliRunner().invoke(app, [], catch_exceptions=False)
+    assert done.exit_code == 0
+    return folder, done.stdout
+
+
+@pytest.fixture(scope="session")
 def trained_run(corpus_folder, fold, quick_settings, tmp_path_factory):
     """A pre-trained and fine-tuned run: (folder of pretrain, folder of finetune, results)."""
     from train_scripts.training.finetuning import finetune

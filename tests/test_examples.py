@@ -1,33 +1,46 @@
-"""The examples of fine-tuning, run as a user would, and their place in the README."""
+"""The examples of fine-tuning, run as a user would, and their place on a page."""
 
+import ast
 import csv
-import importlib.util
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
+from support.stub_hub import TOKEN, StubHub
 from support.tiny_pipeline import save_tiny_model, voice
 from transformers import pipeline
 
-from processing import DecompSerDataCollator
+from processing import DecompSerDataCollator, load_folds
 from processing.corpora.loading import load_corpus
+from processing.errors import InputError
 from processing.features import add_signals
-from train_scripts.reports.readme_results import README
+from train_scripts.answers.evaluation import evaluate
 from train_scripts.runs.fold_data import with_arrays
-from train_scripts.runs.run_folder import load_model
+from train_scripts.runs.run_folder import load_model, read_training_rows, save_model
 from train_scripts.runs.training_mean import mean_pooled_features
 
-EXAMPLES = Path(__file__).parents[1] / "model_cards" / "examples"
+REPOSITORY = Path(__file__).parents[1]
+EXAMPLES = REPOSITORY / "model_cards" / "examples"
 OTHER_WORDS = {"angry": "tense", "sad": "tense", "happy": "amused", "neutral": "calm"}
 LABELS = ["amused", "calm", "tense"]
 
 
-def load_example(name: str):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def run(*command, **variables) -> str:
+    """What a program of Python says that is typed on the command line."""
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +65,63 @@ def own_table(corpus, tmp_path_factory):
     return folder / "own.csv"
 
 
-@pytest.mark.parametrize("name", ["finetune_csv", "finetune_lora"])
-def test_an_example_gives_a_model_that_answers_with_the_new_labels(name, base, own_table, tmp_path):
-    output = tmp_path / "tuned"
-    load_example(name).main(str(base), str(own_table), str(output), epochs=1)
+@pytest.fixture(scope="module", params=["finetune_csv", "finetune_lora"])
+def tuned(request, base, own_table, tmp_path_factory):
+    """(name of the example, the folder that it saved, what it said)"""
+    output = tmp_path_factory.mktemp("tuned") / "model"
+    said = run(EXAMPLES / f"{request.param}.py", base, own_table, output, "1")
+    return request.param, output, said
+
+
+def test_an_example_says_how_well_it_does_on_the_speaker_left_out(tuned, own_table):
+    said = tuned[2]
+    rows = load_corpus(own_table)
+    (scores,) = re.findall(r"\{'eval_loss'.*?\}", said)
+    scores = ast.literal_eval(re.sub(r"np\.float64\((.*?)\)", r"\1", scores))
+    assert scores["eval_num_turns"] == sum(s == min(rows["speaker"]) for s in rows["speaker"])
+    for name in ("weighted_accuracy", "unweighted_average_recall"):
+        assert 0 <= float(scores[f"eval_{name}"]) <= 1
+
+
+def test_a_model_of_an_example_is_scored_on_the_speaker_left_out_and_pushed(
+    tuned, base, own_table, tmp_path
+):
+    _, output, said = tuned
+    rows = load_corpus(own_table)
+    left_out = min(rows["speaker"])
+    train = load_folds(rows, "speaker", left_out)["train"]
+    trained = read_training_rows(str(output))
+    assert set(trained["speakers"]) == {"a", *train["speaker"]}  # "a" is of the base
+    assert set(trained["ids"]) == {"a", *train["id"]}
+    fold = {"data": str(own_table), "protocol": "speaker"}
+    with pytest.raises(InputError, match="1 of the test speakers are in its training set"):
+        evaluate(str(output), **fold, fold=max(train["speaker"]))
+    scores = evaluate(str(output), **fold, fold=left_out, output=output)
+    assert scores["overlap"] is None and not scores["protocol"]["leaks"]
+    told = float(re.search(r"'eval_weighted_accuracy': ([^,]+)", said)[1])
+    assert scores["metrics"]["weighted_accuracy"] == pytest.approx(told)
+
+    variables = {"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    with StubHub() as hub:
+        push = ["-m", "train_scripts.cli", "push", output, "me/speech"]
+        run(*push, HF_ENDPOINT=hub.url, **variables)
+        published = hub.repositories["me/speech"].files()
+    assert {"README.md", "model.safetensors", "training_rows.json"} <= published.keys()
+    assert f"fold {left_out}" in published["README.md"].decode()
+
+
+def test_training_that_goes_on_from_unknown_turns_says_so(base, tmp_path, caplog):
+    model, processor = load_model(str(base))
+    unknown = shutil.copytree(base, tmp_path / "unknown")
+    (unknown / "training_rows.json").unlink()
+    rows = Dataset.from_dict({"id": ["b"], "speaker": ["b"]})
+    save_model(tmp_path / "next", model, processor, rows, base=str(unknown))
+    assert "It is not known which turns" in caplog.text
+    assert read_training_rows(str(tmp_path / "next")) is None
+
+
+def test_an_example_gives_a_model_that_answers_with_the_new_labels(tuned, base, own_table):
+    name, output, _ = tuned
     model, processor = load_model(str(output))
     config = model.config
     assert [config.id2label[i] for i in range(config.num_labels)] == LABELS
@@ -93,21 +159,10 @@ def test_an_example_gives_a_model_that_answers_with_the_new_labels(name, base, o
     assert distance < 0.1 * (before["pooled_mean"] - nearby).norm()
 
 
-def readme_block(name: str) -> str:
-    """Code of the README between the markers of an example."""
-    pattern = rf"<!-- example:{name} -->\n```python\n(.*?)```\n<!-- /example:{name} -->"
-    return re.search(pattern, README.read_text(encoding="utf-8"), re.DOTALL)[1]
-
-
-def test_the_readme_shows_the_example_that_is_tested():
-    example = (EXAMPLES / "finetune_csv.py").read_text(encoding="utf-8")
-    assert readme_block("finetune_csv.py") == example
-    assert len(example.splitlines()) < 40
-
-
-def test_the_readme_shows_lines_of_the_example_with_adapters():
-    example = (EXAMPLES / "finetune_lora.py").read_text(encoding="utf-8").splitlines()
-    shown = readme_block("finetune_lora.py").splitlines()
-    assert len(shown) > 5
+def test_the_page_shows_lines_of_the_example_with_adapters():
+    example = (EXAMPLES / "finetune_lora.py").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "how-to" / "fine-tune.md").read_text(encoding="utf-8")
+    shown = page.split("these lines differ:")[1].split("```")[1].splitlines()[1:]
+    assert len(shown) > 4
     for line in shown:
         assert line.split("  #")[0] in example

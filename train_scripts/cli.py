@@ -1,17 +1,21 @@
-"""The command `decomp-ser`: one verb a module, loaded only when it is called.
+"""The command `decomp-ser`: one verb a module, which loads what it computes with when it is called.
 
-Exit codes: 0 done; 2 wrong input or usage, with one line on standard error; 1 anything unforeseen,
-with a traceback.
+Exit codes: 0 done; 2 wrong input, usage or an output that cannot be written, with one line on
+standard error; 1 anything unforeseen, with a traceback; 130 interrupted.
 """
 
 import difflib
 import importlib
 import logging
+import os
 import sys
+from collections.abc import Callable
 from importlib import metadata
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
+
+from train_scripts.runs.foreseen_errors import describe_foreseen
 
 VERBS = {
     "quickstart": ("quickstart", "The whole job on the embedded corpus, in a few minutes."),
@@ -42,41 +46,71 @@ HELP = "\n".join(
         "Verbs:",
         *(f"  {verb:14} {line}" for verb, (_, line) in VERBS.items()),
         "",
-        "decomp-ser VERB --help explains a verb.",
+        "decomp-ser VERB --help explains a verb, --version names the version,",
+        "--install-completion lets your shell complete verbs and options.",
     ]
 )
 
+COMPLETION_VARIABLE = "_DECOMP_SER_COMPLETE"
+"""Set by a shell that asks what may follow."""
+
+INTERRUPTED = 130
+AFTER_INTERRUPTION = "After Ctrl-C: "
+"""How the epilog of a verb's help begins, which is what an interrupted verb says too."""
+
 # The base of Typer's usage errors, which it exports by its subclasses only.
-UsageError = typer.BadParameter.__mro__[1]
+UsageError: Any = typer.BadParameter.__mro__[1]
+
+
+def make_app() -> typer.Typer:
+    """The application of a verb: plain help, by -h too."""
+    return typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
 
 
 def run(app: typer.Typer, arguments: list[str] | None = None, verb: str | None = None) -> None:
-    """Run one verb, and answer wrong input with one line and exit code 2.
+    """Run one verb, and answer what a user can put right with one line and exit code 2.
 
     Args:
         app: of the verb's module.
-        arguments: of the command line; default those of this process, as for
-            `python -m train_scripts.MODULE`.
+        arguments: of the command line; default those of this process.
         verb: as called from `decomp-ser`.
     """
-    # here, because it loads torch, which --help of the whole command does not wait for
-    from processing.errors import InputError
-
     name = f"decomp-ser {verb}" if verb else "decomp-ser"
     logging.basicConfig(
         format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING, stream=sys.stderr
     )
-    command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
+    command.callback = announced(command.callback)
     try:
         code = command.main(args=arguments, prog_name=name, standalone_mode=False)
-    except InputError as error:
-        fail(name, str(error))
     except UsageError as error:
         fail(name, f"{error.format_message()} See {name} --help.")
-    except typer.Abort:
-        sys.exit(130)
-    else:
-        sys.exit(code or 0)
+    except typer.Abort:  # older versions of Typer; newer ones return the exit code
+        code = INTERRUPTED
+    except Exception as error:
+        message = describe_foreseen(error, sys.argv[1:] if arguments is None else arguments)
+        if message is None:
+            raise
+        fail(name, message)
+    if code == INTERRUPTED:
+        kept = (command.epilog or "").removeprefix(AFTER_INTERRUPTION)
+        print(f"\n{name}: interrupted. {kept[:1].upper()}{kept[1:]}", file=sys.stderr)
+    sys.exit(code or 0)
+
+
+def announced(body: Callable) -> Callable:
+    """The body of a verb, which takes seconds to load; a person at a terminal is told so."""
+
+    def announce_and_run(*arguments, **options):
+        if sys.stderr.isatty():
+            print("Loading ...", file=sys.stderr)
+        return body(*arguments, **options)
+
+    return announce_and_run
 
 
 def fail(name: str, message: str) -> NoReturn:
@@ -85,12 +119,33 @@ def fail(name: str, message: str) -> NoReturn:
     sys.exit(2)
 
 
+def load_app(verb: str) -> typer.Typer:
+    """The application of a verb."""
+    return importlib.import_module(f"train_scripts.{VERBS[verb][0]}").app
+
+
+def complete() -> None:
+    """Install the completion of a shell, or answer a shell that asks what may follow."""
+
+    class Verbs(typer.core.TyperGroup):
+        def list_commands(self, ctx) -> list[str]:
+            return list(VERBS)
+
+        def get_command(self, ctx, cmd_name):
+            return typer.main.get_command(load_app(cmd_name)) if cmd_name in VERBS else None
+
+    verbs = typer.Typer(cls=Verbs, rich_markup_mode=None)
+    verbs.callback()(lambda: None)
+    verbs(prog_name="decomp-ser", complete_var=COMPLETION_VARIABLE)
+
+
 def main() -> None:
     """Entry point of `decomp-ser`."""
     verb, *arguments = sys.argv[1:] or ["--help"]
-    if verb in VERBS:
-        module = importlib.import_module(f"train_scripts.{VERBS[verb][0]}")
-        run(module.app, arguments, verb)
+    if verb.endswith("-completion") or COMPLETION_VARIABLE in os.environ:
+        complete()
+    elif verb in VERBS:
+        run(load_app(verb), arguments, verb)
     elif verb in ("--help", "-h", "help"):
         print(HELP)
     elif verb == "--version":

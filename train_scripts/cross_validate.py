@@ -3,83 +3,90 @@ own folder.
 """
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from processing.errors import InputError
-from train_scripts.cli import run
-from train_scripts.experiments.cross_validation import cross_validate, summarize_units
-from train_scripts.experiments.unit_runs import ERROR
-from train_scripts.options import Data, ProtocolName, SkipBad
+from train_scripts.cli import make_app, run
+from train_scripts.options import Data, Folder, ProtocolName, SkipBad
 
-app = typer.Typer(add_completion=False)
+app = make_app()
+
+Arguments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PRESET... [key=value...]",
+        help="Names of presets or paths of YAML files, and settings of all of them.",
+    ),
+]
+NumSeeds = Annotated[int, typer.Option("--seeds", min=1, help="How many seeds: 0, 1, ... are run.")]
+Folds = Annotated[
+    str | None, typer.Option(help="Folds, separated by commas; default all of the protocol.")
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Units at once; default one a GPU, else one a processor."),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads-per-job",
+        min=1,
+        help="Threads of a unit; default processors divided by units at once.",
+    ),
+]
+Processes = Annotated[
+    int,
+    typer.Option(
+        "--processes-per-fold", min=1, help="Processes that share each step of a unit (DDP)."
+    ),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(help="slurm: units over machines, through submitit; local tries it out here."),
+]
+Nodes = Annotated[int, typer.Option(min=1, help="Machines of the cluster.")]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(help="Parameter of sbatch as key=value, such as partition=gpu; repeatable."),
+]
 
 
-@app.command()
+@app.command(
+    epilog="After Ctrl-C: finished units and the checkpoints of the others stay, and the same "
+    "command resumes from there."
+)
 def command(
-    arguments: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PRESET... [key=value...]",
-            help="Names of presets or paths of YAML files, and settings of all of them.",
-        ),
-    ],
+    arguments: Arguments,
     *,
     data: Data,
     protocol: ProtocolName,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, ... are run.")],
-    output: Annotated[Path, typer.Option(help="Folder of all runs; what is in it goes on.")],
-    folds: Annotated[
-        str | None, typer.Option(help="Folds, separated by commas; default all of the protocol.")
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Units at once; default one a GPU, else one a processor."),
-    ] = None,
-    threads_per_job: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads of a unit; default processors divided by units at once."),
-    ] = None,
-    processes_per_fold: Annotated[
-        int, typer.Option(min=1, help="Processes that share each step of a unit (DDP).")
-    ] = 1,
-    cluster: Annotated[
-        str | None,
-        typer.Option(help="slurm: units over machines, through submitit; local tries it out here."),
-    ] = None,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines of the cluster.")] = 1,
-    slurm: Annotated[
-        list[str] | None,
-        typer.Option(help="Parameter of sbatch as key=value, such as partition=gpu; repeatable."),
-    ] = None,
+    num_seeds: NumSeeds,
+    output: Folder,
+    folds: Folds = None,
+    jobs: Jobs = None,
+    threads: Threads = None,
+    processes: Processes = 1,
+    cluster: Cluster = None,
+    nodes: Nodes = 1,
+    slurm: Slurm = None,
     skip_bad: SkipBad = False,
 ) -> None:
     """Run every fold of every preset and seed, each in its own folder.
 
-    What is finished is not run again, what was interrupted goes on, what fails is reported at the
-    end. Presets with a decomposition are pre-trained first, once for all that can share it.
+    What is finished is not run again, what was interrupted is resumed, what fails is reported at
+    the end. Presets with a decomposition are pre-trained first, once for all that can share it.
     """
+    options = locals()
+    settings = [text for text in options.pop("arguments") if "=" in text]
     presets = [text for text in arguments if "=" not in text]
     if not presets:
-        raise InputError("no preset is given, only settings. Name one, such as table3_ours.")
-    units, failed = cross_validate(
-        presets,
-        data=data,
-        protocol=protocol,
-        num_seeds=seeds,
-        output=output,
-        folds=folds.split(",") if folds else None,
-        overrides=[text for text in arguments if "=" in text],
-        jobs=jobs,
-        threads=threads_per_job,
-        processes=processes_per_fold,
-        cluster=cluster,
-        nodes=nodes,
-        slurm=slurm or (),
-        skip_bad=skip_bad,
-    )
+        raise typer.BadParameter("no preset is given, only settings. Name one, as table3_ours.")
+    from train_scripts.experiments.cross_validation import cross_validate, summarize_units
+    from train_scripts.experiments.unit_runs import ERROR
+
+    options |= {"folds": folds.split(",") if folds else None, "slurm": slurm or ()}
+    units, failed = cross_validate(presets, overrides=settings, **options)
     typer.echo(f"{summarize_units(units)}\nSaved to {output}")
     for unit, problem in failed.items():
         where = f" ({unit.folder / ERROR})" if (unit.folder / ERROR).is_file() else ""

@@ -4,19 +4,19 @@ from typing import Annotated
 
 import typer
 
-from processing.errors import InputError
-from train_scripts.cli import run
-from train_scripts.publishing.demonstration_page import build_page
+from train_scripts.cli import make_app, run
+from train_scripts.options import check_model
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
-@app.command()
+@app.command(epilog="After Ctrl-C: the page is closed, and what was uploaded to it is deleted.")
 def command(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="Output folder of `finetune`, or a repository id; default runs/quickstart/model."
+            callback=check_model,
+            help="Output folder of `finetune`, or a repository id; default runs/quickstart/model.",
         ),
     ] = None,
     port: Annotated[
@@ -25,9 +25,11 @@ def command(
 ) -> None:
     """Open a page in the browser: record or upload speech, and see the answer.
 
-    It is served to this computer only, until Ctrl+C.
+    It is served to this computer only, until Ctrl-C.
     """
-    typer.echo("Loading the model ...", err=True)
+    from processing.errors import InputError
+    from train_scripts.publishing.demonstration_page import build_page
+
     space, page = build_page(model)
     try:
         space.launch(
@@ -35,7 +37,7 @@ def command(
         )
     except OSError as error:
         raise InputError(f"--port {port}: cannot be used. Give another one.") from error
-    typer.echo(f"http://127.0.0.1:{port}   (Ctrl+C ends it)")
+    typer.echo(f"http://127.0.0.1:{port}   (Ctrl-C ends it)")
     page.block_thread()
 
 

@@ -1,55 +1,43 @@
 """`decomp-ser evaluate`: score a trained model on a corpus or on the test turns of a fold."""
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from train_scripts.answers.evaluation import evaluate
-from train_scripts.cli import run
-from train_scripts.options import Data, SkipBad
-from train_scripts.runs.results import (
-    summarize,
+from train_scripts.cli import make_app, run
+from train_scripts.options import (
+    AllowOverlap,
+    BatchSize,
+    Data,
+    ModelName,
+    ScoredFold,
+    ScoredProtocol,
+    SkipBad,
+    WantedFolder,
 )
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
-@app.command()
+@app.command(epilog="After Ctrl-C: no result is written; extracted signals are kept for next time.")
 def command(
-    model: Annotated[str, typer.Argument(help="Output folder of `finetune`, or a repository id.")],
+    model_name: ModelName,
     *,
     data: Data,
-    protocol: Annotated[
-        str | None, typer.Option(help="Score the test turns of this protocol only.")
-    ] = None,
-    fold: Annotated[str | None, typer.Option(help="Fold of the protocol.")] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Folder for results.json and predictions.parquet.")
-    ] = None,
+    protocol: ScoredProtocol = None,
+    fold: ScoredFold = None,
+    output: WantedFolder = None,
     skip_bad: SkipBad = False,
-    allow_overlap: Annotated[
-        bool,
-        typer.Option(
-            "--allow-overlap", help="Score turns or speakers of the model's training set, marked."
-        ),
-    ] = False,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Turns a batch; does not change the result.")
-    ] = 8,
+    allow_overlap: AllowOverlap = False,
+    batch_size: BatchSize = 8,
 ) -> None:
-    """Score a trained model on a corpus, or on the test turns of one of its folds."""
-    results = evaluate(
-        model,
-        data=data,
-        protocol=protocol,
-        fold=fold,
-        output=output,
-        skip_bad=skip_bad,
-        allow_overlap=allow_overlap,
-        batch_size=batch_size,
-    )
-    typer.echo(summarize(results))
+    """Score a trained model on a corpus, or on the test turns of one of its folds.
+
+    --output gets results.json and predictions.parquet.
+    """
+    options = locals()
+    from train_scripts.answers.evaluation import evaluate
+    from train_scripts.runs.results import summarize
+
+    typer.echo(summarize(evaluate(**options)))
 
 
 if __name__ == "__main__":

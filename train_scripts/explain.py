@@ -5,31 +5,32 @@ of the average training utterance, how much it moved it over an ablated input, a
 says when one property of the sound is changed.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from train_scripts.cli import run
-from train_scripts.explanations.explanation import describe, explain, write_explanation
+from train_scripts.cli import make_app, run
+from train_scripts.options import ModelName, Recording, WantedFolder
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
-@app.command()
+@app.command(epilog="After Ctrl-C: nothing is written; run it again.")
 def command(
-    model: Annotated[str, typer.Argument(help="Output folder of `finetune`, or a repository id.")],
-    file: Annotated[str, typer.Argument(help="WAV, FLAC, OGG or MP3 file of one utterance.")],
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder for explanation.json, explanation.png and the changed sounds."),
-    ] = None,
+    model_name: ModelName,
+    file: Recording,
+    output: WantedFolder = None,
     voice: Annotated[
         str | None, typer.Option(help="Recording of another speaker, to try on its spectrum.")
     ] = None,
 ) -> None:
-    """Say why a recording got its answer: shares of the parts, and what would change it."""
-    explanation = explain(model, file, voice=voice)
+    """Say why a recording of at most 30 seconds got its answer, and what would change it.
+
+    --output gets explanation.json, explanation.png and the changed sounds.
+    """
+    from train_scripts.explanations.explanation import describe, explain, write_explanation
+
+    explanation = explain(model_name, file, voice=voice)
     typer.echo(describe(explanation.summary))
     if output is not None:
         write_explanation(explanation, output)

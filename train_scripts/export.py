@@ -5,25 +5,34 @@ from typing import Annotated
 
 import typer
 
-from train_scripts.cli import run
-from train_scripts.exporting.onnx_export import export_onnx, summarize_export
-from train_scripts.options import SkipBad
+from train_scripts.cli import make_app, run
+from train_scripts.options import (
+    AllowOverlap,
+    ModelName,
+    ScoredFold,
+    ScoredProtocol,
+    SkipBad,
+    check_folder,
+)
 
-app = typer.Typer(add_completion=False)
+app = make_app()
+AFTER = "After Ctrl-C: OUTPUT is not made; run it again."
 
 
-@app.callback()
+@app.callback(epilog=AFTER)
 def targets() -> None:
     """Export a trained model: `decomp-ser export onnx MODEL OUTPUT`."""
 
 
-@app.command()
+@app.command(epilog=AFTER)
 def onnx(
-    model: Annotated[str, typer.Argument(help="Output folder of `finetune`, or a repository id.")],
-    output: Annotated[Path, typer.Argument(help="New folder for model.onnx and export.json.")],
+    model_name: ModelName,
+    output: Annotated[
+        Path,
+        typer.Argument(callback=check_folder, help="New folder for model.onnx and export.json."),
+    ],
     int8: Annotated[
-        bool,
-        typer.Option("--int8", help="Also write model_int8.onnx, with 8-bit weights."),
+        bool, typer.Option("--int8", help="Also write model_int8.onnx, with 8-bit weights.")
     ] = False,
     data: Annotated[
         str | None,
@@ -32,30 +41,16 @@ def onnx(
             "Hub id."
         ),
     ] = None,
-    protocol: Annotated[
-        str | None, typer.Option(help="Measure on the test turns of this protocol only.")
-    ] = None,
-    fold: Annotated[str | None, typer.Option(help="Fold of the protocol.")] = None,
+    protocol: ScoredProtocol = None,
+    fold: ScoredFold = None,
     skip_bad: SkipBad = False,
-    allow_overlap: Annotated[
-        bool,
-        typer.Option(
-            "--allow-overlap", help="Measure on turns or speakers of the training set, marked."
-        ),
-    ] = False,
+    allow_overlap: AllowOverlap = False,
 ) -> None:
     """Write a model as ONNX, for any batch size and length, and compare it with the original."""
-    content = export_onnx(
-        model,
-        output,
-        int8=int8,
-        data=data,
-        protocol=protocol,
-        fold=fold,
-        skip_bad=skip_bad,
-        allow_overlap=allow_overlap,
-    )
-    typer.echo(summarize_export(content))
+    options = locals()
+    from train_scripts.exporting.onnx_export import export_onnx, summarize_export
+
+    typer.echo(summarize_export(export_onnx(**options)))
 
 
 if __name__ == "__main__":

@@ -2,29 +2,26 @@
 5).
 """
 
-from typing import Annotated
-
-import typer
-
-from train_scripts.cli import run
+from train_scripts.cli import make_app, run
 from train_scripts.options import (
+    AllowOverlap,
     Data,
     FoldName,
     Overrides,
     PresetName,
+    Pretrained,
     ProtocolName,
     RunFolder,
     SkipBad,
 )
-from train_scripts.training.finetuning import finetune
-from train_scripts.training.stage import (
-    report,
+
+app = make_app()
+
+
+@app.command(
+    epilog="After Ctrl-C: the checkpoint of the last whole epoch stays, and the same command "
+    "resumes from there."
 )
-
-app = typer.Typer(add_completion=False)
-
-
-@app.command()
 def command(
     preset: PresetName,
     overrides: Overrides = None,
@@ -33,31 +30,16 @@ def command(
     protocol: ProtocolName,
     fold: FoldName,
     output: RunFolder,
-    pretrained: Annotated[
-        str | None, typer.Option(help="Output folder of `decomp-ser pretrain` to start from.")
-    ] = None,
+    pretrained: Pretrained = None,
     skip_bad: SkipBad = False,
-    allow_overlap: Annotated[
-        bool,
-        typer.Option(
-            "--allow-overlap",
-            help="Take a pre-trained model that knows the test fold; marks the result.",
-        ),
-    ] = False,
+    allow_overlap: AllowOverlap = False,
 ) -> None:
     """Train on all tasks (equation 5), score the test fold and save the model."""
-    results = finetune(
-        preset,
-        data=data,
-        protocol=protocol,
-        fold=fold,
-        output=output,
-        pretrained=pretrained,
-        overrides=overrides,
-        skip_bad=skip_bad,
-        allow_overlap=allow_overlap,
-    )
-    report(results, output)
+    options = locals()
+    from train_scripts.training.finetuning import finetune
+    from train_scripts.training.stage import report
+
+    report(finetune(**options), output)
 
 
 if __name__ == "__main__":

@@ -5,23 +5,22 @@ from typing import Annotated
 
 import typer
 
-from processing.corpora.leak_audit import leaks
-from processing.folds import PROTOCOLS
-from processing.leakage import format_leak_table
-from train_scripts.cli import run
+from train_scripts.cli import make_app, run
+from train_scripts.options import Data, SomeFolds
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
-@app.command()
+@app.command(epilog="After Ctrl-C: nothing was written, so nothing has to be cleared away.")
 def leaks_command(
-    data: Annotated[
-        str, typer.Option(help="Prepared folder, folder with metadata.csv, or Hub id.")
+    data: Data,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="One of: speaker, speaker-paper, speaker-5, session, dialogue-prefix, predefined."
+        ),
     ],
-    protocol: Annotated[str, typer.Option(help=f"One of: {', '.join(PROTOCOLS)}.")],
-    fold: Annotated[
-        list[str] | None, typer.Option(help="Only this fold; may be repeated. Default: all.")
-    ] = None,
+    fold: SomeFolds = None,
     audio: Annotated[
         bool,
         typer.Option(
@@ -36,6 +35,9 @@ def leaks_command(
     or more. identical audio: the same samples; near identical audio: also after a change of gain,
     trimming, resampling or lossy coding. All are counts of test turns.
     """
+    from processing.corpora.leak_audit import leaks
+    from processing.leakage import format_leak_table
+
     report = leaks(data, protocol, folds=fold or (), audio=audio)
     if as_json:
         typer.echo(json.dumps(report, indent=2, ensure_ascii=False))

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from processing.errors import InputError
-from train_scripts.cli import run
+from train_scripts.cli import make_app, run
 from train_scripts.options import (
     Data,
     FoldName,
@@ -17,15 +16,14 @@ from train_scripts.options import (
     RunFolder,
     SkipBad,
 )
-from train_scripts.training.pretraining import pretrain, sweep_omega
-from train_scripts.training.stage import (
-    report,
+
+app = make_app()
+
+
+@app.command(
+    epilog="After Ctrl-C: the last checkpoint (every pretraining.save_steps steps) and the "
+    "finished weights of a sweep stay, and the same command resumes from there."
 )
-
-app = typer.Typer(add_completion=False)
-
-
-@app.command()
 def command(
     preset: PresetName,
     overrides: Overrides = None,
@@ -44,22 +42,21 @@ def command(
     ] = None,
 ) -> None:
     """Pre-train the decomposition on the training turns of a fold (equation 7)."""
-    options = {
-        "data": data,
-        "protocol": protocol,
-        "fold": fold,
-        "output": output,
-        "overrides": overrides,
-        "skip_bad": skip_bad,
-    }
+    options = locals()
+    del options["sweep"]
+    from train_scripts.training.pretraining import pretrain, sweep_omega
+    from train_scripts.training.stage import report
+
     if sweep is None:
-        report(pretrain(preset, **options), output)
+        report(pretrain(**options), output)
         return
     try:
         omegas = [float(text) for text in sweep.split(",")]
     except ValueError as error:
-        raise InputError(f"--sweep-omega {sweep}: expected numbers divided by commas.") from error
-    for row in sweep_omega(omegas, preset, **options):
+        raise typer.BadParameter(
+            f"--sweep-omega {sweep}: expected numbers divided by commas."
+        ) from error
+    for row in sweep_omega(omegas, **options):
         accuracy = row["speaker_accuracy"]
         said = "none" if accuracy is None else f"{accuracy:.3f}"
         typer.echo(f"omega {row['omega']:<5g} speech MSE {row['speech_mse']:.5f}  speaker {said}")

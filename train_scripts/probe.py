@@ -7,29 +7,23 @@ is how pre-training hears speech, and fine-tuning where `resampling_in_finetunin
 are content, pitch and timbre denied the rhythm.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from train_scripts.cli import run
-from train_scripts.explanations.linear_probes import NUM_SHUFFLES
-from train_scripts.explanations.probe_table import summarize_probe
-from train_scripts.explanations.probing import probe_model
-from train_scripts.options import Data, SkipBad
+from train_scripts.cli import make_app, run
+from train_scripts.options import BatchSize, Data, Folder, ModelName, Pretrained, SkipBad
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
-@app.command()
+@app.command(epilog="After Ctrl-C: no report is written; extracted signals are kept for next time.")
 def command(
-    model: Annotated[str, typer.Argument(help="Output folder of `finetune`, or a repository id.")],
+    model_name: ModelName,
     *,
     data: Data,
-    output: Annotated[Path, typer.Option(help="Folder for probe.json, probe.md and probe.png.")],
-    pretrained: Annotated[
-        str | None, typer.Option(help="Output folder of `pretrain`: probe it too, as before.")
-    ] = None,
+    output: Folder,
+    pretrained: Pretrained = None,
     protocol: Annotated[
         str | None,
         typer.Option(help="Whose folds divide the probes' speakers. Default: speaker-5."),
@@ -42,29 +36,24 @@ def command(
         typer.Option("--unseen-speakers", help="Use only speakers that the model does not know."),
     ] = False,
     seed: Annotated[int, typer.Option(help="Of shuffles, draws and random resampling.")] = 0,
-    shuffles: Annotated[
-        int, typer.Option(min=1, help="Shuffled copies of a factor that chance is measured on.")
-    ] = NUM_SHUFFLES,
+    num_shuffles: Annotated[
+        int,
+        typer.Option(
+            "--shuffles", min=1, help="Shuffled copies of a factor that chance is measured on."
+        ),
+    ] = 20,
     skip_bad: SkipBad = False,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Turns a batch; does not change the result.")
-    ] = 16,
+    batch_size: BatchSize = 16,
 ) -> None:
-    """Measure what each code tells of speaker, gender, words, pitch, rate, energy and emotion."""
-    report = probe_model(
-        model,
-        data=data,
-        output=output,
-        pretrained=pretrained,
-        protocol=protocol,
-        fold=fold,
-        unseen_speakers=unseen_speakers,
-        seed=seed,
-        num_shuffles=shuffles,
-        skip_bad=skip_bad,
-        batch_size=batch_size,
-    )
-    typer.echo(f"{summarize_probe(report)}\n\nReport: {output}")
+    """Measure what each code tells of speaker, gender, words, pitch, rate, energy and emotion.
+
+    --output gets probe.json, probe.md and probe.png; --pretrained is probed too, as it was before.
+    """
+    options = locals()
+    from train_scripts.explanations.probe_table import summarize_probe
+    from train_scripts.explanations.probing import probe_model
+
+    typer.echo(f"{summarize_probe(probe_model(**options))}\n\nReport: {output}")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ from typing import Annotated
 
 import typer
 
-from train_scripts.cli import run
-from train_scripts.publishing.upload import push
+from train_scripts.cli import make_app, run
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
-@app.command()
+@app.command(epilog="After Ctrl-C: nothing is published unless the one commit was already made.")
 def command(
     folder: Annotated[
         Path, typer.Argument(metavar="RUN", help="Output folder of `decomp-ser finetune`.")
@@ -47,7 +46,10 @@ def command(
     The names of the training speakers and the ids of the training turns are published too, but no
     audio, transcript or prediction.
     """
-    done = push(folder, repo_id, public=public, may_publish=may_publish, report=report, probe=probe)
+    options = locals()
+    from train_scripts.publishing.upload import push
+
+    done = push(**options)
     visibility = "public" if public else "private"
     typer.echo(f"{done['url']}\n{visibility}, {len(done['files'])} files, tag {done['revision']}")
 

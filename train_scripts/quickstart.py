@@ -8,22 +8,29 @@ from typing import Annotated
 
 import typer
 
-from train_scripts.cli import run
-from train_scripts.experiments.demonstration import predict_elsewhere, quickstart, write_clip
-from train_scripts.runs.results import summarize
-from train_scripts.runs.run_folder import RESULTS
+from train_scripts.cli import make_app, run
+from train_scripts.options import Folder
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
-@app.command()
+@app.command(
+    epilog="After Ctrl-C: the steps that are finished stay, and the same command resumes there."
+)
 def command(
-    output: Annotated[Path, typer.Option(help="Folder of corpus, models and results.")] = Path(
-        "runs/quickstart"
-    ),
+    output: Folder = Path("runs/quickstart"),
     again: Annotated[bool, typer.Option("--again", help="Delete the folder first.")] = False,
 ) -> None:
     """Do the whole job on a small synthetic corpus: a few minutes on two processors."""
+    from train_scripts.experiments.demonstration import (
+        pipeline_lines,
+        predict_elsewhere,
+        quickstart,
+        write_clip,
+    )
+    from train_scripts.runs.results import summarize
+    from train_scripts.runs.run_folder import RESULTS
+
     if again:
         shutil.rmtree(output, ignore_errors=True)
     results = quickstart(output)
@@ -35,10 +42,9 @@ def command(
     )
     clip = output / "clip.flac"
     emotion = write_clip(output / "corpus", clip)
-    typer.echo(
-        f'\npipeline("audio-classification", model="{output / "model"}")("{clip}")   # {emotion}'
-    )
-    for answer in predict_elsewhere(output / "model", clip):
+    lines = pipeline_lines(output / "model", clip)
+    typer.echo("\n{}\n{}  # {}".format(*lines, emotion))
+    for answer in predict_elsewhere(lines, output):
         typer.echo(f"  {answer['label']:10} {answer['score']:.3f}")
     typer.echo(
         f"\nLosses: {output / 'model' / 'losses.png'}\nResults: {output / 'model' / RESULTS}"

@@ -5,40 +5,76 @@ from typing import Annotated
 
 import typer
 
-from train_scripts.cli import run
-from train_scripts.reports.cells import pooled
-from train_scripts.reports.comparisons import (
-    DEFAULT_PAIRS,
-)
-from train_scripts.reports.writing import REPORT_MARKDOWN, parse_pair, report
+from train_scripts.cli import make_app, run
+from train_scripts.options import Folder
 
-app = typer.Typer(add_completion=False)
+app = make_app()
+
+Runs = Annotated[
+    list[Path], typer.Argument(help="Run folders, or folders that hold some at any depth.")
+]
+Compare = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Presets to test against each other, FIRST:SECOND; may be repeated. Default: "
+        "every:table3_m1, table3_ours:table3_m4, table3_ours:encoders_alone, "
+        "table3_ours:baseline_compare"
+    ),
+]
+AllowMixed = Annotated[
+    bool,
+    typer.Option(
+        "--allow-mixed",
+        help="Compare rows although a setting that they should share is another.",
+    ),
+]
+Resamples = Annotated[
+    int, typer.Option(help="Resamples of the bootstrap over speakers, 2000 or more.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the bootstrap; with --trials that of the runs.")]
+Trials = Annotated[
+    bool,
+    typer.Option(
+        "--trials",
+        help="Compare settings on validation speakers instead, and choose the best of each "
+        "preset; writes trials.json.",
+    ),
+]
 
 
-@app.command()
+@app.command(epilog="After Ctrl-C: no report is written; the runs are as they were.")
 def command(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Run folders, or folders that hold some at any depth.")
-    ],
+    runs: Runs,
     *,
-    output: Annotated[Path, typer.Option(help="Folder for report.md, report.json and figures.")],
-    compare: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Presets to test against each other, FIRST:SECOND; may be repeated. Default: "
-            + ", ".join(":".join(pair) for pair in DEFAULT_PAIRS)
-        ),
-    ] = None,
-    resamples: Annotated[
-        int, typer.Option(help="Resamples of the bootstrap over speakers, 2000 or more.")
-    ] = 10_000,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    output: Folder,
+    compare: Compare = None,
+    allow_mixed: AllowMixed = False,
+    resamples: Resamples = 10_000,
+    seed: Seed = 0,
+    trials: Trials = False,
 ) -> None:
-    """Write tables with intervals and tests, figures and the paper's figures beside them."""
+    """Write tables with intervals and tests, figures and the paper's figures beside them.
+
+    --output gets report.md, report.json and the figures.
+    """
+    if trials:
+        from train_scripts.experiments.trials import compare_trials, render_trials
+        from train_scripts.runs.record import write_json
+
+        comparison = compare_trials(runs, seed=seed)
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / "trials.json", comparison)
+        typer.echo(render_trials(comparison))
+        return
+    from train_scripts.reports.comparisons import DEFAULT_PAIRS
+    from train_scripts.reports.pages import pooled
+    from train_scripts.reports.writing import REPORT_MARKDOWN, parse_pair, report
+
     content = report(
         runs,
         output,
         pairs=[parse_pair(text) for text in compare] if compare else DEFAULT_PAIRS,
+        allow_mixed=allow_mixed,
         num_resamples=resamples,
         seed=seed,
     )
@@ -48,7 +84,9 @@ def command(
             f"WA {pooled(row, 'weighted_accuracy')}, UAR {pooled(row, 'unweighted_average_recall')}"
             + "".join(f"\n  {note}" for note in row["notes"])
         )
-    typer.echo(f"Saved to {Path(output) / REPORT_MARKDOWN}")
+    for line in content["passed_over"]:
+        typer.echo(line)
+    typer.echo(f"Saved to {output / REPORT_MARKDOWN}")
 
 
 if __name__ == "__main__":

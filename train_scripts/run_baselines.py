@@ -4,37 +4,40 @@ support vector machine.
 `decomp-ser baselines NAME --data DATA --protocol NAME --output DIR` runs all folds.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from datasets.utils import tqdm
 
-from processing.corpora.loading import load_corpus
-from processing.folds import fold_names
-from train_scripts.baselines.baseline_runs import BASELINES, run_baseline
-from train_scripts.cli import run
-from train_scripts.options import Data, ProtocolName, SkipBad
-from train_scripts.runs.run_folder import RESULTS
+from train_scripts.cli import make_app, run
+from train_scripts.options import Data, Folder, ProtocolName, SkipBad, SomeFolds
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
-@app.command()
+@app.command(epilog="After Ctrl-C: finished folds stay, and the same command resumes there.")
 def command(
-    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(BASELINES)}.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="One of: baseline_majority, baseline_egemaps, baseline_compare."),
+    ],
     *,
     data: Data,
     protocol: ProtocolName,
-    fold: Annotated[
-        list[str] | None, typer.Option(help="Only this fold; may be repeated. Default: all.")
-    ] = None,
-    output: Annotated[
-        Path, typer.Option(help="Folder; each fold has NAME/seed-0/fold-FOLD in it.")
-    ],
+    fold: SomeFolds = None,
+    output: Folder,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Run a baseline in folds of a protocol; finished folds are passed over."""
+    """Run a baseline in folds of a protocol; finished folds are passed over.
+
+    Each fold has the folder NAME/seed-0/fold-FOLD in --output.
+    """
+    from datasets.utils import tqdm
+
+    from processing.corpora.loading import load_corpus
+    from processing.folds import fold_names
+    from train_scripts.baselines.baseline_runs import run_baseline
+    from train_scripts.runs.run_folder import RESULTS
+
     names = fold or fold_names(load_corpus(data, skip_bad=skip_bad), protocol)
     for fold_name in tqdm(names, desc=name, unit="fold"):
         folder = output / name / "seed-0" / f"fold-{fold_name}"

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from support.tiny_pipeline import RATE, as_dict, encode, save_tiny_model, tiny_pipeline, voice
 
+from modeling_decomp_ser.pipeline_decomp_ser import DecompSerPipeline
 from processing.errors import InputError
-from train_scripts.answers.prediction import Format, format_answers, predict
+from train_scripts.answers.formats import Format
+from train_scripts.answers.prediction import format_answers, predict
 from train_scripts.cli import main
 
 
@@ -148,3 +150,20 @@ def test_wrong_use_is_one_line_and_exit_code_2(
 def test_a_model_that_does_not_exist_is_refused(files):
     with pytest.raises(InputError, match="model 'gone'"):
         predict("gone", files)
+
+
+def test_an_interrupted_call_writes_what_was_answered(monkeypatch, capsys, model, files):
+    recognize = DecompSerPipeline.__call__
+
+    def stop_at_the_second_file(self, together, **options):
+        if files[1] in together:
+            raise KeyboardInterrupt
+        return recognize(self, together, **options)
+
+    monkeypatch.setattr(DecompSerPipeline, "__call__", stop_at_the_second_file)
+    assert call(monkeypatch, model, *files) == 130
+    written = capsys.readouterr()
+    assert [answer["file"] for answer in json.loads(written.out)] == [files[0]]
+    assert written.err.splitlines()[-1] == (
+        "decomp-ser predict: interrupted. The answers of the files that are finished are written."
+    )

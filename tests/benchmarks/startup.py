@@ -21,7 +21,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -54,6 +53,7 @@ def import_libraries() -> None:
 def save_models(folder: Path, size: str) -> None:
     """Save the three under their names."""
     import torch
+    from datasets import Dataset
     from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
 
     from modeling_decomp_ser import DecompSerForAudioClassification
@@ -63,15 +63,14 @@ def save_models(folder: Path, size: str) -> None:
     from train_scripts.runs.settings import build_config, load_settings
 
     torch.manual_seed(0)
-    rows = {"train": {"id": ["a"], "speaker": ["a"]}}
-    data: Any = SimpleNamespace(folds=rows, protocol={"name": "speaker"}, fold="a", speakers=["a"])
+    rows = Dataset.from_dict({"id": ["a"], "speaker": ["a"]})
     speakers = [f"speaker {i}" for i in range(9)]
     for name, preset in (("M1", "table3_m1"), ("Ours", "table3_ours")):
         settings = load_settings(preset, [f"size={size}"])
         config = build_config(settings, speakers=speakers, emotion_head_trained=True)
         extractor = DecompSerFeatureExtractor(**settings.features)
         processor = DecompSerProcessor.from_vocabulary(extractor, ENGLISH_VOCABULARY, folder / name)
-        save_model(folder / name, DecompSerForAudioClassification(config), processor, data)
+        save_model(folder / name, DecompSerForAudioClassification(config), processor, rows)
     stock: Any = config.speech_config
     stock.num_labels = 4
     Wav2Vec2ForSequenceClassification(stock).save_pretrained(folder / "stock")

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from support.records import make_record
 
 from processing import load_folds
@@ -62,8 +63,10 @@ def test_constant_baselines_are_the_best_that_do_not_listen(corpus_folder, monke
 @pytest.mark.slow
 def test_the_whole_job_meets_its_bars(tmp_path):
     results = quickstart.quickstart(tmp_path)
+    assert torch.get_num_threads() == 1
     assert results.metrics.num_turns >= 60
     clip = tmp_path / "clip.flac"
     quickstart.write_clip(tmp_path / "corpus", clip)
-    answers = quickstart.predict_elsewhere(tmp_path / "model", clip)
+    lines = quickstart.pipeline_lines(tmp_path / "model", clip)
+    answers = quickstart.predict_elsewhere(lines, tmp_path)
     assert sum(a["score"] for a in answers) == pytest.approx(1, abs=1e-4)

@@ -1,8 +1,12 @@
+import json
+
 import pytest
 from support.records import edit_record, plant_record
 
 from processing.errors import InputError
+from train_scripts.cli import run
 from train_scripts.experiments.trials import compare_trials, render_trials
+from train_scripts.report import app
 from train_scripts.runs.record import Metrics, read_record
 
 
@@ -74,3 +78,11 @@ def test_runs_without_validation_speakers_are_no_trials(tmp_path):
     with pytest.raises(InputError, match="no run of seed 0 has scores of validation speakers"):
         plant(tmp_path / "a", "ours", "1", 0.6, seed=2)
         compare_trials([tmp_path])
+
+
+def test_report_writes_the_comparison(runs, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(app, [str(runs), "--trials", "--output", str(runs / "out")])
+    assert stopped.value.code == 0
+    assert json.loads((runs / "out" / "trials.json").read_text()) == compare_trials([runs])
+    assert "| `ours` | as the preset | 0.500 | yes |" in capsys.readouterr().out

@@ -93,10 +93,42 @@ def test_a_model_that_stretches_what_is_left_of_a_flat_pitch_says_so(explained, 
     assert describe(explained.summary).splitlines()[-1].startswith("This model measures F0 by its")
 
 
+@pytest.mark.parametrize(
+    ("sound", "flag", "meaning"),
+    [
+        (np.zeros(16000), "too_quiet", "it is too quiet to hear speech in it"),
+        (
+            np.random.default_rng(0).normal(0, 0.1, 16000),
+            "not_speech_like",
+            "it does not sound like speech",
+        ),
+    ],
+)
+def test_the_headline_of_no_speech_says_so_before_any_emotion(
+    trained_run, tmp_path, sound, flag, meaning
+):
+    soundfile.write(tmp_path / "sound.wav", sound, 16000)
+    summary = explain(str(trained_run[1]), tmp_path / "sound.wav").summary
+    assert summary["flags"] == [flag]
+    headline = describe(summary).splitlines()[0]
+    assert headline.startswith(f"sound.wav: flagged {flag}: {meaning}. The model would say ")
+    assert headline.index(meaning) < headline.index(summary["emotion"])
+
+
+def test_an_answer_below_the_models_own_bar_is_flagged(trained_run, recordings, monkeypatch):
+    model, processor = load_model(str(trained_run[1]))
+    model.config.abstain_below = 1.0
+    monkeypatch.setattr(
+        "train_scripts.explanations.explanation.load_model", lambda name: (model, processor)
+    )
+    assert "unsure" in explain("any", recordings[0]).summary["flags"]
+
+
 def test_parts_are_listed_from_the_strongest():
     zero = {"rhythm": 0.0, "pitch": 0.0}
     summary = {
         "file": "clip.wav",
+        "flags": [],
         "emotion": "sad",
         "probabilities": {"happy": 0.3, "sad": 0.7},
         "parts": {"rhythm": "timing", "pitch": "melody"},

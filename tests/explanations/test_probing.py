@@ -79,7 +79,7 @@ def test_the_report_says_what_its_figures_depend_on(report, corpus_folder):
     assert (folder / "probe.png").stat().st_size > 20_000
 
 
-def test_a_report_among_the_results_of_the_readme_is_rendered_in_brief(report):
+def test_a_report_is_rendered_in_brief_for_the_card(report):
     brief = render_brief(report[0])
     assert brief.startswith(render_findings(report[0])) and "| *chance (shuffled)* |" in brief
     assert "canonical correlation" in render_probe(report[0]) and "canonical" not in brief

@@ -36,7 +36,7 @@ def served(run_folder):
 
 def test_without_a_model_the_quickstart_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="make quickstart"):
+    with pytest.raises(InputError, match="decomp-ser quickstart"):
         demo.default_model()
     model = tmp_path / "runs" / "quickstart" / "model"
     model.mkdir(parents=True)
@@ -49,9 +49,15 @@ def test_a_folder_without_a_model_is_wrong_input(tmp_path):
         demo.build_page(str(tmp_path))
 
 
+def test_a_pretrained_folder_is_refused_in_a_line(trained_run):
+    with pytest.raises(InputError, match="it is pre-trained only") as raised:
+        demo.build_page(str(trained_run[0]))
+    assert len(str(raised.value)) < 400
+
+
 def test_a_port_in_use_is_wrong_input(served, monkeypatch):
     space, page, _ = served
-    monkeypatch.setattr(verb, "build_page", lambda model: (space, page))
+    monkeypatch.setattr(demo, "build_page", lambda model: (space, page))
     monkeypatch.setattr(page, "is_running", False)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

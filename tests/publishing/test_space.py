@@ -10,8 +10,8 @@ import pytest
 from huggingface_hub import metadata_load
 from support.tiny_pipeline import as_dict, encode, tiny_pipeline, voice
 
-from modeling_decomp_ser import COMPONENTS
 from modeling_decomp_ser.audio_windows import own_spans
+from train_scripts.explanations.explanation import explain_parts
 from train_scripts.publishing.demonstration_page import SPACE, load_space
 
 REPOSITORY = Path(__file__).parents[2]
@@ -38,31 +38,37 @@ def write(path: Path, samples, rate=16000) -> str:
     return str(path)
 
 
-def test_a_short_sound_gets_the_answer_of_the_pipeline_and_two_figures(space, recognize, tmp_path):
+def test_a_short_sound_gets_the_answer_of_the_pipeline_and_its_figures(space, recognize, tmp_path):
     path = write(tmp_path / "clip.wav", voice(1.5, 44100), 44100)
-    verdict, probabilities, shares, figure = space.answer(recognize, path)
+    verdict, probabilities, (shares,), figures = space.answer(recognize, path)
     expected = as_dict(recognize(path, top_k=None))
     assert probabilities == pytest.approx(expected, abs=1e-6)
     best = max(expected, key=expected.__getitem__)
     assert verdict.startswith(f"## {best}, {100 * expected[best]:.0f} %")
     assert best in shares.axes[0].get_title(loc="left")
-    assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == [
-        "Waveform",
-        "Answer over time",
-        "Mel spectrogram and pitch contour",
-    ]
+    wide, narrow = figures
+    for figure in figures:
+        assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == [
+            "Waveform",
+            "Answer over time",
+            "Mel spectrogram and pitch contour",
+        ]
+    # drawn as wide as a telephone has room, 330 pixels, its words are at least 9 pixels high
+    smallest = min(tick.get_fontsize() for axes in narrow.axes for tick in axes.get_xticklabels())
+    assert smallest * 330 / (72 * narrow.get_figwidth()) >= 9
+    assert wide.get_figwidth() > 2 * narrow.get_figwidth()
 
 
 def test_a_long_sound_is_shown_whole_and_its_clearest_window_in_detail(space, recognize, tmp_path):
     path = write(tmp_path / "talk.wav", voice(23.0, 8000), 8000)
-    verdict, probabilities, _, figure = space.answer(recognize, path)
+    verdict, probabilities, _, (figure, _) = space.answer(recognize, path)
     windows = recognize(path, top_k=None, return_timeline=True)["timeline"]
     best = max(probabilities, key=probabilities.__getitem__)
     clearest = max(windows, key=lambda w: as_dict(w["scores"])[best])
     waveform, timeline, spectrogram = figure.axes[:3]
     assert waveform.get_xlim() == timeline.get_xlim() == (0, 23)
     assert spectrogram.get_xlim() == (clearest["start"], clearest["end"])
-    assert "part shaded above" in spectrogram.get_title(loc="left")
+    assert "of the shaded part" in spectrogram.get_title(loc="left")
     (shade,) = waveform.patches
     assert (shade.get_x(), shade.get_width()) == (clearest["start"], 10.0)
     assert len(timeline.patches) == 4 * len(windows)
@@ -93,28 +99,55 @@ def test_a_sound_that_is_too_long_is_told_where_to_go(space, recognize, tmp_path
     assert space.answer(recognize, None)[0] == space.WAITING
 
 
-def test_flags_are_said_in_words(space, recognize, tmp_path):
-    verdict, *_ = space.answer(recognize, write(tmp_path / "a.wav", np.zeros(16000, np.float32)))
-    assert space.FLAG_MEANINGS["too_quiet"] in verdict
+def test_a_flag_is_the_heading_and_not_the_emotion(space, recognize, tmp_path):
+    silence = write(tmp_path / "a.wav", np.zeros(16000, np.float32))
+    verdict, probabilities, *_ = space.answer(recognize, silence)
+    heading, *below = verdict.splitlines()
+    assert heading.startswith("## ⚠️ Too quiet")
+    assert not any(label in heading for label in probabilities)
+    best = max(probabilities, key=probabilities.__getitem__)
+    assert space.FLAG_MEANINGS["too_quiet"] in below[0]
+    assert f"would be {best}, {100 * probabilities[best]:.0f} %" in below[0]
     from modeling_decomp_ser import signal_flags
 
     known = {signal_flags.TOO_SHORT, signal_flags.TOO_QUIET, signal_flags.NOT_SPEECH_LIKE}
+    assert space.FLAG_HEADINGS.keys() == space.FLAG_MEANINGS.keys()
     assert space.FLAG_MEANINGS.keys() == {*known, signal_flags.UNSURE}
 
 
-@pytest.mark.parametrize("variant", ["table3_ours", "table3_m1", "table2_rhythm"])
-def test_shares_are_what_moves_a_logit_against_the_others(space, variant):
-    recognize = tiny_pipeline(variant)
+@pytest.mark.parametrize("variant", ["table3_ours", "table3_m4", "table3_m1", "table2_rhythm"])
+def test_shares_are_those_that_explain_tells(space, variant):
+    recognize = tiny_pipeline(variant, temperature=1.7)
     extractor, model = recognize.feature_extractor, recognize.model
     inputs = extractor(voice(1.2), sampling_rate=16000, return_tensors="pt")
-    output = model(**inputs, output_component_shares=True)
-    shares = space.component_shares(recognize, inputs, "sad")
-    index = model.config.label2id["sad"]
-    bias = output.component_shares[0, COMPONENTS.index("bias")]
-    contrast = [float(x[index] - x.mean()) for x in (output.logits[0].detach(), bias.detach())]
-    assert sum(shares.values()) == pytest.approx(contrast[0] - contrast[1], abs=1e-4)
-    parts = {"wav2vec2", *(() if variant == "table3_m1" else model.config.components)}
-    assert shares.keys() == parts
+    told = explain_parts(model, inputs)
+    base, shares = space.component_shares(recognize, inputs, told["emotion"])
+    assert shares == pytest.approx(told["shapley_training_mean"]["probability"], abs=1e-6)
+    assert base == pytest.approx(told["shapley_training_mean"]["base_probability"], abs=1e-6)
+    # also of an emotion that is not the answer, as of a piece of a longer sound
+    for label, probability in told["probabilities"].items():
+        base, shares = space.component_shares(recognize, inputs, label)
+        assert base + sum(shares.values()) == pytest.approx(probability, abs=1e-5)
+
+
+def test_shares_are_drawn_in_percentage_points_the_largest_first(plots):
+    figure = plots.plot_shares({"rhythm": 0.004, "content": -0.27, "timbre": 0.128}, "sad", 0.31)
+    (axes,) = figure.axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["content", "timbre", "rhythm"]
+    assert [text.get_text() for text in axes.texts] == ["-27", "+13", "0"]
+    assert axes.get_xlabel() == "percentage points, from 31 % for average speech"
+
+
+def test_a_figure_in_the_page_has_no_background_and_the_colour_of_its_words(space, plots):
+    figure = plots.plot_shares({"rhythm": 0.1}, "<b>", 0.5)
+    (drawn,) = re.findall("<svg.*</svg>", space.as_html([figure]), re.DOTALL)
+    assert "currentColor" in drawn and plots.INK not in drawn
+    assert "#ffffff" not in drawn and "white" not in drawn
+    assert "<b>" not in drawn and "&lt;b&gt;" in drawn
+    both = space.as_html([figure, figure])
+    assert both.count("<svg") == 2
+    for name in re.findall(r'<div class="(\w+)">', both):
+        assert f"#figure .{name} {{display: none}}" in space.CSS
 
 
 def test_overlaps_are_divided_as_in_rttm(space):
@@ -167,7 +200,7 @@ def test_figures_of_the_shortest_and_of_a_silent_sound_can_be_drawn(plots, tmp_p
             seconds_per_frame=0.016,
         )
         figure.savefig(tmp_path / "figure.png")
-    plots.plot_shares({"rhythm": 0.0}, "a").savefig(tmp_path / "figure.png")
+    plots.plot_shares({"rhythm": 0.0}, "a", 0.5).savefig(tmp_path / "figure.png")
 
 
 def test_the_space_is_described_as_the_hub_asks(space):

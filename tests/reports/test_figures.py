@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from train_scripts.reports.figures import curve_of, mean_curve, plot_pretraining, row_label, wrap
+from train_scripts.reports.figures import curve_of, mean_curve, plot_pretraining, row_label
+from train_scripts.reports.pages import short_names
 
 
 def test_the_mean_curve_ends_with_the_shortest_and_lies_between():
@@ -24,14 +25,23 @@ def test_a_pretraining_without_speakers_is_drawn(tmp_path):
     assert (tmp_path / "figure.png").stat().st_size > 5000
 
 
-def test_labels_say_what_is_incomplete_or_leaks_and_keep_to_a_width():
-    row = {
-        "title": "table3_ours model.reconstruction_weight=0.0 finetuning.num_train_epochs=3",
-        "size": "small",
-        "complete": False,
-        "protocol": {"leaks": True},
-    }
-    label = row_label(row)
-    assert label.endswith("(small) *incomplete* *leaks*") and "\n" in label
-    assert max(len(line) for line in wrap(row["title"], 44).splitlines()) <= 44
-    assert wrap(row["title"], 44).split() == row["title"].split()
+def row(preset, *overrides, **changes):
+    protocol = {"leaks": False}
+    complete = {"size": "small", "complete": True, "protocol": protocol, "overrides": overrides}
+    return {"title": " ".join([preset, *overrides]), "preset": preset, **complete, **changes}
+
+
+def test_labels_have_what_differs_between_the_rows_and_no_markdown():
+    epochs, raw = "finetuning.epochs=21", "model.timbre_input=raw"
+    rows = [
+        row("table3_m4", epochs),
+        row("table3_ours", epochs, raw, complete=False, protocol={"leaks": True}),
+        row("baseline_compare", size=None),
+    ]
+    names = short_names(rows)
+    m4, ours, baseline = (row_label(r, names, {"small"}) for r in rows)
+    assert (m4, baseline) == ("table3_m4", "baseline_compare")
+    assert ours.split() == ["table3_ours", raw, "(leaks,", "incomplete)"]
+    assert row_label(rows[0], names, {"small", "tiny"}) == "table3_m4 (small)"
+    long = row_label(rows[0], {rows[0]["title"]: "word " * 30}, ())
+    assert max(map(len, long.splitlines())) <= 36 and long.split() == ["word"] * 30

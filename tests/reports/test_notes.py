@@ -5,7 +5,6 @@ from support.records import edit_record
 from train_scripts.reports.notes import note_other_splits
 from train_scripts.reports.rows import group_rows
 from train_scripts.reports.scores import score_row
-from train_scripts.reports.turn_table import tabulate
 from train_scripts.runs.finished_runs import read_runs
 from train_scripts.runs.record import read_record
 
@@ -14,7 +13,7 @@ LEAKING = {"leaks": True}
 
 def notes_of(folder):
     (row,) = group_rows(read_runs([folder])[0])
-    return score_row(row, tabulate(row), num_resamples=2000, seed=0)["notes"]
+    return score_row(row, num_resamples=2000, seed=0)["notes"]
 
 
 def test_a_clean_row_has_no_note(tmp_path):

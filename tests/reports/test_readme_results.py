@@ -9,9 +9,11 @@ from processing.errors import InputError
 from train_scripts.reports import readme_results
 from train_scripts.reports.readme_results import (
     README,
+    README_ROWS,
     REPOSITORY,
     read_pages,
     render_experiment,
+    render_readme_table,
     render_results,
     update_text,
 )
@@ -30,7 +32,7 @@ RESULTS = make_record(
 
 def test_pages_show_what_the_files_beside_them_say():
     pages = read_pages()
-    assert README in pages and all(pages.values())
+    assert "readme:table" in pages[README] and all(pages.values())
     for page, blocks in pages.items():
         text = page.read_text(encoding="utf-8")
         assert update_text(text, blocks) == text, f"{page.name}: run `make readme`"
@@ -148,3 +150,43 @@ def test_a_difference_of_several_seeds_is_given_for_each(tmp_path):
     by_seed = [uar["table3_ours"][s] - uar["table3_m4"][s] for s in ("0", "1")]
     assert by_seed[0] != by_seed[1]
     assert f"; by seed {by_seed[0]:+.3f}, {by_seed[1]:+.3f}" in render_experiment(content)
+
+
+def test_the_table_of_the_readme_takes_its_rows_from_one_protocol(tmp_path):
+    for preset in README_ROWS:
+        size = None if preset.startswith("baseline") else "small"
+        for protocol in ("speaker", "speaker-5"):
+            folder = tmp_path / protocol / preset
+            plant_row(folder, preset, seeds=(0,), protocol=protocol, size=size)
+    content = report([tmp_path], tmp_path / "report", num_resamples=2000)
+    other = [row for row in content["rows"] if row["protocol"]["name"] == "speaker"]
+    for row in other:
+        row["metrics"]["weighted_accuracy"]["pooled"] = 9.0
+    one = next(row for row in content["rows"] if row not in other and row["preset"] == "table3_m1")
+    one["notes"] = ["trained on validation speakers as well"]
+    text = render_readme_table(content)
+    lines = text.splitlines()
+    assert [line.split("`")[1] for line in lines[2:8]] == list(README_ROWS)
+    assert "9.000" not in text and "protocol `speaker-5` version 1" in lines[-1]
+    assert lines[-1].endswith("Trained on validation speakers as well: `table3_m1`.")
+    content["rows"].remove(one)
+    with pytest.raises(InputError, match="0 rows of table3_m1"):
+        render_readme_table(content)
+
+
+def test_the_table_of_the_readme_says_what_was_on_in_training(tmp_path):
+    for preset in README_ROWS:
+        size = None if preset.startswith("baseline") else "small"
+        plant_row(tmp_path / preset, preset, seeds=(0,), protocol="speaker-5", size=size)
+    content = report([tmp_path], tmp_path / "report", num_resamples=2000)
+    for row in content["rows"]:
+        row["resampled"] = {"table3_ours": True, "encoders_alone": False}.get(row["preset"])
+        row["pretrained"] = row["preset"] == "table3_ours"
+    cells = {
+        line.split("`")[1]: line.split(" | ")[-2:]
+        for line in render_readme_table(content).splitlines()[2:8]
+    }
+    assert cells["table3_ours"] == ["yes", "yes |"]
+    assert cells["encoders_alone"] == ["no", "no |"]
+    assert cells["table3_m1"] == ["-", "no |"]
+    assert cells["baseline_compare"] == ["-", "- |"]

@@ -8,13 +8,12 @@ from support.records import edit_record
 from processing.errors import InputError
 from train_scripts.reports.rows import group_rows
 from train_scripts.reports.scores import score_row
-from train_scripts.reports.turn_table import tabulate
 from train_scripts.runs.finished_runs import read_runs
 
 
 def scored(folder, **options):
     (row,) = group_rows(read_runs([folder])[0])
-    return score_row(row, tabulate(row), **{"num_resamples": 2000, "seed": 0, **options})
+    return score_row(row, **{"num_resamples": 2000, "seed": 0, **options})
 
 
 def answers_of(rows, wrong):
@@ -138,7 +137,7 @@ def test_a_turn_with_two_labels_is_refused(tmp_path):
     plant_run(tmp_path / "b", rows=other, seed=1)
     (row,) = group_rows(read_runs([tmp_path])[0])
     with pytest.raises(InputError, match=r"turn 's00-00' is sad, s00, fold 1; elsewhere .* angry"):
-        tabulate(row)
+        _ = row.turns
 
 
 def test_minutes_are_counted_once_a_turn(tmp_path):

@@ -1,22 +1,17 @@
 from itertools import product
-from math import comb
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from train_scripts.reports.significance import (
-    accuracies,
-    average_recalls,
     bootstrap_statistics,
-    combine_p_values,
     holm,
-    mcnemar,
-    resample_speakers,
     signed_rank_p,
-    speaker_interval,
     wilcoxon,
+    with_interval,
 )
+from train_scripts.runs.intervals import resample_speakers, speaker_interval
 from train_scripts.runs.metrics import unweighted_average_recall, weighted_accuracy
 
 
@@ -24,23 +19,16 @@ def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_many_matrices_score_as_one_by_one():
-    confusions = generator().integers(0, 9, (20, 4, 4)).astype(float)
-    confusions[0, 1] = 0.0  # a class that does not occur
-    assert accuracies(confusions) == pytest.approx([weighted_accuracy(c) for c in confusions])
-    expected = [unweighted_average_recall(c) for c in confusions]
-    assert average_recalls(confusions) == pytest.approx(expected)
-
-
-def test_a_resample_is_the_sum_of_its_speakers():
-    confusions = generator(1).integers(1, 9, (3, 2, 2)).astype(float)
-    counts = np.array([[2, 0, 1], [1, 1, 1]])
-    samples = bootstrap_statistics(confusions, counts)
-    first = 2 * confusions[0] + confusions[2]
-    assert samples["weighted_accuracy"][0] == pytest.approx(weighted_accuracy(first))
-    assert samples["unweighted_average_recall"][1] == pytest.approx(
-        unweighted_average_recall(confusions.sum(0))
-    )
+def test_resamples_are_sums_of_speakers_and_paired_by_the_seed():
+    confusions = generator(1).integers(1, 9, (2, 3, 2, 2)).astype(float)
+    samples = bootstrap_statistics(confusions, num_resamples=50, seed=7)
+    counts = resample_speakers(3, 50, generator(7))
+    for system in (0, 1):
+        resampled = [np.repeat(confusions[system], times, axis=0).sum(axis=0) for times in counts]
+        expected = [weighted_accuracy(c) for c in resampled]
+        assert samples["weighted_accuracy"][system] == pytest.approx(expected)
+        expected = [unweighted_average_recall(c) for c in resampled]
+        assert samples["unweighted_average_recall"][system] == pytest.approx(expected)
 
 
 def test_resamples_draw_as_many_speakers_and_follow_the_seed():
@@ -63,8 +51,8 @@ def planted_speakers(rng, spread: float, *, speakers: int = 24, turns: int = 30)
 
 
 def interval_of(confusions: np.ndarray, rng) -> list[float]:
-    counts = resample_speakers(len(confusions), 1000, rng)
-    samples = bootstrap_statistics(confusions, counts)["weighted_accuracy"]
+    seed = int(rng.integers(2**32))
+    samples = bootstrap_statistics(confusions, num_resamples=1000, seed=seed)["weighted_accuracy"]
     return speaker_interval(samples, len(confusions))
 
 
@@ -93,28 +81,6 @@ def test_speakers_that_differ_widen_the_interval():
     alike = [interval_of(planted_speakers(rng, 0.0), rng) for _ in range(20)]
     width = np.mean([high - low for low, high in alike])
     assert width < 1.15 * (naive_high - naive_low)
-
-
-@pytest.mark.parametrize(("first_only", "second_only"), [(0, 0), (1, 0), (5, 5), (9, 2), (40, 71)])
-def test_mcnemar_is_the_binomial_sum(first_only, second_only):
-    first = np.array([True] * first_only + [False] * second_only + [True] * 20 + [False] * 5)
-    second = np.array([False] * first_only + [True] * second_only + [True] * 20 + [False] * 5)
-    n, k = first_only + second_only, min(first_only, second_only)
-    tail = sum(comb(n, i) for i in range(k + 1)) / 2**n
-    result = mcnemar(first, second)
-    assert (result["first_only"], result["second_only"]) == (first_only, second_only)
-    assert result["p"] == pytest.approx(min(1.0, 2 * tail))
-
-
-def test_p_values_of_seeds_are_combined_validly():
-    assert combine_p_values([0.2]) == 0.2
-    assert combine_p_values([0.01, 0.5]) == pytest.approx(0.02)
-    assert combine_p_values([0.3, 0.01, 0.04]) == pytest.approx(0.06)
-    assert combine_p_values([0.9, 0.9, 0.9]) == 1.0
-    # Under no difference it is below 5 % at most 5 % of the time, dependent or not.
-    rng = generator(8)
-    for values in (rng.random((4000, 3)), np.repeat(rng.random((4000, 1)), 3, axis=1)):
-        assert np.mean([combine_p_values(row) <= 0.05 for row in values]) <= 0.06
 
 
 def brute_force_p(differences: np.ndarray) -> float:
@@ -166,3 +132,8 @@ def test_holm_by_hand():
     assert holm([0.04, 0.01, 0.03, 0.005]) == pytest.approx([0.06, 0.03, 0.06, 0.02])
     assert holm([0.7, None, 0.6]) == [1.0, None, 1.0]
     assert holm([]) == []
+
+
+def test_one_speaker_gives_no_interval():
+    assert with_interval(0.5, np.full(10, 0.5), 1) == {"value": 0.5, "interval_95": None}
+    assert with_interval(0.5, np.full(10, 0.5), 2)["interval_95"] == [0.5, 0.5]

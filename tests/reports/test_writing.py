@@ -5,13 +5,13 @@ import pytest
 import yaml
 from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
-from support.planted_runs import plant_pretraining, plant_row
+from support.planted_runs import plant_pretraining, plant_row, plant_run
 
 from processing.errors import InputError
 from train_scripts.cli import run
 from train_scripts.report import app
 from train_scripts.reports.writing import PAPER_TABLES, parse_pair, report
-from train_scripts.runs.settings import preset_names
+from train_scripts.runs.settings import load_settings, preset_names
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,48 @@ def test_figures_stand_beside_those_of_the_paper(planted):
     assert cells_of(text, "ProgNet [19]")[1] == "65.70 % (unverified)"
     assert cells_of(text, "angry") == ["angry", "1103", "83.0", "30", "1.0"]
     assert cells_of(text, "total") == ["total", "5531", "419.3", "120", "7.0"]
+
+
+def test_rows_say_whether_they_resampled_and_were_pretrained(tmp_path):
+    for preset, changes, pretrained in (
+        ("table3_ours", [], None),
+        ("table3_m4", [], None),
+        ("table3_m3", ["model.resampling_in_finetuning=true", "pretraining.max_steps=2500"], "x"),
+    ):
+        settings = load_settings(preset, ["size=small", *changes]).as_dict()
+        settings = json.loads(json.dumps({**settings, "overrides": changes}))
+        plant_run(tmp_path / preset, preset=preset, settings=settings, pretrained=pretrained)
+    plant_run(tmp_path / "baseline", preset="baseline_compare", size=None)
+    content = report([tmp_path], tmp_path / "report", num_resamples=2000)
+    text = (tmp_path / "report" / "report.md").read_text()
+    told = {row["preset"]: (row["resampled"], row["pretraining_steps"]) for row in content["rows"]}
+    assert told["table3_ours"] == (False, 0) and told["table3_m3"] == (True, 2500)
+    assert told["table3_m4"] == (None, 0)  # its encoder reads the input as it is
+    assert told["baseline_compare"] == (None, None)
+    assert cells_of(text, "`table3_ours`")[2:4] == ["off", "none"]
+    assert cells_of(text, "`table3_m3")[2:4] == ["on", "2,500 steps"]
+    assert cells_of(text, "`table3_m4`")[2:4] == ["-", "none"]
+    assert cells_of(text, "`baseline_compare`")[2:4] == ["-", "-"]
+    assert cells_of(text, "Ours (`table3_ours`)")[-3:-1] == ["off", "none"]
+
+
+def test_the_captions_say_what_intervals_leave_out_and_padding_counts(planted):
+    _, folder, content = planted
+    text = (folder / "report.md").read_text()
+    words = " ".join(text.split())
+    assert "It leaves out what training leaves to chance, seeds" in words
+    assert "counts every frame of padding as right" in words
+    (ours,) = [row for row in content["rows"] if row["preset"] == "table3_ours"]
+    low, high = sorted(ours["metrics"]["weighted_accuracy"]["per_seed"].values())
+    assert cells_of(text, "`table3_ours`")[8] == f"{low:.3f} to {high:.3f}"
+
+
+def test_tables_have_as_many_cells_in_every_line(planted):
+    _, folder, _ = planted
+    for block in (folder / "report.md").read_text().split("\n\n"):
+        widths = {line.count(" | ") for line in block.splitlines() if line.startswith("| ")}
+        assert len(widths) <= 1, block
+        assert not widths or block.splitlines()[1].startswith("| ---")
 
 
 def test_every_number_says_what_it_rests_on(planted):

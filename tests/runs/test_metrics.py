@@ -12,10 +12,13 @@ from train_scripts.runs.metrics import (
     class_metrics,
     confusion_matrix,
     expected_calibration_error,
+    grouped_confusions,
     macro_f1,
     recalls_by_group,
     score_turns,
     unweighted_average_recall,
+    unweighted_average_recalls,
+    weighted_accuracies,
     weighted_accuracy,
     word_error_rate,
 )
@@ -81,6 +84,33 @@ def test_a_fold_that_lacks_a_class_is_averaged_over_the_others():
     confusion = confusion_matrix(references, predictions, num_labels=4)
     assert unweighted_average_recall(confusion) == pytest.approx((1 + 1 + 0.5) / 3)
     assert macro_f1(confusion) == pytest.approx((1 + 1 + 2 / 3) / 3)
+
+
+def test_many_matrices_score_as_one_by_one():
+    confusions = np.random.default_rng(0).integers(0, 9, (20, 4, 4)).astype(float)
+    confusions[0, 1] = 0.0  # a class that does not occur
+    expected = [np.trace(c) / c.sum() for c in confusions]
+    assert weighted_accuracies(confusions) == pytest.approx(expected)
+    expected = [unweighted_average_recall(c) for c in confusions]
+    assert unweighted_average_recalls(confusions) == pytest.approx(expected)
+
+
+def test_groups_are_counted_as_if_alone_and_weights_count_as_much():
+    rng = np.random.default_rng(1)
+    groups, references, predictions = rng.integers(0, 3, (3, 50))
+    sums = grouped_confusions(groups, references, predictions, shape=(4, 3), weights=groups / 2)
+    for group in range(3):
+        chosen = groups == group
+        alone = confusion_matrix(references[chosen], predictions[chosen], num_labels=3)
+        np.testing.assert_array_equal(sums[group], alone * group / 2)
+    assert not sums[3].any() and np.isnan(weighted_accuracies(sums)[3])
+    assert np.isnan(unweighted_average_recalls(sums)[3])
+
+
+def test_precision_of_less_than_one_turn_is_a_share_of_it():
+    # The mean of three seeds, of which one takes one turn for the second label.
+    confusion = np.array([[1.0, 0.0], [2 / 3, 1 / 3]])
+    assert class_metrics(confusion, ["a", "b"])["b"]["precision"] == pytest.approx(1.0)
 
 
 def test_favouring_the_large_class_raises_weighted_accuracy_and_not_uar():

@@ -73,6 +73,9 @@ def test_later_layers_win_and_groups_merge(tmp_path):
     [
         (["size=huge"], "size='huge', expected one of tiny, small, paper"),
         (["model.timbre_inpt=raw"], "Did you mean model.timbre_input"),
+        (["epochs=2"], "Did you mean finetuning.num_train_epochs"),
+        (["learning_rate=1"], "mean pretraining.learning_rate, finetuning.learning_rate"),
+        (["timbre_input=raw"], "Did you mean model.timbre_input"),
         (["model.timbre_input=both"], "model settings: .*timbre_input"),
         (["model.conv_kernel_size=4"], "odd number"),
         (["model.downsampling=wide"], "model settings: .*downsampling"),
@@ -121,3 +124,8 @@ def test_numbers_that_yaml_takes_for_text_are_read():
     }
     settings = load_settings("base", ["finetuning.learning_rate=5e-5"])
     assert settings.finetuning.learning_rate == 5e-5
+
+
+def test_a_baseline_is_told_to_be_run_by_its_own_verb():
+    with pytest.raises(InputError, match="decomp-ser baselines baseline_compare`"):
+        load_settings("baseline_compare")

@@ -78,10 +78,10 @@ def verdict(browser) -> str:
 
 
 def drawn_figures(browser) -> list[str]:
-    """Ids of the figures whose image has been drawn."""
+    """Ids of the figures that can be seen."""
     script = (
-        "return ['shares', 'figure'].filter(id => [...document.querySelectorAll(`#${id} img`)]"
-        ".some(image => image.complete && image.naturalWidth > 300))"
+        "return ['shares', 'figure'].filter(id => [...document.querySelectorAll(`#${id} svg`)]"
+        ".some(drawn => drawn.getBoundingClientRect().width > 300))"
     )
     return browser.execute_script(script)
 

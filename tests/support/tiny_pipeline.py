@@ -1,10 +1,10 @@
 """A pipeline on a tiny network with random weights, the same as a folder, and its sounds."""
 
 import io
-from types import SimpleNamespace
 
 import numpy as np
 import soundfile
+from datasets import Dataset
 from support.tiny_networks import tiny_classifier
 
 from modeling_decomp_ser.pipeline_decomp_ser import DecompSerPipeline
@@ -34,9 +34,8 @@ def save_tiny_model(folder, **fields):
     model = trained_classifier(**fields)
     extractor = DecompSerFeatureExtractor(f0_method="dio")
     processor = DecompSerProcessor.from_vocabulary(extractor, ENGLISH_VOCABULARY, folder)
-    rows = {"train": {"id": ["a"], "speaker": ["a"]}}
-    data = SimpleNamespace(folds=rows, protocol={"name": "speaker"}, fold="a", speakers=["a"])
-    save_model(folder, model, processor, data)
+    rows = Dataset.from_dict({"id": ["a"], "speaker": ["a"]})
+    save_model(folder, model, processor, rows, protocol={"name": "speaker"}, fold="a")
     return model, processor
 
 

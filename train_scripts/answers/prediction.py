@@ -3,27 +3,25 @@
 import json
 import logging
 from collections.abc import Iterator
-from enum import StrEnum
+from typing import Any
 
 from datasets.utils import tqdm
 
 from modeling_decomp_ser.audio_windows import window_samples
 from modeling_decomp_ser.pipeline_decomp_ser import WINDOW_SECONDS, DecompSerPipeline
 from processing.errors import InputError
+from train_scripts.answers.formats import Format
 from train_scripts.runs.run_folder import load_model
 
 logger = logging.getLogger(__name__)
 
 
-class Format(StrEnum):
-    """How answers are written."""
-
-    json = "json"
-    csv = "csv"
-    rttm = "rttm"
+def predict(model_name: str, files: list[str], **options: Any) -> list[dict]:
+    """The answers of `answer_files`, all at once."""
+    return list(answer_files(model_name, files, **options))
 
 
-def predict(
+def answer_files(
     model_name: str,
     files: list[str],
     *,
@@ -31,8 +29,8 @@ def predict(
     hop_seconds: float | None = None,
     batch_size: int = 1,
     skip_bad: bool = False,
-) -> list[dict]:
-    """Recognise the emotion of files.
+) -> Iterator[dict]:
+    """Recognise the emotion of files, one after another.
 
     Args:
         model_name: folder of a run, or a repository id.
@@ -42,7 +40,7 @@ def predict(
         batch_size: windows at once; does not change the answers.
         skip_bad: leave out files that cannot be used; they are counted and listed in a warning.
 
-    Returns:
+    Yields:
         For each file {"file", "emotion", "probabilities": {emotion: probability}, "flags",
         "timeline"}; the timeline has for each window {"start", "end"} in seconds and the same three
         entries. See DecompSerPipeline for the flags.
@@ -66,7 +64,7 @@ def predict(
         window_seconds=window_seconds,
         hop_seconds=hop_seconds,
     )
-    answers, problems = [], []
+    problems = []
     found = recognize_files(recognize, files, batch_size)
     for file, answer in zip(files, tqdm(found, total=len(files), unit="file"), strict=True):
         if isinstance(answer, ValueError):
@@ -74,14 +72,13 @@ def predict(
                 raise InputError(f"{answer} --skip-bad leaves out what cannot be used.") from answer
             problems.append(str(answer))
         else:
-            answers.append({"file": file, **describe(answer), "timeline": timeline(answer)})
+            yield {"file": file, **describe(answer), "timeline": timeline(answer)}
     if problems:
         logger.warning(
             "%d of %d files cannot be used:\n%s", len(problems), len(files), "\n".join(problems)
         )
-    if not answers:
+    if len(problems) == len(files):
         raise InputError(f"none of the {len(files)} files can be used.")
-    return answers
 
 
 def recognize_files(

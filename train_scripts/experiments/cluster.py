@@ -17,6 +17,7 @@ from processing.errors import InputError
 from train_scripts.experiments.machine import run_on_this_machine
 from train_scripts.experiments.unit_workers import Attempt
 from train_scripts.experiments.units import Unit
+from train_scripts.runs.foreseen_errors import require_package
 
 CLUSTERS = ("slurm", "local")
 POLL_SECONDS = 10.0
@@ -111,13 +112,9 @@ def submit(shares: Sequence[Share], executor: Any) -> list[Any]:
 
 def build_executor(cluster: str, folder: Path, parameters: Sequence[str]) -> Any:
     """Executor of submitit with its parameters."""
-    try:
-        from submitit import AutoExecutor
-    except ImportError as error:
-        raise InputError(
-            "--cluster: the package submitit is missing. Install it with "
-            "`pip install decomp-ser[cluster]`."
-        ) from error
+    require_package("submitit", f"--cluster {cluster}")
+    from submitit import AutoExecutor
+
     if cluster not in CLUSTERS:
         raise InputError(f"--cluster {cluster}: expected one of {', '.join(CLUSTERS)}.")
     values = {}

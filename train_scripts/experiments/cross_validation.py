@@ -120,7 +120,7 @@ def cross_validate(
     skip_bad: bool = False,
 ) -> tuple[list[Unit], dict[Unit, str]]:
     """Run every fold of every preset and seed; what is finished is not run again, what was
-    interrupted goes on.
+    interrupted is resumed.
 
     Args:
         presets: names or paths; `baseline_*` are the baselines.
@@ -147,17 +147,8 @@ def cross_validate(
     output = Path(output)
     corpus = load_corpus(data, skip_bad=skip_bad)
     folds = choose_folds(corpus, protocol, folds)
-    units = plan_units(
-        presets,
-        folds,
-        num_seeds,
-        output,
-        overrides=overrides,
-        data=data,
-        protocol=protocol,
-        skip_bad=skip_bad,
-        processes=processes,
-    )
+    shared = {"data": data, "protocol": protocol, "skip_bad": skip_bad, "processes": processes}
+    units = plan_units(presets, folds, num_seeds, output, overrides=overrides, **shared)
     for unit in units:
         check_folder(unit)
     open_output(output, corpus, data, protocol)

@@ -1,26 +1,22 @@
 """Compare settings on validation speakers: the test turns have no say in what is chosen.
 
-`python -m train_scripts.experiments.trials RUNS... --output FILE` reads run folders of `finetune`
-or `cross-validate` that differ in their settings.
+`decomp-ser report RUNS... --trials --output DIR` reads run folders of `finetune` or
+`cross-validate` that differ in their settings.
 """
 
 import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 
 from modeling_decomp_ser import DecompSerConfig
 from processing.errors import InputError
-from train_scripts.cli import run
 from train_scripts.experiments.units import flatten
 from train_scripts.runs.finished_runs import find_results
-from train_scripts.runs.record import RunRecord, read_record, write_json
-
-app = typer.Typer(add_completion=False)
+from train_scripts.runs.record import RunRecord, read_record
 
 
 def compare_trials(runs: Sequence[str | Path], *, seed: int = 0) -> dict[str, Any]:
@@ -117,21 +113,3 @@ def render_trials(content: dict[str, Any]) -> str:
     lines += ["", f"Seed {content['seed']}, folds {', '.join(first['folds'])}, {first['turns']} "]
     lines[-1] += "validation turns."
     return "\n".join(lines)
-
-
-@app.command()
-def command(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
-    *,
-    output: Annotated[Path | None, typer.Option(help="JSON file of the comparison.")] = None,
-    seed: Annotated[int, typer.Option(help="Whose runs are compared.")] = 0,
-) -> None:
-    """Compare settings on validation speakers, and choose the best of each preset."""
-    content = compare_trials(runs, seed=seed)
-    typer.echo(render_trials(content))
-    if output is not None:
-        write_json(output, content)
-
-
-if __name__ == "__main__":
-    run(app)

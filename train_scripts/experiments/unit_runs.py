@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from train_scripts.experiments.units import Unit
-from train_scripts.training.stage import CHECKPOINTS
+from train_scripts.runs.run_folder import CHECKPOINTS
 
 ERROR = "error.txt"
 LOG = "log.txt"

@@ -113,10 +113,9 @@ def run_units(
             for slot, unit in assign(pending, workers):
                 worker = workers[slot]
                 if worker is None:
-                    variables = {"OMP_NUM_THREADS": str(threads)}
-                    if devices:
-                        variables["CUDA_VISIBLE_DEVICES"] = devices[slot]
-                    worker = workers[slot] = Worker(attempt, variables)
+                    gpus = {"CUDA_VISIBLE_DEVICES": devices[slot]} if devices else {}
+                    worker = Worker(attempt, {"OMP_NUM_THREADS": str(threads), **gpus})
+                    workers[slot] = worker
                 pending.remove(unit)
                 worker.begin(unit)
                 begun(unit)

@@ -17,7 +17,7 @@ from modeling_decomp_ser import DecompSerConfig
 from modeling_decomp_ser.configuration_decomp_ser import DECOMPOSED, SINGLE
 from processing.errors import InputError
 from train_scripts.runs.record import RESULTS, read_record
-from train_scripts.runs.run_folder import SETTINGS
+from train_scripts.runs.run_folder import SETTINGS, is_interrupted, require_packages
 from train_scripts.runs.settings import FROM_SCRATCH, RunSettings, build_config, load_settings
 
 BASELINE_PREFIX = "baseline_"
@@ -151,8 +151,12 @@ def check_rows(presets: Sequence[str]) -> list[str]:
 
 
 def load_preset(preset: str, overrides: Sequence[str]) -> RunSettings | None:
-    """Settings of a preset, None for a baseline, which has none."""
-    return None if is_baseline(preset) else load_settings(preset, overrides)
+    """Settings of a preset whose packages are installed, None for a baseline, which has none."""
+    if is_baseline(preset):
+        return None
+    settings = load_settings(preset, overrides)
+    require_packages(settings)
+    return settings
 
 
 def is_baseline(preset: str) -> bool:
@@ -234,10 +238,10 @@ def check_folder(unit: Unit) -> None:
 
 
 def read_stored_settings(folder: Path) -> dict | None:
-    """Settings of the run in a folder, finished or not; None where there is none."""
+    """Settings of the run in a folder, finished or to be resumed; None where there is none."""
     if (folder / RESULTS).is_file():
         return read_record(folder).settings
-    if (folder / SETTINGS).is_file():
+    if (folder / SETTINGS).is_file() and is_interrupted(folder):
         return yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
     return None
 

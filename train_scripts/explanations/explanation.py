@@ -7,7 +7,7 @@ says when one property of the sound is changed.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,13 @@ from modeling_decomp_ser.component_shares import (
     part_names,
 )
 from modeling_decomp_ser.configuration_decomp_ser import COMPONENTS, SINGLE
+from modeling_decomp_ser.signal_flags import (
+    NOT_SPEECH_LIKE,
+    TOO_QUIET,
+    TOO_SHORT,
+    UNSURE,
+    signal_flags,
+)
 from processing.audio_files import encode_flac, read_audio
 from processing.errors import InputError
 from train_scripts.explanations.counterfactuals import UNCHANGED, Counterfactual, counterfactuals
@@ -42,6 +49,13 @@ MONOTONE_NOTE = (
     "a flat pitch as a full melody."
 )
 """Why pitch can matter and its flattening hardly move the answer."""
+
+FLAG_MEANINGS = {
+    TOO_SHORT: "it is shorter than half a second",
+    TOO_QUIET: "it is too quiet to hear speech in it",
+    NOT_SPEECH_LIKE: "it does not sound like speech",
+    UNSURE: "no emotion is probable enough to be answered",
+}
 
 PART_MEANINGS = {
     "wav2vec2": "the waveform as a whole: words, voice and prosody",
@@ -99,10 +113,13 @@ def explain(model_name: str, file: str | Path, *, voice: str | Path | None = Non
     signals = extractor.extract([waveform])[0]
     inputs = dict(extractor.pad_utterances([extractor.assemble(waveform, **signals)], "pt"))
     changed = counterfactuals(model, extractor, waveform, other)
+    seconds = len(waveform) / extractor.sampling_rate
+    parts = explain_parts(model, inputs)
     summary = {
         "file": str(file),
-        "seconds": round(len(waveform) / extractor.sampling_rate, 3),
-        **explain_parts(model, inputs),
+        "seconds": round(seconds, 3),
+        "flags": find_flags(model, waveform, inputs, parts["probabilities"], seconds),
+        **parts,
         "counterfactuals": [
             {
                 "change": c.name,
@@ -121,6 +138,19 @@ def explain(model_name: str, file: str | Path, *, voice: str | Path | None = Non
         hop_length=extractor.hop_length,
         changed=changed,
     )
+
+
+def find_flags(
+    model,
+    waveform: np.ndarray,
+    inputs: Mapping[str, Tensor],
+    probabilities: Mapping[str, float],
+    seconds: float,
+) -> list[str]:
+    """Reasons not to trust an answer, as `DecompSerPipeline` gives them."""
+    heard = (inputs[name][0].numpy() for name in ("mel", "log_f0", "voiced"))
+    flags = list(signal_flags(waveform, *heard, seconds=seconds))
+    return flags + [UNSURE] * (max(probabilities.values()) < model.config.abstain_below)
 
 
 def read_utterance(file: str | Path, sampling_rate: int) -> np.ndarray:
@@ -206,9 +236,12 @@ def describe(summary: Mapping[str, Any]) -> str:
     probabilities, emotion = summary["probabilities"], summary["emotion"]
     others = sorted((p, name) for name, p in probabilities.items() if name != emotion)[::-1]
     means, ablated = summary["shapley_training_mean"], summary["shapley_ablated_input"]
+    answer = (
+        f"{emotion}, {percent(probabilities[emotion])} "
+        f"({', '.join(f'{name} {percent(p)}' for p, name in others)})"
+    )
     lines = [
-        f"{Path(summary['file']).name}: {emotion}, {percent(probabilities[emotion])} "
-        f"({', '.join(f'{name} {percent(p)}' for p, name in others)})",
+        f"{Path(summary['file']).name}: {describe_flags(summary['flags'], answer)}",
         "",
         f"Why {emotion}: percentage points that each part adds",
         f"  {'':9}{'to the average':>16}{'to its input':>16}",
@@ -221,6 +254,21 @@ def describe(summary: Mapping[str, Any]) -> str:
         lines.append(f"  {name:9}{first:>16}{second:>16}  {summary['parts'][name]}")
     lines += ["", *describe_counterfactuals(summary)]
     return "\n".join([*lines, *(f"\n{note}" for note in summary["notes"])])
+
+
+def describe_flags(flags: Sequence[str], answer: str) -> str:
+    """The headline of an explanation: reasons not to trust the answer come before it.
+
+    Examples:
+        >>> describe_flags([], "sad, 98 %")
+        'sad, 98 %'
+        >>> describe_flags(["too_quiet"], "sad, 98 %")
+        'flagged too_quiet: it is too quiet to hear speech in it. The model would say sad, 98 %'
+    """
+    if not flags:
+        return answer
+    meanings = " and ".join(FLAG_MEANINGS[flag] for flag in flags)
+    return f"flagged {', '.join(flags)}: {meanings}. The model would say {answer}"
 
 
 def describe_counterfactuals(summary: Mapping[str, Any]) -> list[str]:

@@ -6,11 +6,11 @@ from pathlib import Path
 from types import ModuleType
 
 from processing.errors import InputError
-from train_scripts.runs.run_folder import RESULTS
+from train_scripts.runs.run_folder import RESULTS, check_fine_tuned
 
-SPACE = Path(__file__).parents[2] / "model_cards" / "space"
+SPACE = Path(__file__).with_name("space")
 QUICKSTART = Path("runs/quickstart")
-"""Where `make quickstart` leaves its model and a clip."""
+"""Where `decomp-ser quickstart` leaves its model and a clip."""
 
 
 def default_model() -> str:
@@ -22,8 +22,9 @@ def default_model() -> str:
     folder = QUICKSTART / "model"
     if not (folder / RESULTS).is_file():
         raise InputError(
-            f"no MODEL given, and none in {folder}: train the small one with `make quickstart` (a "
-            "few minutes), or give the output folder of `decomp-ser finetune` or a repository id."
+            f"no MODEL given, and none in {folder}: train the small one with `decomp-ser "
+            "quickstart` (a few minutes), or give the output folder of "
+            "`decomp-ser finetune` or a repository id."
         )
     return str(folder)
 
@@ -60,6 +61,7 @@ def build_page(model_name: str | None = None):
         InputError: if the model cannot be used or gradio is missing.
     """
     name = model_name or default_model()
+    check_fine_tuned(name)
     space = load_space()
     clip = Path(name).parent / "clip.flac"
     example = clip if Path(name).is_dir() and clip.is_file() else None

@@ -1,29 +1,18 @@
-"""Paired tests between rows of one corpus and protocol, on the turns that both tested.
-
-Primary is the Wilcoxon test over speakers, seeds averaged within each. Beside it stand the same
-over folds (five folds cannot give less than 0.0625), and McNemar's over turns, which takes the
-turns of a speaker for independent.
+"""Paired comparisons between rows of one corpus and protocol, on the turns that both tested: the
+differences of WA and UAR with their intervals over speakers, and one test over speakers of UAR.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from processing.errors import InputError
-from train_scripts.reports.rows import Row, same_split
-from train_scripts.reports.significance import (
-    STATISTICS,
-    bootstrap_statistics,
-    combine_p_values,
-    holm,
-    mcnemar,
-    resample_speakers,
-    speaker_interval,
-    wilcoxon,
-)
-from train_scripts.reports.turn_table import TurnTable, fold_scores
+from train_scripts.reports.rows import Row, differences, flatten, present_name, same_split
+from train_scripts.reports.significance import bootstrap_statistics, holm, wilcoxon, with_interval
+from train_scripts.reports.turn_table import TurnTable
+from train_scripts.runs.metrics import STATISTICS
+from train_scripts.runs.settings import read_preset
 
 EVERY = "every"
 DEFAULT_PAIRS = (
@@ -35,25 +24,19 @@ DEFAULT_PAIRS = (
 """Presets that are compared: EVERY row with the paper's first baseline, and its system with the
 three that say whether decomposition with four tasks helps."""
 
-
-@dataclass
-class Pair:
-    """Two rows to compare, with their turns."""
-
-    first: Row
-    second: Row
-    first_table: TurnTable
-    second_table: TurnTable
+TESTED = "unweighted_average_recall"
+"""The metric that is tested: no class counts for more because it has more turns."""
 
 
 def choose_pairs(
-    rows: Sequence[Row], wanted: Iterable[tuple[str, str]]
+    rows: Sequence[Row], wanted: Iterable[tuple[str, str]], *, allow_mixed: bool = False
 ) -> tuple[list[tuple[Row, Row]], list[str]]:
     """Rows to compare.
 
     Args:
         rows: all rows.
         wanted: pairs of presets.
+        allow_mixed: compare rows although a setting that they should share is another.
 
     Returns:
         Pairs of rows of one corpus, protocol and size (a baseline has none); and why some are not
@@ -61,31 +44,84 @@ def choose_pairs(
     """
     pairs: dict[tuple[str, str], tuple[Row, Row]] = {}
     refused = []
-    for first_preset, second_preset in wanted:
-        for first in rows:
-            if first_preset not in (EVERY, first.key.preset):
-                continue
-            # Changed settings of a preset are compared where every row is, or with the preset.
-            plain = fewest_overrides([r for r in rows if same_kind(r, first)])
-            if first_preset not in (EVERY, second_preset) and first is not plain:
-                continue
-            # Among the changes of one preset, the plain row is what the others are compared with.
-            if first_preset == second_preset and first is plain:
-                continue
-            second = find_reference(first, second_preset, rows)
-            if second is None:
-                continue
-            name = f"{first.key.slug} against {second.key.slug}"
-            differing = [f for f, h in first.hashes.items() if second.hashes.get(f, h) != h]
-            if differing:
-                refused.append(f"{name}: fold {differing[0]} is another split")
-            elif first.labels != second.labels:
-                refused.append(f"{name}: other labels")
-            elif not set(first.folds) & set(second.folds):
-                refused.append(f"{name}: no fold in common")
-            else:
-                pairs.setdefault((first.key.slug, second.key.slug), (first, second))
+    for first, second in (pair for presets in wanted for pair in rows_of_presets(rows, *presets)):
+        reason = why_not(first, second, allow_mixed=allow_mixed)
+        if reason:
+            refused.append(f"{first.key.slug} against {second.key.slug}: {reason}")
+        else:
+            pairs.setdefault((first.key.slug, second.key.slug), (first, second))
     return list(pairs.values()), sorted(set(refused))
+
+
+def rows_of_presets(
+    rows: Sequence[Row], first_preset: str, second_preset: str
+) -> Iterable[tuple[Row, Row]]:
+    """Rows of one preset, each with the row of the other that it is compared with."""
+    for first in rows:
+        if first_preset not in (EVERY, first.key.preset):
+            continue
+        # Changed settings of a preset are compared where every row is, or with the preset.
+        plain = min((r for r in rows if same_kind(r, first)), key=number_of_overrides)
+        if first_preset not in (EVERY, second_preset) and first is not plain:
+            continue
+        # Among the changes of one preset, the plain row is what the others are compared with.
+        second = find_reference(first, second_preset, rows)
+        if second is not None and not (first_preset == second_preset and first is plain):
+            yield first, second
+
+
+def why_not(first: Row, second: Row, *, allow_mixed: bool) -> str | None:
+    """Why two rows cannot be compared; None where they can."""
+    differing = [f for f, h in first.hashes.items() if second.hashes.get(f, h) != h]
+    if differing:
+        return f"fold {differing[0]} is another split"
+    if first.labels != second.labels:
+        return "other labels"
+    if not set(first.folds) & set(second.folds):
+        return "no fold in common"
+    unshared, _ = differing_settings(first, second)
+    if unshared and not allow_mixed:
+        return (
+            f"run with other settings that rows should share ({'; '.join(unshared)}), at commits "
+            f"{commits_in_words(first)} and {commits_in_words(second)}. Run one of them again, or "
+            "pass --allow-mixed"
+        )
+    return None
+
+
+def differing_settings(first: Row, second: Row) -> tuple[list[str], list[str]]:
+    """Settings that are not the same, in words: those that the rows should share; and those that
+    the command line of one of them set, which its name shows.
+
+    What either preset names is what the comparison is about. A baseline shares no setting.
+    """
+    unshared: list[str] = []
+    overridden: list[str] = []
+    if None in (first.key.size, second.key.size):
+        return unshared, overridden
+    own = {*named_settings(first.key.preset), *named_settings(second.key.preset)}
+    overrides = {
+        present_name(o.split("=")[0]) for row in (first, second) for o in row.key.overrides
+    }
+    for name, values in differences(second.settings, first.settings):
+        if any(name == o or name.startswith(f"{o}.") for o in overrides):
+            overridden.append(f"{name}: {values}")
+        elif name not in own:
+            unshared.append(f"{name}: {values}")
+    return unshared, overridden
+
+
+def named_settings(preset: str) -> Iterable[str]:
+    """Dotted names of the settings that a preset makes; none of a preset that is not at hand."""
+    try:
+        return flatten(read_preset(preset))
+    except InputError:
+        return ()
+
+
+def commits_in_words(row: Row) -> str:
+    """Commits of a row, short."""
+    return ", ".join(commit[:12] for commit in row.commits)
 
 
 def same_kind(first: Row, second: Row) -> bool:
@@ -94,124 +130,95 @@ def same_kind(first: Row, second: Row) -> bool:
     return same_preset and same_split(first, second)
 
 
-def fewest_overrides(rows: Sequence[Row]) -> Row:
-    """The row with the fewest settings changed."""
-    return min(rows, key=lambda row: (len(row.key.overrides), row.key.overrides))
+def number_of_overrides(row: Row) -> tuple:
+    """Sort the row with the fewest settings changed first."""
+    return len(row.key.overrides), row.key.overrides
 
 
 def find_reference(row: Row, preset: str, rows: Sequence[Row]) -> Row | None:
     """The row of a preset that another is compared with: of the same overrides if there is one,
     otherwise of the fewest.
     """
-    found = [
+    found = (
         other
         for other in rows
         if other is not row
         and other.key.preset == preset
         and same_split(row, other)
         and (None in (row.key.size, other.key.size) or row.key.size == other.key.size)
-    ]
-    own = row.key.overrides
-    return min(
-        found,
-        key=lambda r: (r.key.overrides != own, len(r.key.overrides), r.key.overrides),
-        default=None,
     )
+    own = row.key.overrides
+    return min(found, key=lambda r: (r.key.overrides != own, *number_of_overrides(r)), default=None)
 
 
-def compare(pair: Pair, *, num_resamples: int, seed: int) -> dict[str, Any]:
-    """All tests of two rows; differences are first minus second.
+def compare(first: Row, second: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
+    """Compare two rows; differences are first minus second.
 
     Args:
-        pair: the rows.
+        first: a row.
+        second: another.
         num_resamples: of the paired bootstrap over speakers.
         seed: of the bootstrap.
     """
-    ids = np.intersect1d(pair.first_table.ids, pair.second_table.ids)
-    first, second = pair.first_table.select(ids), pair.second_table.select(ids)
-    if (first.labels != second.labels).any():
-        turn = str(ids[np.flatnonzero(first.labels != second.labels)[0]])
-        raise InputError(
-            f"turn {turn!r} has another label in '{pair.first.key.title}' than in "
-            f"'{pair.second.key.title}' of {pair.first.key.corpus}. Report them separately."
-        )
-    present = np.unique(first.speakers)
-    by_speaker = [
-        table.confusions(np.searchsorted(present, first.speakers), len(present))
+    shared = np.intersect1d(first.turns.ids, second.turns.ids)
+    one, other = (row.turns.select(np.isin(row.turns.ids, shared)) for row in (first, second))
+    check_labels(first, second, (one, other))
+    by_speaker = np.stack([table.by_speaker() for table in (one, other)])  # (2, K, L, L)
+    named = one.has_speaker()
+    samples = bootstrap_statistics(by_speaker, num_resamples=num_resamples, seed=seed)
+    unshared, overridden = differing_settings(first, second)
+    return {
+        "first": first.key.slug,
+        "second": second.key.slug,
+        "titles": [first.key.title, second.key.title],
+        "corpus": first.key.corpus,
+        "protocol": first.key.protocol,
+        "size": first.key.size or second.key.size,
+        "num_turns": len(shared),
+        "num_speakers": int(named.sum()),
+        "folds": [fold for fold in first.folds if fold in second.folds],
+        "seeds": [first.seeds, second.seeds],
+        "commits": [first.commits, second.commits],
+        "complete": not (first.missing or second.missing),
+        "settings_not_shared": unshared,
+        "settings_overridden": overridden,
+        "difference": {
+            name: {
+                **with_interval(
+                    np.subtract(*statistic(by_speaker.sum(axis=1))),
+                    np.subtract(*samples[name]),
+                    len(named),
+                ),
+                "per_seed": seed_differences(one, other, statistic),
+            }
+            for name, statistic in STATISTICS.items()
+        },
+        "wilcoxon_speakers": {
+            TESTED: wilcoxon(np.subtract(*STATISTICS[TESTED](by_speaker[:, named])))
+        },
+    }
+
+
+def check_labels(first: Row, second: Row, tables: Sequence[TurnTable]) -> None:
+    """Refuse rows that do not agree on the emotion of a turn."""
+    labels = [dict(zip(table.ids.tolist(), table.labels.tolist(), strict=True)) for table in tables]
+    for turn in labels[0]:
+        if labels[0][turn] != labels[1][turn]:
+            raise InputError(
+                f"turn {turn!r} has another label in '{first.key.title}' than in "
+                f"'{second.key.title}' of {first.key.corpus}. Report them separately."
+            )
+
+
+def seed_differences(
+    first: TurnTable, second: TurnTable, statistic: Callable[[np.ndarray], np.ndarray]
+) -> list[float]:
+    """Difference of WA or UAR of each of the `seed_pairs`."""
+    scores = [
+        dict(zip(np.unique(table.seeds).tolist(), statistic(table.by_seed()), strict=True))
         for table in (first, second)
     ]
-    named = np.array([first.speaker_names[k] is not None for k in present])
-    differences = {
-        name: statistic(by_speaker[0]) - statistic(by_speaker[1])
-        for name, statistic in STATISTICS.items()
-    }
-    return {
-        "first": pair.first.key.slug,
-        "second": pair.second.key.slug,
-        "titles": [pair.first.key.title, pair.second.key.title],
-        "corpus": pair.first.key.corpus,
-        "protocol": pair.first.key.protocol,
-        "size": pair.first.key.size or pair.second.key.size,
-        "num_turns": len(ids),
-        "num_speakers": int(named.sum()),
-        "folds": [fold for fold in pair.first.folds if fold in pair.second.folds],
-        "seeds": [pair.first.seeds, pair.second.seeds],
-        "complete": not (pair.first.missing or pair.second.missing),
-        "difference": bootstrap_difference(by_speaker, num_resamples=num_resamples, seed=seed),
-        "wilcoxon_speakers": {name: wilcoxon(d[named]) for name, d in differences.items()},
-        "wilcoxon_folds": compare_folds(first, second),
-        "mcnemar": compare_turns(first, second),
-    }
-
-
-def bootstrap_difference(
-    by_speaker: Sequence[np.ndarray], *, num_resamples: int, seed: int
-) -> dict[str, dict[str, Any]]:
-    """Differences of pooled WA and UAR, with the interval over resampled speakers."""
-    generator = np.random.default_rng(seed)
-    num_speakers = len(by_speaker[0])
-    samples = None
-    if num_speakers > 1:
-        counts = resample_speakers(num_speakers, num_resamples, generator)
-        samples = [bootstrap_statistics(confusions, counts) for confusions in by_speaker]
-    return {
-        name: {
-            "value": float(statistic(by_speaker[0].sum(0)) - statistic(by_speaker[1].sum(0))),
-            "interval_95": speaker_interval(samples[0][name] - samples[1][name], num_speakers)
-            if samples
-            else None,
-        }
-        for name, statistic in STATISTICS.items()
-    }
-
-
-def compare_folds(first: TurnTable, second: TurnTable) -> dict[str, dict[str, Any]]:
-    """Wilcoxon over the folds, seeds averaged."""
-    tests = {}
-    shared = [fold for fold in first.fold_names if fold in second.fold_names]
-    for name, statistic in STATISTICS.items():
-        means = []
-        for table in (first, second):
-            columns = [table.fold_names.index(fold) for fold in shared]
-            means.append(np.nanmean(fold_scores(table, statistic)[:, columns], axis=0))
-        tests[name] = wilcoxon(means[0] - means[1])
-    return tests
-
-
-def compare_turns(first: TurnTable, second: TurnTable) -> dict[str, Any]:
-    """McNemar on the pooled turns of each pair of seeds, and one p of all; see `seed_pairs`."""
-    tests = []
-    for a, b in seed_pairs(first.seeds, second.seeds):
-        one, other = (
-            table.predictions[table.seeds.index(seed)] for table, seed in ((first, a), (second, b))
-        )
-        tested = (one >= 0) & (other >= 0)
-        if tested.any():
-            labels = first.labels[tested]
-            result = mcnemar(one[tested] == labels, other[tested] == labels)
-            tests.append({"seeds": [a, b], "num_turns": int(tested.sum()), **result})
-    p = combine_p_values([test["p"] for test in tests]) if tests else None
-    return {"seed_pairs": tests, "p": p}
+    return [float(scores[0][a] - scores[1][b]) for a, b in seed_pairs(*map(list, scores))]
 
 
 def seed_pairs(first: Sequence[int], second: Sequence[int]) -> list[tuple[int, int]]:
@@ -233,13 +240,6 @@ def seed_pairs(first: Sequence[int], second: Sequence[int]) -> list[tuple[int, i
 def correct_p_values(comparisons: Sequence[dict[str, Any]]) -> None:
     """Add `p_holm`: each test's p, corrected for all comparisons of its corpus."""
     for corpus in {comparison["corpus"] for comparison in comparisons}:
-        own = [comparison for comparison in comparisons if comparison["corpus"] == corpus]
-        families = [[comparison["mcnemar"] for comparison in own]]
-        families += [
-            [comparison[test][name] for comparison in own]
-            for test in ("wilcoxon_speakers", "wilcoxon_folds")
-            for name in STATISTICS
-        ]
-        for family in families:
-            for test, p in zip(family, holm([test["p"] for test in family]), strict=True):
-                test["p_holm"], test["comparisons"] = p, len(family)
+        tests = [c["wilcoxon_speakers"][TESTED] for c in comparisons if c["corpus"] == corpus]
+        for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True):
+            test["p_holm"], test["comparisons"] = p, len(tests)

@@ -1,53 +1,61 @@
 """Figures of a report: rows with their intervals, confusion, speakers, and pre-training losses."""
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from train_scripts.runs.metrics import METRIC_TITLES
+
 BLUE, RED = "#4477aa", "#ee6677"
-MEASURES = {
-    "weighted_accuracy": ("WA (correct / all)", BLUE, "o"),
-    "unweighted_average_recall": ("UAR (mean recall)", RED, "s"),
-}
+MEASURES = {"weighted_accuracy": (BLUE, "o"), "unweighted_average_recall": (RED, "s")}
 
 
-def plot_rows(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
-    """Draw WA and UAR of each row with their intervals.
+def plot_rows(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], path: Path) -> None:
+    """Draw WA and UAR of each row with their intervals, and each seed as a small dot.
 
     Args:
         rows: of `score_row`, of one corpus and protocol.
+        names: of the rows by their titles; see `short_names`.
         path: of the PNG.
-        title: of the figure.
     """
     rows = sorted(rows, key=lambda row: row["metrics"]["weighted_accuracy"]["pooled"])
-    figure = Figure(figsize=(9, 1.6 + 0.42 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(9, 1.8 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(rows))
-    for shift, (name, (label, colour, marker)) in zip((0.13, -0.13), MEASURES.items(), strict=True):
-        for place, row in zip(places, rows, strict=True):
-            score = row["metrics"][name]
+    for shift, (name, (colour, marker)) in zip((0.15, -0.15), MEASURES.items(), strict=True):
+        scores = [row["metrics"][name] for row in rows]
+        for height, score in zip(places + shift, scores, strict=True):
             if score["interval_95"]:
-                axes.plot(score["interval_95"], [place + shift] * 2, color=colour, linewidth=2)
-        pooled = [row["metrics"][name]["pooled"] for row in rows]
+                axes.plot(score["interval_95"], [height] * 2, color=colour, linewidth=2)
+            seeds = list(score["per_seed"].values())
+            if len(seeds) > 1:
+                axes.plot(seeds, [height] * len(seeds), "|", color="black", zorder=3)
+        pooled = [score["pooled"] for score in scores]
+        label = METRIC_TITLES[name]
         axes.plot(pooled, places + shift, marker, color=colour, markersize=5, label=label)
-    axes.set_yticks(places, [row_label(row) for row in rows], fontsize=8)
+    sizes = {row["size"] for row in rows if row["size"]}
+    axes.set_yticks(places, [row_label(row, names, sizes) for row in rows], fontsize=8)
     chance = 1 / len(rows[0]["labels"])
     axes.axvline(chance, color="grey", linestyle=":", label="UAR of a constant answer")
-    axes.set(title=title, xlabel="pooled over folds; line: 95 % over resampled speakers")
+    title = f"{rows[0]['corpus']}, protocol {rows[0]['protocol']['name']}"
+    below = "pooled over folds; line: 95 % over resampled speakers; black: single seeds"
+    axes.set(title=title, xlabel=below)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     figure.savefig(path, dpi=130)
 
 
-def plot_confusion(row: Mapping[str, Any], path: Path) -> None:
+def plot_confusion(row: Mapping[str, Any], name: str, path: Path) -> None:
     """Draw the confusion matrix of a row: share of each reference class, and turns.
 
     Args:
         row: of `score_row`; its counts are means over seeds.
+        name: of the row.
         path: of the PNG.
     """
     counts = np.array(row["confusion"])
@@ -67,16 +75,17 @@ def plot_confusion(row: Mapping[str, Any], path: Path) -> None:
     seeds = len(row["seeds"])
     below = "turns" if seeds == 1 else f"turns, mean of {seeds} seeds"
     axes.set(xlabel="recognised", ylabel="reference")
-    axes.set_title(row_heading(row) + f"\nrecall of each class; below: {below}", fontsize=9)
+    axes.set_title(f"{row_heading(row, name)}\nshare of each class; below: {below}", fontsize=9)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the reference class")
     figure.savefig(path, dpi=130)
 
 
-def plot_speakers(row: Mapping[str, Any], path: Path) -> None:
+def plot_speakers(row: Mapping[str, Any], name: str, path: Path) -> None:
     """Draw WA and UAR of each speaker of a row, the best recognised first.
 
     Args:
         row: of `score_row`.
+        name: of the row.
         path: of the PNG.
     """
     speakers = sorted(
@@ -86,25 +95,28 @@ def plot_speakers(row: Mapping[str, Any], path: Path) -> None:
     axes = figure.subplots()
     places = np.arange(len(speakers))
     lowest = 1.0
-    for shift, (name, (label, colour, marker)) in zip((-0.12, 0.12), MEASURES.items(), strict=True):
-        values = [scores[name] for _, scores in speakers]
+    for shift, (metric, (colour, marker)) in zip((-0.12, 0.12), MEASURES.items(), strict=True):
+        values = [scores[metric] for _, scores in speakers]
         lowest = min(lowest, *values)
-        pooled = row["metrics"][name]["pooled"]
+        pooled = row["metrics"][metric]["pooled"]
+        label = METRIC_TITLES[metric]
         axes.plot(places + shift, values, marker, color=colour, label=label, markersize=6)
         axes.axhline(
             pooled, color=colour, linewidth=1, linestyle="--", label=f"pooled {pooled:.3f}"
         )
-    names = [f"{name} ({scores['num_turns']})" for name, scores in speakers]
+    names = [f"{speaker} ({scores['num_turns']})" for speaker, scores in speakers]
     axes.set_xticks(places, names, rotation=90 if len(names) > 6 else 0, fontsize=8)
     axes.set_ylim(max(0.0, lowest - 0.1), 1.02)
     axes.set(xlabel="test speaker (turns)", ylabel="seeds averaged")
-    axes.set_title(row_heading(row), fontsize=10)
+    axes.set_title(row_heading(row, name), fontsize=10)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper right", ncols=2, fontsize="small")
     figure.savefig(path, dpi=130)
 
 
-def plot_pretraining(curves: Sequence[Sequence[Mapping[str, Any]]], path: Path, *, title: str):
+def plot_pretraining(
+    curves: Sequence[Sequence[Mapping[str, Any]]], path: Path, *, title: str
+) -> None:
     """Draw both losses of pre-training over the steps, as Figure 3 does.
 
     Args:
@@ -153,25 +165,22 @@ def mean_curve(series: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack([steps, np.mean(values, axis=0)], axis=1)
 
 
-def row_label(row: Mapping[str, Any]) -> str:
-    """A row on an axis."""
-    size = f" ({row['size']})" if row["size"] else ""
-    mark = "" if row["complete"] else " *incomplete*"
-    leak = " *leaks*" if row["protocol"]["leaks"] else ""
-    return wrap(row["title"], 60) + size + mark + leak
+def row_label(row: Mapping[str, Any], names: Mapping[str, str], sizes: Collection[str]) -> str:
+    """A row on an axis: its name, its size where the rows have several, and a warning.
+
+    Args:
+        row: of `score_row`.
+        names: of the rows by their titles.
+        sizes: that the rows of the figure have.
+    """
+    size = [row["size"]] if row["size"] and len(sizes) > 1 else []
+    leaks = ["leaks"] if row["protocol"]["leaks"] else []
+    marks = size + leaks + ([] if row["complete"] else ["incomplete"])
+    return textwrap.fill(names[row["title"]], 36) + (f" ({', '.join(marks)})" if marks else "")
 
 
-def row_heading(row: Mapping[str, Any]) -> str:
-    """A row above a figure."""
+def row_heading(row: Mapping[str, Any], name: str) -> str:
+    """A row above a figure of its own."""
+    label = row_label(row, {row["title"]: name}, ())
     where = f"{row['corpus']}, {row['protocol']['name']}, {row['num_turns']} turns"
-    return f"{row_label(row)}\n{where}, {row['num_speakers']} speakers"
-
-
-def wrap(text: str, width: int) -> str:
-    """Break a text at blanks so that lines keep to a width."""
-    lines = [""]
-    for word in text.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)
+    return f"{label}\n{where}, {row['num_speakers']} speakers"

@@ -9,6 +9,8 @@ from train_scripts.runs.finished_runs import Run
 MEMORISED_SHARE = 0.1
 """From this share of test turns whose words occur in training on, a row says so of its WER."""
 
+TRAINED_ON_VALIDATION = "trained on validation speakers as well"
+
 
 def describe_row(row: Row, scored: Mapping[str, Any]) -> list[str]:
     """Notes of a row, the gravest first.
@@ -78,7 +80,7 @@ def selection_notes(runs: Sequence[Run]) -> list[str]:
     notes = [f"SELECTED BY THE TEST FOLD in {len(chosen)} of {len(runs)} runs"] if chosen else []
     # the runs of a row share their settings
     if runs[0].results.settings.get("train_on_validation"):
-        notes.append("trained on validation speakers as well")
+        notes.append(TRAINED_ON_VALIDATION)
     return notes
 
 

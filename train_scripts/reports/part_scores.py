@@ -5,8 +5,8 @@ others replaced by their mean over the training turns.
 `finetune` or `cross-validate`. Nothing is trained again: a part may be missed here whose place
 others would have taken, had it not been there in training.
 
-Axes: N turns, S seeds, P parts of the model, G subsets of them (2 to the power of P), K speakers,
-L labels.
+Axes: N turns, A answers (each run's to its test turns), P parts of the model, G subsets of them (2
+to the power of P), K speakers, L labels, R resamples.
 """
 
 from collections.abc import Sequence
@@ -25,18 +25,13 @@ from train_scripts.answers.evaluation import scored_turns
 from train_scripts.cli import run as run_app
 from train_scripts.explanations.explanation import own_name
 from train_scripts.options import Data
-from train_scripts.reports.cells import number, table
+from train_scripts.reports.pages import render
 from train_scripts.reports.rows import Row, group_rows
-from train_scripts.reports.significance import (
-    average_recalls,
-    bootstrap_statistics,
-    resample_speakers,
-    speaker_interval,
-)
-from train_scripts.reports.tables import difference
-from train_scripts.reports.turn_table import tabulate
+from train_scripts.reports.scores import is_resampled, pretraining_steps
+from train_scripts.reports.significance import bootstrap_statistics, with_interval
 from train_scripts.runs.finished_runs import Run, read_runs
 from train_scripts.runs.inference import predict_turns
+from train_scripts.runs.metrics import unweighted_average_recalls
 from train_scripts.runs.record import write_json
 from train_scripts.runs.run_folder import load_model
 
@@ -83,48 +78,43 @@ def score_row_parts(row: Row, data: str, *, num_resamples: int, seed: int) -> di
         they sum to uar - uar_of_none), the UAR `without` it and how that differs from the whole
         (`change_without`), and the UAR of it `alone`.
     """
-    turns = tabulate(row)
-    progress = tqdm(row.runs.items(), desc=row.key.preset, unit="run")
-    found = {cell: subset_answers(run, data) for cell, run in progress}
-    names = next(iter(found.values()))[0]
-    answers = np.full((*turns.predictions.shape, 2 ** len(names)), -1)  # (S, N, G)
-    for (run_seed, _), (_, ids, own) in found.items():
-        answers[row.seeds.index(run_seed), np.searchsorted(turns.ids, ids)] = own
-    num_speakers = len(turns.speaker_names)
+    progress = tqdm(row.runs.values(), desc=row.key.preset, unit="run")
+    found = [subset_answers(run, data) for run in progress]
+    names = found[0][0]
+    answers = np.concatenate([own for _, own in found])  # (A, G), in the order of the row's turns
     confusions = np.stack(
-        [
-            replace(turns, predictions=answers[..., g]).confusions(turns.speakers, num_speakers)
-            for g in range(answers.shape[-1])
-        ]
+        [replace(row.turns, predictions=subset).by_speaker() for subset in answers.T]
     )  # (G, K, L, L)
-    counts = resample_speakers(num_speakers, num_resamples, np.random.default_rng(seed))
-    resampled = [bootstrap_statistics(c, counts)["unweighted_average_recall"] for c in confusions]
-    first = next(iter(row.runs.values())).results
-    uar = average_recalls(confusions.sum(axis=1))
+    samples = bootstrap_statistics(confusions, num_resamples=num_resamples, seed=seed)
+    uar = unweighted_average_recalls(confusions.sum(axis=1))
+    num_speakers = confusions.shape[1]
     return {
         "corpus": row.key.corpus,
-        "protocol": asdict(first.protocol),
+        "protocol": asdict(row.first.results.protocol),
         "preset": row.key.preset,
         "overrides": list(row.key.overrides),
         "size": row.key.size,
+        "resampled": is_resampled(row),
+        "pretrained": bool(row.first.results.pretrained),
+        "pretraining_steps": pretraining_steps(row),
         "seeds": row.seeds,
         "folds": row.folds,
-        "num_turns": len(turns.ids),
+        "num_turns": len(np.unique(row.turns.ids)),
         "num_speakers": num_speakers,
-        "commits": sorted({run.results.commit or "unknown" for run in row.runs.values()}),
-        "answers_changed": int((answers[..., -1] != turns.predictions).sum()),
+        "commits": row.commits,
+        "answers_changed": int((answers[:, -1] != row.turns.predictions).sum()),
         "uar": float(uar[-1]),
         "uar_of_none": float(uar[0]),
-        "parts": describe_parts(names, uar, np.stack(resampled, axis=-1), num_speakers),
+        "parts": describe_parts(names, uar, samples["unweighted_average_recall"].T, num_speakers),
     }
 
 
-def subset_answers(run: Run, data: str) -> tuple[list[str], list[str], np.ndarray]:
+def subset_answers(run: Run, data: str) -> tuple[list[str], np.ndarray]:
     """Answers of a run's model to its test turns with each subset of its parts.
 
     Returns:
-        Names of the parts; ids of the turns; label ids, (N, G), subsets in the order of
-        `subset_members`.
+        Names of the parts; label ids, (N, G), turns in the order of the run's predictions and
+        subsets in that of `subset_members`.
 
     Raises:
         InputError: if the model cannot be loaded or the corpus has other turns.
@@ -149,8 +139,10 @@ def subset_answers(run: Run, data: str) -> tuple[list[str], list[str], np.ndarra
     turns = predict_turns(model, collator, rows, with_component_shares=True)
     parts = part_names(model.config)
     at = [*(PARTS.index(part) for part in parts), len(PARTS)]  # the bias last
-    answers = subset_logits(torch.from_numpy(turns.component_shares[:, at])).argmax(-1)
-    return [own_name(model, part) for part in parts], rows["id"], answers.numpy()
+    answers = subset_logits(torch.from_numpy(np.asarray(turns.component_shares)[:, at])).argmax(-1)
+    place = {key: i for i, key in enumerate(rows["id"])}
+    order = [place[key] for key in run.turns["id"]]
+    return [own_name(model, part) for part in parts], answers.numpy()[order]
 
 
 def describe_parts(
@@ -180,48 +172,9 @@ def describe_parts(
     return parts
 
 
-def with_interval(value: float, resampled: np.ndarray, num_speakers: int) -> dict[str, Any]:
-    """A value with its interval over resampled speakers; one speaker gives none."""
-    interval = speaker_interval(resampled, num_speakers) if num_speakers > 1 else None
-    return {"value": float(value), "interval_95": interval}
-
-
 def render_parts(content: dict[str, Any]) -> str:
     """Markdown tables of `part_scores`."""
-    header = ["part", "gain in UAR [95 % interval]", "UAR without it", "change [95 % interval]"]
-    header += ["UAR of it alone"]
-    blocks = []
-    for row in content["rows"]:
-        cells = [
-            [
-                name,
-                difference(part["gain"]),
-                number(part["without"]),
-                difference(part["change_without"]),
-                number(part["alone"]),
-            ]
-            for name, part in row["parts"].items()
-        ]
-        lines = table(header, cells)
-        settings = "".join(f" `{override}`" for override in row["overrides"])
-        commits = ", ".join(commit[:12] for commit in row["commits"])
-        lines += [
-            "",
-            f"`{row['preset']}` size `{row['size']}`{settings}: UAR {row['uar']:.3f} with all, "
-            f"{row['uar_of_none']:.3f} with none; {row['corpus']}, protocol "
-            f"`{row['protocol']['name']}` version {row['protocol']['version']}, "
-            f"{len(row['folds'])} folds, seeds {', '.join(map(str, row['seeds']))}, "
-            f"{row['num_turns']} turns of {row['num_speakers']} speakers, commit {commits}."
-            + repeated(row),
-        ]
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
-
-
-def repeated(row: dict[str, Any]) -> str:
-    """A sentence on the stored answers that were not repeated, if any."""
-    changed, answers = row["answers_changed"], row["num_turns"] * len(row["seeds"])
-    return f" {changed} of {answers} answers are not those of the run." if changed else ""
+    return render("parts", **content)
 
 
 @app.command()

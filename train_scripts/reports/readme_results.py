@@ -1,4 +1,4 @@
-"""Write the results in README.md from results files and reports, so that nobody types a number.
+"""Write the results on pages from results files and reports, so that nobody types a number.
 
 `make readme` runs it; a test says when it has to be run.
 """
@@ -12,10 +12,19 @@ from pathlib import Path
 from processing.errors import InputError
 from train_scripts.experiments.trials import render_trials
 from train_scripts.explanations.flag_statement import render_flag_rates
-from train_scripts.explanations.probe_table import render_brief
-from train_scripts.reports.cells import grouped, split_of
+from train_scripts.reports.notes import TRAINED_ON_VALIDATION
+from train_scripts.reports.pages import (
+    difference,
+    grouped,
+    number,
+    p_value,
+    pooled,
+    shared_overrides,
+    short_names,
+    split_of,
+    table,
+)
 from train_scripts.reports.part_scores import render_parts
-from train_scripts.reports.tables import difference, number, p_value, pooled, table
 from train_scripts.runs.record import RunRecord, read_record, write_json
 
 REPOSITORY = Path(__file__).parents[2]
@@ -23,10 +32,26 @@ README = REPOSITORY / "README.md"
 RESULTS_FOLDER = REPOSITORY / "model_cards" / "results"
 EXPERIMENTS_FOLDER = REPOSITORY / "model_cards" / "experiments"
 MEASUREMENTS_FOLDER = REPOSITORY / "model_cards" / "measurements"
-PAGES = (README, EXPERIMENTS_FOLDER / "README.md", MEASUREMENTS_FOLDER / "README.md")
+PAGES = (
+    README,
+    REPOSITORY / "docs" / "getting-started.md",
+    EXPERIMENTS_FOLDER / "README.md",
+    MEASUREMENTS_FOLDER / "README.md",
+)
 
-MARKER = re.compile(r"<!-- ((?:results|experiment|search|parts|measurement):\S+) -->\n")
-"""The start of a block that this script writes; examples have a writer of their own."""
+MARKER = re.compile(r"<!-- ((?:results|readme|experiment|search|parts|measurement):\S+) -->\n")
+"""The start of a block that this script writes."""
+
+README_EXPERIMENT, README_PROTOCOL = "ravdess", "speaker-5"
+README_ROWS = {
+    "baseline_majority": "always the commonest emotion",
+    "table3_m1": "the waveform alone",
+    "table3_m4": "waveform and one undivided encoder",
+    "encoders_alone": "the four encoders alone",
+    "table3_ours": "waveform and the four encoders",
+    "baseline_compare": "hand-made features, support vector machine",
+}
+"""Rows of the one table of README, and what each of them hears."""
 
 ROWS = {
     "weighted_accuracy": "WA (correct / all)",
@@ -64,6 +89,53 @@ def render_results(record: RunRecord) -> str:
         f"speech encoder `{record.backbone}`, commit {commit}.{leak}"
     )
     return "\n".join([*lines, "", origin])
+
+
+def render_readme_table(report: dict, protocol: str = README_PROTOCOL) -> str:
+    """Markdown of the README's rows of a report, with what they have in common below.
+
+    Args:
+        report: content of report.json.
+        protocol: whose rows are shown.
+
+    Raises:
+        InputError: if the report does not have each of the rows once.
+    """
+    rows = [row for row in report["rows"] if row["protocol"]["name"] == protocol]
+    shown = []
+    for preset in README_ROWS:
+        same = [row for row in rows if row["preset"] == preset]
+        if len(same) != 1:
+            raise InputError(
+                f"the report has {len(same)} rows of {preset} in protocol {protocol}, expected 1 "
+                "for README."
+            )
+        shown += same
+    header = ["preset", "what it hears", "seeds", "WA [95 % interval]", "UAR [95 % interval]"]
+    header += ["random resampling", "pre-training"]
+    cells = [
+        [
+            f"`{row['preset']}`",
+            README_ROWS[row["preset"]],
+            str(len(row["seeds"])),
+            pooled(row, "weighted_accuracy"),
+            pooled(row, "unweighted_average_recall"),
+            yes_or_no(row["resampled"]),
+            yes_or_no(row["pretrained"] if row["size"] else None),
+        ]
+        for row in shown
+    ]
+    first = shown[0]
+    on_validation = [f"`{row['preset']}`" for row in shown if TRAINED_ON_VALIDATION in row["notes"]]
+    sizes = sorted({row["size"] for row in shown if row["size"]})
+    commits = sorted({commit[:12] for row in shown for commit in row["commits"]})
+    origin = (
+        f"{first['corpus']}, protocol `{protocol}` version {first['protocol']['version']} "
+        f"({first['protocol']['hash']}), {first['num_turns']} turns of {first['num_speakers']} "
+        f"speakers, size `{'`, `'.join(sizes)}`, commit {', '.join(commits)}. "
+        f"Trained on validation speakers as well: {', '.join(on_validation) or 'none'}."
+    )
+    return "\n".join([*table(header, cells), "", origin])
 
 
 def render_experiment(report: dict) -> str:
@@ -123,22 +195,6 @@ def render_split(rows: list[dict], comparisons: list[dict]) -> str:
         f"{', '.join(parts)}, commit {', '.join(commits)}."
     )
     return "\n".join(lines)
-
-
-def short_names(rows: list[dict]) -> dict[str, str]:
-    """Preset of each row by its title, with the settings that not all rows of its size have."""
-    names = {}
-    for _, same in grouped(rows, lambda row: row["size"] or ""):
-        shared = shared_overrides(same)
-        for row in same:
-            own = [override for override in row["overrides"] if override not in shared]
-            names[row["title"]] = " ".join([row["preset"], *own])
-    return names
-
-
-def shared_overrides(rows: list[dict]) -> list[str]:
-    """Settings on the command line of every row."""
-    return [o for o in rows[0]["overrides"] if all(o in row["overrides"] for row in rows)]
 
 
 def tested_in_words(comparison: dict, names: dict[str, str]) -> str:
@@ -208,11 +264,10 @@ def read_pages() -> dict[Path, dict[str, str]]:
 def read_blocks() -> dict[str, str]:
     """Every block that is made from files."""
     rates = json.loads((MEASUREMENTS_FOLDER / "flag_rates.json").read_text("utf-8"))
+    shown = EXPERIMENTS_FOLDER / README_EXPERIMENT / "report.json"
     return {
-        "results:probe_ravdess": render_brief(
-            json.loads((RESULTS_FOLDER / "probe_ravdess.json").read_text("utf-8"))
-        ),
         "results:quickstart": render_results(read_record(RESULTS_FOLDER / "quickstart.json")),
+        "readme:table": render_readme_table(json.loads(shown.read_text("utf-8"))),
         **render_each("experiment", "report.json", render_experiment),
         **render_each("search", "search.json", render_trials),
         **render_each("parts", "parts.json", render_parts),

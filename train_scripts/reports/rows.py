@@ -4,16 +4,25 @@ named.
 A row is all folds and seeds of one preset on one corpus by one protocol.
 """
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from typing import Any
 
+from modeling_decomp_ser import DecompSerConfig
 from processing.errors import InputError
+from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
 from processing.folds import NUM_SPEAKER_GROUPS, PREDEFINED_FOLD
+from train_scripts.reports.turn_table import TurnTable, tabulate
 from train_scripts.runs.finished_runs import RowKey, Run
+from train_scripts.runs.settings import FORMER_NAMES, STAGES, RunSettings, merge
 
 DETERMINISTIC = "baseline_"
 """Presets of this prefix need no second seed."""
+
+NOT_SHARED = ("preset", "size", "seed", "overrides", "tracking")
+"""Entries of a run's settings that are part of the row's name, or that do not decide a figure."""
 
 
 @dataclass
@@ -31,6 +40,11 @@ class Row:
     missing: list[str] = field(default_factory=list)
 
     @property
+    def first(self) -> Run:
+        """Any run, for what they share."""
+        return next(iter(self.runs.values()))
+
+    @property
     def seeds(self) -> list[int]:
         """Seeds in order."""
         return sorted({seed for seed, _ in self.runs})
@@ -43,13 +57,28 @@ class Row:
     @property
     def hashes(self) -> dict[str, str | None]:
         """Hash of the split of each fold."""
-        found = {run.cell[1]: run.results.protocol.hash for run in self.runs.values()}
+        found = {fold: run.results.protocol.hash for (_, fold), run in self.runs.items()}
         return {fold: found[fold] for fold in self.folds}
 
     @property
     def labels(self) -> list[str]:
         """Emotion words."""
-        return next(iter(self.runs.values())).results.labels
+        return self.first.results.labels
+
+    @property
+    def commits(self) -> list[str]:
+        """Commits of the source that the runs were made with."""
+        return sorted({run.results.commit or "unknown" for run in self.runs.values()})
+
+    @cached_property
+    def turns(self) -> TurnTable:
+        """The answers of all runs; see `tabulate` for the error."""
+        return tabulate(self.runs.values(), self.labels)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """See `effective_settings`."""
+        return effective_settings(self.first)
 
 
 def fold_order(fold: str) -> tuple[int, str]:
@@ -90,43 +119,36 @@ def same_split(first: Row, second: Row) -> bool:
 
 def check_row(row: Row) -> None:
     """Refuse runs that differ in what a row must share."""
-    first, *others = row.runs.values()
-    hashes: dict[str, Run] = {}
-    for run in (first, *others):
-        same_fold = hashes.setdefault(run.cell[1], run)
-        for name, a, b, base in (
-            ("labels", run.results.labels, first.results.labels, first),
-            (
-                f"hash of the protocol's fold {run.cell[1]}",
-                run.results.protocol.hash,
-                same_fold.results.protocol.hash,
-                same_fold,
-            ),
-            ("number of turns of the corpus", corpus_turns(run), corpus_turns(first), first),
-            ("pre-training", is_pretrained(run), is_pretrained(first), first),
-            ("settings", run.results.shared_settings, first.results.shared_settings, first),
-        ):
-            if a != b:
+    first_of_fold: dict[str, Run] = {}
+    for run in row.runs.values():
+        same_fold = first_of_fold.setdefault(run.cell[1], run)
+        for base, facts in ((row.first, shared_facts), (same_fold, fold_facts)):
+            for name, values in differences(facts(run), facts(base)):
                 raise InputError(
-                    f"{base.folder} and {run.folder}: other {name} ({describe_difference(b, a)}), "
-                    f"so they cannot share the row '{row.key.title}' of {row.key.corpus}. Report "
-                    "them separately."
+                    f"{base.folder} and {run.folder}: other {name} ({values}), so they cannot "
+                    f"share the row '{row.key.title}' of {row.key.corpus}. Report them separately."
                 )
-    check_turns_are_disjoint(row)
 
 
-def check_turns_are_disjoint(row: Row) -> None:
-    """Refuse a turn that two folds of a seed test."""
-    for seed in row.seeds:
-        seen: dict[str, Run] = {}
-        for run in (run for (s, _), run in row.runs.items() if s == seed):
-            shared = [i for i in run.turns["id"] if i in seen]
-            if shared:
-                raise InputError(
-                    f"{seen[shared[0]].folder} and {run.folder}: both test the turn "
-                    f"{shared[0]!r}, so they are no folds of one corpus. Report them separately."
-                )
-            seen.update(dict.fromkeys(run.turns["id"], run))
+def shared_facts(run: Run) -> dict[str, Any]:
+    """What all runs of a row have in common."""
+    return {
+        "labels": run.results.labels,
+        "number of turns of the corpus": corpus_turns(run),
+        "pre-training": bool(run.results.pretrained),
+        **{f"settings, {name}": value for name, value in effective_settings(run).items()},
+    }
+
+
+def fold_facts(run: Run) -> dict[str, Any]:
+    """What the seeds of one fold have in common."""
+    return {f"hash of the protocol's fold {run.cell[1]}": run.results.protocol.hash}
+
+
+def differences(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names of the entries that differ, with both values, the old one first."""
+    names = dict.fromkeys((*old, *new))
+    return [(n, f"{old.get(n)} and {new.get(n)}") for n in names if old.get(n) != new.get(n)]
 
 
 def corpus_turns(run: Run) -> int | None:
@@ -134,19 +156,61 @@ def corpus_turns(run: Run) -> int | None:
     return sum(run.results.leaks.turns.values()) if run.results.leaks else None
 
 
-def is_pretrained(run: Run) -> bool:
-    """Whether it began with a pre-trained decomposition."""
-    return bool(run.results.pretrained)
+def effective_settings(run: Run) -> dict[str, Any]:
+    """What a run was made with, by dotted name, such as "model.num_f0_bins".
+
+    Two runs are compared by these and not by their commits: a commit that changed a default or a
+    size shows here, any other does not matter.
+
+    Args:
+        run: of any commit. A setting that it does not name has its default; those of a
+            pre-training that it did not begin with are left out.
+    """
+    settings = dict(run.results.settings)
+    for stage in set(STAGES) & set(settings):
+        settings[stage] = {present_name(name): v for name, v in settings[stage].items()}
+        if isinstance(grouped := settings[stage].get("train_sampling_strategy"), bool):
+            settings[stage]["train_sampling_strategy"] = "group_by_length" if grouped else "random"
+    if run.results.size is not None:  # a baseline has none of them
+        settings = merge(default_settings(), settings)
+    names = [*NOT_SHARED] + ([] if run.results.pretrained else ["pretraining"])
+    return flatten({name: value for name, value in settings.items() if name not in names})
 
 
-def describe_difference(first: Any, second: Any) -> str:
-    """What differs between two values, in few words."""
-    if isinstance(first, dict) and isinstance(second, dict):
-        names = [k for k in {**first, **second} if first.get(k) != second.get(k)]
-        name = names[0]
-        inner = describe_difference(first.get(name), second.get(name))
-        return f"{name}: {inner}" if not inner.startswith("{") else name
-    return f"{first} and {second}"
+def present_name(name: str) -> str:
+    """A dotted name by which a run of version 0.1 knows a setting, as it is called now.
+
+    Examples:
+        >>> present_name("finetuning.epochs"), present_name("model.pooling")
+        ('finetuning.num_train_epochs', 'model.pooling')
+    """
+    group, dot, last = name.rpartition(".")
+    return group + dot + FORMER_NAMES.get(last, last)
+
+
+@cache
+def default_settings() -> dict[str, Any]:
+    """Every setting that a run need not name."""
+    settings = {
+        **RunSettings().as_dict(),
+        "model": DecompSerConfig().to_dict(),
+        "features": DecompSerFeatureExtractor().to_dict(),
+    }
+    return json.loads(json.dumps(settings, default=str))  # lists and keys as results.json has them
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name.
+
+    Examples:
+        >>> flatten({"seed": 1, "model": {"pooling": "mean", "components": ["pitch"]}})
+        {'seed': 1, 'model.pooling': 'mean', 'model.components': ['pitch']}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else None
+        flat |= {f"{prefix}{name}": value} if inner is None else inner
+    return flat
 
 
 def find_missing(row: Row, group: Sequence[Row]) -> list[str]:
@@ -169,7 +233,7 @@ def find_missing(row: Row, group: Sequence[Row]) -> list[str]:
             missing.append(f"seed {seed}")
         elif absent:
             missing.append(f"seed {seed}: fold {', '.join(absent)}")
-    total = corpus_turns(next(iter(row.runs.values())))
+    total = corpus_turns(row.first)
     tested = len({i for run in row.runs.values() for i in run.turns["id"]})
     if total is not None and tested < total and row.key.protocol != PREDEFINED_FOLD:
         missing.append(f"{total - tested} of the corpus's {total} turns are in no tested fold")

@@ -1,37 +1,34 @@
 """The numbers of one row of a table, with all that they rest on.
 
-Axes: N turns, S seeds, K speakers, L labels.
+Axes: S seeds, F folds, K speakers, L labels.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from modeling_decomp_ser import DecompSerConfig
 from processing.text import normalize_transcript
 from train_scripts.reports.notes import describe_row
 from train_scripts.reports.rows import Row
-from train_scripts.reports.significance import (
-    STATISTICS,
-    bootstrap_statistics,
-    resample_speakers,
-    speaker_interval,
-)
-from train_scripts.reports.turn_table import TurnTable, fold_scores
+from train_scripts.reports.significance import bootstrap_statistics, with_interval
 from train_scripts.runs.finished_runs import Run
-from train_scripts.runs.metrics import class_metrics, expected_calibration_error, macro_f1
-from train_scripts.runs.metrics import word_error_rate as pooled_word_error_rate
+from train_scripts.runs.metrics import (
+    STATISTICS,
+    class_metrics,
+    expected_calibration_error,
+    macro_f1,
+    word_error_rate,
+)
 
 
-def score_row(row: Row, table: TurnTable, *, num_resamples: int, seed: int) -> dict[str, Any]:
+def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
     """All numbers of a row.
 
     Args:
         row: its runs.
-        table: of `tabulate`.
         num_resamples: of the bootstrap over speakers.
         seed: of the bootstrap.
 
@@ -39,15 +36,12 @@ def score_row(row: Row, table: TurnTable, *, num_resamples: int, seed: int) -> d
         A dictionary that JSON can hold; see the keys below. `metrics` has, for WA and UAR, `pooled`
         over folds and averaged over seeds, its `interval_95`, `per_seed`, and `fold_mean` with the
         standard deviations `sd_over_seeds` and `sd_over_folds` (None with one), and `ensemble`.
+        `resampled`: in fine-tuning, None where no encoder reads resampled input;
+        `pretraining_steps`: by the settings, 0 without pre-training, None for a baseline.
     """
-    runs = list(row.runs.values())
-    by_speaker = table.confusions(table.speakers, len(table.speaker_names))
+    by_speaker = row.turns.by_speaker()
     confusion = by_speaker.sum(axis=0)
-    recall_scores = score_recalls(table, by_speaker, num_resamples=num_resamples, seed=seed)
-    for name, score in score_ensemble(row, table).items():
-        recall_scores[name]["ensemble"] = score
-    metrics = {**recall_scores, **score_others(row, table)}
-    first = runs[0].results
+    results = row.first.results
     scored = {
         "row": row.key.slug,
         "title": row.key.title,
@@ -55,87 +49,73 @@ def score_row(row: Row, table: TurnTable, *, num_resamples: int, seed: int) -> d
         "preset": row.key.preset,
         "size": row.key.size,
         "overrides": list(row.key.overrides),
-        "backbone": first.backbone,
-        "pretrained": bool(first.pretrained),
-        "resampled": is_resampled(first.shared_settings),
-        "n_parameters": first.n_parameters,
+        "backbone": results.backbone,
+        "resampled": is_resampled(row),
+        "pretrained": bool(results.pretrained),
+        "pretraining_steps": pretraining_steps(row),
+        "n_parameters": results.n_parameters,
         "protocol": describe_protocols(row),
         "seeds": row.seeds,
         "folds": row.folds,
         "missing": row.missing,
         "complete": not row.missing,
-        "num_turns": len(table.ids),
-        "num_speakers": len([name for name in table.speaker_names if name is not None]),
+        "num_turns": len(np.unique(row.turns.ids)),
+        "num_speakers": int(row.turns.has_speaker().sum()),
         "labels": row.labels,
-        "commits": sorted({run.results.commit or "unknown" for run in runs}),
-        "selected_by": sorted({str(run.results.selected_by) for run in runs}),
-        "seconds": sum(run.results.seconds for run in runs),
-        "metrics": metrics,
+        "commits": row.commits,
+        "selected_by": sorted({str(run.results.selected_by) for run in row.runs.values()}),
+        "seconds": sum(run.results.seconds for run in row.runs.values()),
+        "metrics": {
+            **score_recalls(row, by_speaker, num_resamples=num_resamples, seed=seed),
+            **score_others(row),
+        },
         "per_class": {k: asdict(v) for k, v in class_metrics(confusion, row.labels).items()},
-        "per_speaker": score_speakers(table, by_speaker),
-        "per_gender": pool_genders(runs),
+        "per_speaker": score_speakers(row, by_speaker),
+        "per_gender": pool_genders(row.runs.values()),
         "confusion": np.round(confusion, 6).tolist(),
         "minutes": sum_minutes(row),
     }
     return {**scored, "notes": describe_row(row, scored)}
 
 
-def is_resampled(settings: dict[str, Any]) -> bool | None:
-    """Whether fine-tuning resampled the inputs of content, pitch and timbre at random (section
-    2.1): without it content and timbre read the same spectrogram as rhythm.
-
-    Args:
-        settings: as a run stores them.
-
-    Returns:
-        None for a row with none of the three encoders.
-    """
-    model, default = settings.get("model"), DecompSerConfig()
-    if model is None:
+def is_resampled(row: Row) -> bool | None:
+    """Whether fine-tuning resampled; None where the model has no encoder that reads it."""
+    if not set(row.settings.get("model.components") or ()) & {"content", "pitch", "timbre"}:
         return None
-    if not {"content", "pitch", "timbre"} & set(model.get("components", default.components)):
+    stretched = row.settings["model.resampling_input"] or row.settings["model.resampling_inner"]
+    return bool(row.settings["model.resampling_in_finetuning"] and stretched)
+
+
+def pretraining_steps(row: Row) -> int | None:
+    """Steps of the pre-training that the runs began with, as their settings say."""
+    if row.key.size is None:
         return None
-    return bool(model.get("resampling_in_finetuning", default.resampling_in_finetuning))
+    return int(row.settings.get("pretraining.max_steps", 0))  # which only a pre-trained run has
 
 
 def score_recalls(
-    table: TurnTable, by_speaker: np.ndarray, *, num_resamples: int, seed: int
+    row: Row, by_speaker: np.ndarray, *, num_resamples: int, seed: int
 ) -> dict[str, Any]:
     """WA and UAR in both poolings, with the interval over speakers."""
-    per_seed = table.seed_confusions()
-    samples = None
-    if len(by_speaker) > 1:
-        counts = resample_speakers(len(by_speaker), num_resamples, np.random.default_rng(seed))
-        samples = bootstrap_statistics(by_speaker, counts)
+    samples = bootstrap_statistics(by_speaker, num_resamples=num_resamples, seed=seed)
+    complete = len(row.seeds) > 1 and len(row.runs) == len(row.seeds) * len(row.folds)
+    ensemble = row.turns.ensemble() if complete else None
     scores = {}
     for name, statistic in STATISTICS.items():
-        pooled = statistic(per_seed)  # (S,)
-        folds = fold_scores(table, statistic)  # (S, folds), NaN where not run
+        pooled = statistic(row.turns.by_seed())  # (S,)
+        folds = statistic(row.turns.by_seed_and_fold(row.folds))  # (S, F), NaN where not run
         fold_means = np.nanmean(folds, axis=1)
+        interval = with_interval(pooled.mean(), samples[name], len(by_speaker))
         scores[name] = {
-            "pooled": float(pooled.mean()),
-            "interval_95": speaker_interval(samples[name], len(by_speaker)) if samples else None,
-            "per_seed": dict(zip(map(str, table.seeds), pooled.tolist(), strict=True)),
+            "pooled": interval.pop("value"),
+            **interval,
+            "per_seed": dict(zip(map(str, row.seeds), pooled.tolist(), strict=True)),
             "fold_mean": float(fold_means.mean()),
             "sd_over_seeds": spread(fold_means),
             "sd_over_folds": spread(np.nanmean(folds, axis=0)),
+            "ensemble": None if ensemble is None else float(statistic(ensemble)),
         }
     return scores
-
-
-def score_ensemble(row: Row, table: TurnTable) -> dict[str, float | None]:
-    """WA and UAR of one answer a turn, from the probabilities averaged over the seeds; None where
-    there is one seed, or a seed lacks a fold.
-    """
-    if len(row.seeds) == 1 or len(row.runs) < len(row.seeds) * len(row.folds):
-        return dict.fromkeys(STATISTICS)
-    totals = np.zeros((len(table.ids), len(row.labels)))
-    for run in row.runs.values():
-        at = np.searchsorted(table.ids, run.turns["id"])
-        totals[at] += np.transpose([run.turns[f"probability_{name}"] for name in row.labels])
-    confusion = np.zeros((len(row.labels), len(row.labels)))
-    np.add.at(confusion, (table.labels, totals.argmax(axis=1)), 1)
-    return {name: float(statistic(confusion)) for name, statistic in STATISTICS.items()}
 
 
 def spread(values: Sequence[float] | np.ndarray) -> float | None:
@@ -143,51 +123,40 @@ def spread(values: Sequence[float] | np.ndarray) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def score_others(row: Row, table: TurnTable) -> dict[str, Any]:
+def score_others(row: Row) -> dict[str, Any]:
     """The other metrics, pooled over folds and averaged over seeds; None where no run has one."""
-    runs_of_seed = {
-        seed: [run for (s, _), run in row.runs.items() if s == seed] for seed in row.seeds
-    }
     per_seed: dict[str, list[float | None]] = {
-        "macro_f1": [macro_f1(confusion) for confusion in table.seed_confusions()],
-        "ece": [pool_ece(runs) for runs in runs_of_seed.values()],
-        "word_error_rate": [pool_word_errors(runs) for runs in runs_of_seed.values()],
-        "speaker_accuracy": [
-            pool_mean(runs, "speaker_accuracy", heldout_turns) for runs in runs_of_seed.values()
-        ],
-        **{
-            name: [pool_mean(runs, name, count_tested) for runs in runs_of_seed.values()]
-            for name in ("speech_mse", "speech_mse_padded")
-        },
+        "macro_f1": [macro_f1(confusion) for confusion in row.turns.by_seed()],
+        "ece": [pool_ece(row, seed) for seed in row.seeds],
     }
+    for seed in row.seeds:
+        runs = [run for (s, _), run in row.runs.items() if s == seed]
+        per_seed.setdefault("word_error_rate", []).append(pool_word_errors(runs))
+        for name in ("speaker_accuracy", "speech_mse", "speech_mse_padded"):
+            per_seed.setdefault(name, []).append(pool_mean(runs, name))
     scores = {}
     for name, values in per_seed.items():
-        known = {seed: v for seed, v in zip(row.seeds, values, strict=True) if v is not None}
+        known = {str(s): v for s, v in zip(row.seeds, values, strict=True) if v is not None}
         scores[name] = {
             "pooled": float(np.mean(list(known.values()))) if known else None,
-            "sd_over_seeds": spread(list(known.values())) if known else None,
-            "per_seed": {str(seed): value for seed, value in known.items()},
+            "sd_over_seeds": spread(list(known.values())),
+            "per_seed": known,
         }
     return scores
 
 
-def count_tested(run: Run) -> int:
-    """Turns of the test fold."""
-    return len(run.turns["id"])
-
-
-def heldout_turns(run: Run) -> int:
-    """Turns of training speakers that were held out, which speaker accuracy is of."""
-    return run.results.leaks.turns["heldout_turns"] if run.results.leaks else 0
-
-
-def pool_mean(runs: Sequence[Run], name: str, weigh: Callable[[Run], int]) -> float | None:
-    """Mean of a metric over turns, from those of the folds that have it."""
-    values = [(getattr(run.results.metrics, name), weigh(run)) for run in runs]
-    known = [(v, n) for v, n in values if v is not None]
-    if not known:
-        return None
-    return float(np.average([v for v, _ in known], weights=[n for _, n in known]))
+def pool_mean(runs: Sequence[Run], name: str) -> float | None:
+    """Mean of a metric over the turns that it is of, from those of the folds that have it."""
+    values, turns = [], []
+    for run in runs:
+        value = getattr(run.results.metrics, name)
+        if value is not None:
+            # Speaker accuracy is of held-out turns of training speakers, anything else of test
+            # turns.
+            heldout = name == "speaker_accuracy" and run.results.leaks
+            turns.append(heldout.turns["heldout_turns"] if heldout else len(run.turns["id"]))
+            values.append(value)
+    return float(np.average(values, weights=turns)) if values else None
 
 
 def pool_word_errors(runs: Sequence[Run]) -> float | None:
@@ -198,49 +167,43 @@ def pool_word_errors(runs: Sequence[Run]) -> float | None:
         for text, recognized in zip(run.turns["text"], run.turns["recognized_text"], strict=True)
         if text is not None and recognized is not None
     ]
-    if not pairs:
-        return None
-    references, recognized = zip(*pairs, strict=True)
-    return pooled_word_error_rate(references, recognized)
+    return word_error_rate([text for text, _ in pairs], [words for _, words in pairs])
 
 
-def pool_ece(runs: Sequence[Run]) -> float:
-    """Calibration error over the turns of all folds."""
-    labels, probabilities = [], []
-    for run in runs:
-        names = run.results.labels
-        labels += [names.index(label) for label in run.turns["label"]]
-        columns = [run.turns[f"probability_{name}"] for name in names]
-        probabilities.append(np.array(columns, dtype=np.float64).T)
-    return expected_calibration_error(labels, np.concatenate(probabilities))
+def pool_ece(row: Row, seed: int) -> float:
+    """Calibration error over the turns of all folds of a seed."""
+    answers = row.turns.select(row.turns.seeds == seed)
+    return expected_calibration_error(answers.labels, answers.probabilities)
 
 
-def score_speakers(table: TurnTable, by_speaker: np.ndarray) -> dict[str, dict[str, Any]]:
+def score_speakers(row: Row, by_speaker: np.ndarray) -> dict[str, dict[str, Any]]:
     """WA and UAR of each named speaker, averaged over the seeds, and its turns and fold."""
-    turns = np.bincount(table.speakers, minlength=len(by_speaker))
+    values = {name: statistic(by_speaker) for name, statistic in STATISTICS.items()}
+    names, first = np.unique(row.turns.speakers, return_index=True)
     return {
-        name: {
-            **{key: float(statistic(by_speaker[k])) for key, statistic in STATISTICS.items()},
-            "num_turns": int(turns[k]),
-            "fold": table.fold_names[table.folds[table.speakers == k][0]],
+        str(name): {
+            **{metric: float(value[k]) for metric, value in values.items()},
+            "num_turns": round(by_speaker[k].sum()),
+            "fold": str(row.turns.folds[first[k]]),
         }
-        for k, name in enumerate(table.speaker_names)
-        if name is not None
+        for k, name in enumerate(names)
+        if row.turns.has_speaker()[k]
     }
 
 
-def pool_genders(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+def pool_genders(runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
     """WA of each gender over all folds and seeds; its turns are counted once a seed."""
-    correct: dict[str, float] = {}
-    turns: dict[str, int] = {}
+    scores: dict[str, list[tuple[float, int]]] = {}
     for run in runs:
-        for gender, scores in run.results.per_gender.items():
-            number = scores.num_turns
-            correct[gender] = correct.get(gender, 0) + scores.weighted_accuracy * number
-            turns[gender] = turns.get(gender, 0) + number
+        for gender, score in run.results.per_gender.items():
+            pair = score.weighted_accuracy, score.num_turns
+            scores.setdefault(gender, []).append(pair)
     return {
-        gender: {"weighted_accuracy": correct[gender] / number, "num_predictions": number}
-        for gender, number in sorted(turns.items())
+        gender: {
+            "weighted_accuracy": sum(wa * n for wa, n in pairs) / sum(n for _, n in pairs),
+            "num_predictions": sum(n for _, n in pairs),
+        }
+        for gender, pairs in sorted(scores.items())
     }
 
 
@@ -260,13 +223,12 @@ def sum_minutes(row: Row) -> dict[str, float] | None:
 
 def describe_protocols(row: Row) -> dict[str, Any]:
     """Name, version and hashes of the splits; `hash` is of those of all folds together."""
-    runs = row.runs.values()
     together = "\n".join(f"{fold} {digest}" for fold, digest in row.hashes.items())
-    protocol = next(iter(runs)).results.protocol
+    protocol = row.first.results.protocol
     return {
         "name": protocol.name,
         "version": protocol.version,
         "hash": hashlib.sha256(together.encode()).hexdigest()[:16],
         "hash_of_fold": row.hashes,
-        "leaks": any(run.results.protocol.leaks for run in runs),
+        "leaks": any(run.results.protocol.leaks for run in row.runs.values()),
     }

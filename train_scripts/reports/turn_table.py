@@ -1,128 +1,125 @@
-"""The predictions of a row of a report, gathered turn by turn.
+"""What the runs of a row of a report answered, as arrays that figures are counted from.
 
-Axes: N turns, S seeds, K speakers, L labels.
+Axes: A answers (each run's to each of its test turns), S seeds, F folds, K speakers, L labels.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from processing.errors import InputError
-from train_scripts.reports.rows import Row
+from train_scripts.runs.finished_runs import Run
+from train_scripts.runs.metrics import grouped_confusions
+
+NAMELESS = "\x1f"
+"""A turn whose speaker is unknown is a speaker by itself, of this and its id."""
 
 
 @dataclass
 class TurnTable:
-    """What every seed of a row says of every test turn.
+    """Answers of all runs of a row, run after run; each array has one entry an answer, (A,).
 
     Attributes:
-        ids: of the turns, sorted, (N,).
-        labels: label ids, (N,).
-        speakers: index into `speaker_names`, (N,). A turn without a speaker is one by itself.
-        folds: index into the row's folds, (N,).
-        predictions: label ids, (S, N); -1 where the seed did not test the turn.
-        speaker_names: K names; None for a turn without a speaker.
-        label_names: L words.
-        fold_names: of the row.
-        seeds: of the row.
+        ids: of the turns.
+        labels: label ids.
+        predictions: label ids.
+        speakers: names.
+        seeds: of the runs.
+        folds: of the runs.
+        probabilities: of the labels, (A, L).
     """
 
     ids: np.ndarray
     labels: np.ndarray
-    speakers: np.ndarray
-    folds: np.ndarray
     predictions: np.ndarray
-    speaker_names: list[str | None]
-    label_names: list[str]
-    fold_names: list[str]
-    seeds: list[int]
+    speakers: np.ndarray
+    seeds: np.ndarray
+    folds: np.ndarray
+    probabilities: np.ndarray
 
-    def select(self, ids: np.ndarray) -> "TurnTable":
-        """The same with some of the turns, whose ids are sorted; speakers keep their indices."""
-        at = np.searchsorted(self.ids, ids)
-        return TurnTable(
-            ids=self.ids[at],
-            labels=self.labels[at],
-            speakers=self.speakers[at],
-            folds=self.folds[at],
-            predictions=self.predictions[:, at],
-            speaker_names=self.speaker_names,
-            label_names=self.label_names,
-            fold_names=self.fold_names,
-            seeds=self.seeds,
+    def select(self, chosen: np.ndarray) -> "TurnTable":
+        """The same with some of the answers, (A,) bool."""
+        return TurnTable(*(getattr(self, entry.name)[chosen] for entry in fields(self)))
+
+    def speaker_names(self) -> np.ndarray:
+        """Every speaker once, in order, (K,)."""
+        return np.unique(self.speakers)
+
+    def has_speaker(self) -> np.ndarray:
+        """Whether each of the speakers has a name, (K,) bool."""
+        return ~np.char.startswith(self.speaker_names(), NAMELESS)
+
+    def by_speaker(self) -> np.ndarray:
+        """Confusion matrix of each speaker, seeds averaged within each turn, (K, L, L)."""
+        _, turn, times = np.unique(self.ids, return_inverse=True, return_counts=True)
+        return self._count(self.speaker_names(), self.speakers, weights=1 / times[turn])
+
+    def by_seed(self) -> np.ndarray:
+        """Confusion matrix of each seed over the turns that it tested, (S, L, L)."""
+        return self._count(np.unique(self.seeds), self.seeds)
+
+    def by_seed_and_fold(self, folds: Sequence[str]) -> np.ndarray:
+        """Confusion matrix of each seed and fold, empty where it was not run, (S, F, L, L)."""
+        chosen = (self.select(self.folds == fold) for fold in folds)
+        seeds = np.unique(self.seeds)
+        return np.stack([table._count(seeds, table.seeds) for table in chosen], axis=1)
+
+    def ensemble(self) -> np.ndarray:
+        """Confusion matrix of one answer a turn, from its probabilities summed over the seeds."""
+        _, first, turn = np.unique(self.ids, return_index=True, return_inverse=True)
+        totals = np.zeros((len(first), self.probabilities.shape[1]))
+        np.add.at(totals, turn, self.probabilities)
+        one = self.select(first)
+        one.predictions = totals.argmax(axis=1)
+        return one._count(np.zeros(1), np.zeros(len(first)))[0]
+
+    def _count(
+        self, names: np.ndarray, groups: np.ndarray, weights: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Confusion matrix of each of the named groups of answers."""
+        shape = (len(names), self.probabilities.shape[1])
+        places = np.searchsorted(names, groups)
+        return grouped_confusions(
+            places, self.labels, self.predictions, shape=shape, weights=weights
         )
 
-    def confusions(self, groups: np.ndarray, num_groups: int) -> np.ndarray:
-        """Confusion matrices of groups of turns, each turn averaged over its seeds, (G, L, L)."""
-        num_labels = len(self.label_names)
-        tested = self.predictions >= 0  # (S, N)
-        weights = tested / np.maximum(tested.sum(axis=0), 1)
-        sums = np.zeros((num_groups, num_labels, num_labels))
-        for predicted, weight in zip(self.predictions, weights, strict=True):
-            np.add.at(sums, (groups, self.labels, np.maximum(predicted, 0)), weight)
-        return sums
 
-    def seed_confusions(self) -> np.ndarray:
-        """Confusion matrix of each seed over the turns that it tested, (S, L, L)."""
-        num_labels = len(self.label_names)
-        sums = np.zeros((len(self.seeds), num_labels, num_labels))
-        for confusion, predicted in zip(sums, self.predictions, strict=True):
-            tested = predicted >= 0
-            np.add.at(confusion, (self.labels[tested], predicted[tested]), 1)
-        return sums
+def tabulate(runs: Iterable[Run], labels: Sequence[str]) -> TurnTable:
+    """Gather the answers of the runs of a row, in the order of the runs.
 
-
-def tabulate(row: Row) -> TurnTable:
-    """Gather the predictions of a row.
+    Args:
+        runs: every seed and fold of the row.
+        labels: emotion words; the index is the label id.
 
     Raises:
-        InputError: if a turn has another label or speaker in another seed.
+        InputError: if a turn has another label, speaker or fold in another run.
     """
     facts: dict[str, tuple] = {}
-    for (_, fold), run in row.runs.items():
+    parts = []
+    label_ids = {name: i for i, name in enumerate(labels)}
+    for run in runs:
         turns = run.turns
+        seed, fold = run.cell
         for key, label, speaker in zip(turns["id"], turns["label"], turns["speaker"], strict=True):
             if facts.setdefault(key, (label, speaker, fold)) != (label, speaker, fold):
                 raise InputError(
                     f"{run.folder}: turn {key!r} is {label}, {speaker}, fold {fold}; elsewhere in "
                     f"this row {', '.join(map(str, facts[key]))}. Report them separately."
                 )
-    ids = sorted(facts)
-    index = {key: i for i, key in enumerate(ids)}
-    label_ids = {name: i for i, name in enumerate(row.labels)}
-    seeds, folds = row.seeds, row.folds
-    predictions = np.full((len(seeds), len(ids)), -1, np.int64)
-    for (seed, _), run in row.runs.items():
-        at = [index[key] for key in run.turns["id"]]
-        predictions[seeds.index(seed), at] = [label_ids[p] for p in run.turns["prediction"]]
-    # Those without a name come last, each by itself.
-    named = sorted({speaker for _, speaker, _ in facts.values() if speaker is not None})
-    nameless = [key for key in ids if facts[key][1] is None]
-    place = {name: i for i, name in enumerate(named)}
-    alone = {key: len(named) + i for i, key in enumerate(nameless)}
-    return TurnTable(
-        ids=np.array(ids),
-        labels=np.array([label_ids[facts[key][0]] for key in ids]),
-        speakers=np.array([alone[key] if key in alone else place[facts[key][1]] for key in ids]),
-        folds=np.array([folds.index(facts[key][2]) for key in ids]),
-        predictions=predictions,
-        speaker_names=[*named, *[None] * len(nameless)],
-        label_names=row.labels,
-        fold_names=folds,
-        seeds=seeds,
-    )
-
-
-def fold_scores(table: TurnTable, statistic: Callable) -> np.ndarray:
-    """A statistic of each seed and fold, (S, folds); NaN where it was not run."""
-    scores = np.full((len(table.seeds), len(table.fold_names)), np.nan)
-    num_labels = len(table.label_names)
-    for s, predicted in enumerate(table.predictions):
-        for f in range(len(table.fold_names)):
-            chosen = (table.folds == f) & (predicted >= 0)
-            if chosen.any():
-                confusion = np.zeros((num_labels, num_labels))
-                np.add.at(confusion, (table.labels[chosen], predicted[chosen]), 1)
-                scores[s, f] = statistic(confusion)
-    return scores
+        speakers = [
+            NAMELESS + key if speaker is None else speaker
+            for key, speaker in zip(turns["id"], turns["speaker"], strict=True)
+        ]
+        parts.append(
+            (
+                np.array(turns["id"]),
+                np.array([label_ids[label] for label in turns["label"]]),
+                np.array([label_ids[answer] for answer in turns["prediction"]]),
+                np.array(speakers),
+                np.full(len(speakers), seed),
+                np.full(len(speakers), fold),
+                np.transpose([turns[f"probability_{name}"] for name in labels]),
+            )
+        )
+    return TurnTable(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -1,4 +1,4 @@
-"""`decomp-ser report`: the paper's tables from run folders, with intervals and tests."""
+"""Write a report of run folders: report.md, report.json and the figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,22 +9,19 @@ from datasets.utils import tqdm
 
 from processing.errors import InputError
 from train_scripts.publishing.card_rows import card_results
-from train_scripts.reports.cells import figure_name, grouped, split_of
 from train_scripts.reports.comparisons import (
     DEFAULT_PAIRS,
     EVERY,
-    Pair,
     choose_pairs,
     compare,
     correct_p_values,
 )
 from train_scripts.reports.figures import plot_confusion, plot_rows, plot_speakers
 from train_scripts.reports.notes import note_other_splits
+from train_scripts.reports.pages import figure_name, grouped, render, short_names, split_of
 from train_scripts.reports.pretraining_curves import report_pretraining
 from train_scripts.reports.rows import group_rows
 from train_scripts.reports.scores import score_row
-from train_scripts.reports.tables import render_report
-from train_scripts.reports.turn_table import tabulate
 from train_scripts.runs.finished_runs import read_runs
 from train_scripts.runs.record import git_commit, write_json
 from train_scripts.runs.settings import PRESETS
@@ -38,6 +35,7 @@ def report(
     output: str | Path,
     *,
     pairs: Sequence[tuple[str, str]] = DEFAULT_PAIRS,
+    allow_mixed: bool = False,
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -47,6 +45,7 @@ def report(
         runs: run folders, or folders that hold some at any depth.
         output: folder for report.md, report.json and the figures.
         pairs: presets to compare; see `choose_pairs`.
+        allow_mixed: compare rows although a setting that they should share is another.
         num_resamples: of the bootstrap over speakers, 2,000 or more.
         seed: of the bootstrap.
 
@@ -60,18 +59,12 @@ def report(
         raise InputError(f"--resamples {num_resamples}: expected at least 2000.")
     scored_runs, pretraining_runs, passed_over = read_runs(runs)
     rows = group_rows(scored_runs)
-    tables = {row.key.slug: tabulate(row) for row in rows}
-    scored = [
-        score_row(row, tables[row.key.slug], num_resamples=num_resamples, seed=seed)
-        for row in tqdm(rows, desc="Rows", unit="row", disable=len(rows) < 4)
-    ]
+    draws = {"num_resamples": num_resamples, "seed": seed}
+    scored = [score_row(row, **draws) for row in progress(rows, "Rows")]
     for _, same in grouped(scored, split_of):
         note_other_splits(same)
-    chosen, refused = choose_pairs(rows, pairs)
-    comparisons = []
-    for first, second in tqdm(chosen, desc="Tests", unit="pair", disable=len(chosen) < 4):
-        pair = Pair(first, second, tables[first.key.slug], tables[second.key.slug])
-        comparisons.append(compare(pair, num_resamples=num_resamples, seed=seed))
+    chosen, refused = choose_pairs(rows, pairs, allow_mixed=allow_mixed)
+    comparisons = [compare(*pair, **draws) for pair in progress(chosen, "Comparisons")]
     correct_p_values(comparisons)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,20 +81,26 @@ def report(
         "model_index": [{"row": row["row"], "results": card_results(row)} for row in scored],
     }
     draw_rows(scored, folder)
-    (folder / REPORT_MARKDOWN).write_text(render_report(content), encoding="utf-8")
+    (folder / REPORT_MARKDOWN).write_text(render("report", **content), encoding="utf-8")
     write_json(folder / REPORT_JSON, content)
     return content
+
+
+def progress(items: Sequence[Any], title: str) -> tqdm:
+    """The items with a bar where there are many."""
+    return tqdm(items, desc=title, unit="item", disable=len(items) < 4)
 
 
 def draw_rows(rows: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write the figures of all rows."""
     for (corpus, protocol), same in grouped(rows, split_of):
-        title = f"{corpus}, protocol {protocol}"
-        plot_rows(same, folder / figure_name(corpus, protocol), title=title)
-    for row in tqdm(rows, desc="Figures", unit="row", disable=len(rows) < 4):
-        plot_confusion(row, folder / f"confusion_{row['row']}.png")
-        if row["per_speaker"]:
-            plot_speakers(row, folder / f"speakers_{row['row']}.png")
+        names = short_names(same)
+        plot_rows(same, names, folder / figure_name(corpus, protocol))
+        for row in progress(same, "Figures"):
+            name = names[row["title"]]
+            plot_confusion(row, name, folder / f"confusion_{row['row']}.png")
+            if row["per_speaker"]:
+                plot_speakers(row, name, folder / f"speakers_{row['row']}.png")
 
 
 def count_classes(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -16,12 +16,16 @@ score 0.75 on a fold that lacks one class of four.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import jiwer
 import numpy as np
 
 from train_scripts.runs.record import ClassScores, GroupScores, Metrics, Scores
+
+if TYPE_CHECKING:
+    from transformers import EvalPrediction
 
 # Plain functions ----------------------------------------------------------------------------------
 
@@ -66,9 +70,42 @@ def confusion_matrix(
                 f"{name} of turn {wrong.argmax()} is {ids[wrong.argmax()]}, expected a label id "
                 f"from 0 to {num_labels - 1}."
             )
-    confusion = np.zeros((num_labels, num_labels), dtype=np.int64)
-    np.add.at(confusion, (references.astype(int), predictions.astype(int)), 1)
-    return confusion
+    groups = np.zeros(len(references), dtype=int)
+    counts = grouped_confusions(groups, references, predictions, shape=(1, num_labels))
+    return counts[0].astype(np.int64)
+
+
+def grouped_confusions(
+    groups: np.ndarray,
+    references: np.ndarray,
+    predictions: np.ndarray,
+    *,
+    shape: tuple[int, int],
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """Count the turns of each of many groups by reference and prediction.
+
+    Args:
+        groups: index of each turn's group, (N,).
+        references: label ids, (N,).
+        predictions: label ids, (N,).
+        shape: G, number of groups, and L, number of labels.
+        weights: what each turn counts, (N,); default 1.
+
+    Returns:
+        float64 sums, (G, L, L): references in rows, predictions in columns.
+
+    Examples:
+        >>> ids = np.array([0, 1, 1])
+        >>> grouped_confusions(np.array([0, 0, 1]), ids, ids, shape=(2, 2)).tolist()
+        [[[1.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 1.0]]]
+    """
+    num_groups, num_labels = shape
+    places = np.ravel_multi_index(
+        (groups, references, predictions), (num_groups, num_labels, num_labels)
+    )
+    sums = np.bincount(places, weights=weights, minlength=num_groups * num_labels**2)
+    return sums.reshape(num_groups, num_labels, num_labels).astype(np.float64)
 
 
 def weighted_accuracy(confusion: np.ndarray) -> float:
@@ -83,7 +120,13 @@ def weighted_accuracy(confusion: np.ndarray) -> float:
         >>> weighted_accuracy(np.array([[8, 0], [1, 1]]))
         0.9
     """
-    return float(np.trace(confusion) / confusion.sum())
+    return float(weighted_accuracies(confusion))
+
+
+def weighted_accuracies(confusions: np.ndarray) -> np.ndarray:
+    """WA of each of many confusion matrices, (..., L, L) -> (...); NaN for one without a turn."""
+    correct = np.trace(confusions, axis1=-2, axis2=-1)
+    return _divide(correct, confusions.sum(axis=(-2, -1)))
 
 
 def unweighted_average_recall(confusion: np.ndarray) -> float:
@@ -98,7 +141,13 @@ def unweighted_average_recall(confusion: np.ndarray) -> float:
         >>> unweighted_average_recall(np.array([[8, 0], [1, 1]]))
         0.75
     """
-    return float(np.nanmean(class_recalls(confusion)))
+    return float(unweighted_average_recalls(confusion))
+
+
+def unweighted_average_recalls(confusions: np.ndarray) -> np.ndarray:
+    """UAR of each of many confusion matrices, (..., L, L) -> (...); NaN for one without a turn."""
+    recalls = class_recalls(confusions)
+    return _divide(np.nansum(recalls, axis=-1), np.isfinite(recalls).sum(axis=-1))
 
 
 def macro_f1(confusion: np.ndarray) -> float:
@@ -119,8 +168,8 @@ def macro_f1(confusion: np.ndarray) -> float:
 
 
 def class_recalls(confusion: np.ndarray) -> np.ndarray:
-    """Recall of each class, confusion[i, i] / n_i; NaN where no turn has it; (L, L) -> (L,)."""
-    return _divide(np.diag(confusion), confusion.sum(axis=1))
+    """Recall of each class, confusion[i, i] / n_i; NaN where no turn has it; a value a class."""
+    return _divide(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1))
 
 
 def class_precisions(confusion: np.ndarray) -> np.ndarray:
@@ -223,7 +272,27 @@ def check_probabilities(probabilities: Any, *, num_turns: int) -> np.ndarray:
 
 def _divide(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
     """Quotients with NaN, and no warning, where the denominator is 0."""
-    return np.where(denominators > 0, numerators / np.maximum(denominators, 1), np.nan)
+    missing = np.full(np.shape(numerators), np.nan)
+    return np.divide(numerators, denominators, out=missing, where=np.asarray(denominators > 0))
+
+
+METRIC_TITLES = {
+    "weighted_accuracy": "WA (correct / all)",
+    "unweighted_average_recall": "UAR (mean recall of the classes)",
+    "macro_f1": "macro F1",
+    "word_error_rate": "word error rate",
+    "speaker_accuracy": "speaker accuracy (held-out turns of training speakers)",
+    "speech_mse": "speech MSE",
+    "speech_mse_padded": "speech MSE, padding counted as right",
+    "ece": "calibration error",
+}
+"""What tables and figures call each metric."""
+
+STATISTICS = {
+    "weighted_accuracy": weighted_accuracies,
+    "unweighted_average_recall": unweighted_average_recalls,
+}
+"""The two metrics that are resampled, as functions of many confusion matrices."""
 
 
 # All metrics of a list of turns -------------------------------------------------------------------
@@ -344,6 +413,21 @@ def recall_metrics(confusion: np.ndarray) -> GroupScores:
         num_turns=int(confusion.sum()),
         absent_labels=int(np.count_nonzero(confusion.sum(axis=1) == 0)),
     )
+
+
+def emotion_metrics(prediction: "EvalPrediction") -> dict[str, float | int]:
+    """WA and UAR for a plain `Trainer`: pass it as `compute_metrics`, and label_names=["labels"] to
+    the TrainingArguments, which otherwise also wait for labels of the other tasks.
+
+    Args:
+        prediction: emotion logits (N, L), alone or first of several outputs, and label ids (N,).
+    """
+    outputs = prediction.predictions
+    logits = outputs[0] if isinstance(outputs, tuple) else outputs
+    confusion = confusion_matrix(
+        np.asarray(prediction.label_ids), logits.argmax(axis=1), num_labels=logits.shape[1]
+    )
+    return asdict(recall_metrics(confusion))
 
 
 def class_metrics(confusion: np.ndarray, label_names: Sequence[str]) -> dict[str, ClassScores]:

@@ -1,35 +1,45 @@
 """The folder of a run: the saved model that the Hub could serve, and what it was trained on."""
 
 import json
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
-from transformers.utils import cached_file
+from datasets import Dataset
+from transformers.utils.hub import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification, DecompSerForPreTraining
 from processing import DecompSerProcessor
 from processing.errors import InputError
-from train_scripts.runs.fold_data import FoldData
+from train_scripts.runs.foreseen_errors import require_package
 from train_scripts.runs.record import RESULTS
 from train_scripts.runs.settings import RunSettings
 
+logger = logging.getLogger(__name__)
+
 SETTINGS = "settings.yaml"
 TRAINING_ROWS = "training_rows.json"
+CHECKPOINTS = "checkpoints"
+LOG = "log.jsonl"
 
 
 def open_run_folder(folder: str | Path, settings: RunSettings) -> Path:
-    """Create the folder of a run, or take up the run that was interrupted in it.
+    """Create the folder of a run, or resume the run that was interrupted in it.
 
     Args:
-        folder: of the run.
+        folder: of the run. What a call left there that ended before its first checkpoint, such as
+            one with a wrong fold, gives way to these settings.
         settings: of the run; stored there.
 
     Raises:
-        InputError: if the folder holds a finished run, or one with other settings.
+        InputError: if the folder holds a finished run or the checkpoints of one with other
+            settings, or a package that the settings ask for is not installed.
     """
     folder = Path(folder)
+    require_packages(settings)
     if (folder / RESULTS).is_file():
         raise InputError(
             f"{folder}: holds a finished run. Choose another --output, or delete the folder to run "
@@ -37,14 +47,17 @@ def open_run_folder(folder: str | Path, settings: RunSettings) -> Path:
         )
     stored = folder / SETTINGS
     content = yaml.safe_dump(settings.as_dict(), sort_keys=False)
-    if stored.is_file() and stored.read_text(encoding="utf-8") != content:
-        raise InputError(
-            f"{folder}: holds an interrupted run with other settings (see {SETTINGS}). Give the "
-            "same preset and settings to go "
-            "on with it, choose another --output, or delete the folder."
-        )
+    before = stored.read_text(encoding="utf-8") if stored.is_file() else None
+    if before not in (None, content):
+        if is_interrupted(folder):
+            raise InputError(
+                f"{folder}: holds an interrupted run with other settings (see {SETTINGS}). Give "
+                "the same preset and settings to resume it, choose another --output, or delete "
+                "the folder."
+            )
+        (folder / LOG).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    if not stored.is_file():
+    if before != content:
         # whole or not at all, also where several processes open the folder at once
         part = stored.with_name(f"{SETTINGS}.{os.getpid()}.part")
         part.write_text(content, encoding="utf-8")
@@ -52,19 +65,62 @@ def open_run_folder(folder: str | Path, settings: RunSettings) -> Path:
     return folder
 
 
-def save_model(folder: Path, model, processor: DecompSerProcessor, data: FoldData) -> None:
-    """Save model, processor, their code, and the ids and speakers of the training turns."""
-    data.folds.check_final(model, processor)
+def is_interrupted(folder: Path) -> bool:
+    """Whether a folder holds a checkpoint that a run could be resumed from."""
+    return any((folder / CHECKPOINTS).glob("checkpoint-*"))
+
+
+def require_packages(settings: RunSettings) -> None:
+    """Raise InputError where a package that the settings ask for is not installed."""
+    if settings.tracking != "none":
+        require_package(settings.tracking, f"tracking={settings.tracking}")
+    if settings.finetuning.lora_rank:
+        require_package("peft", f"finetuning.lora_rank={settings.finetuning.lora_rank}")
+
+
+def save_model(
+    folder: str | Path,
+    model,
+    processor: DecompSerProcessor,
+    train: Dataset,
+    *,
+    protocol: Mapping | None = None,
+    fold: str | None = None,
+    base: str | None = None,
+) -> None:
+    """Save a trained model, its processor and their code, and which turns and speakers it was
+    trained on, so that `evaluate` can tell whether it is asked about any of them.
+
+    Args:
+        folder: of the run; created if it does not exist.
+        model: classifier or autoencoder.
+        processor: that made its inputs.
+        train: the training turns, with their ids and speakers.
+        protocol: that they are the training turns of, as of `describe_protocol`; None if of none.
+        fold: of the protocol.
+        base: folder or repository id of the trained model that training went on from. What that
+            was trained on counts too; where that is not known, a warning says that it is not known
+            of this one either.
+    """
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    train = data.folds["train"]
+    earlier = {"ids": [], "speakers": []} if base is None else read_training_rows(base)
+    if earlier is None:
+        logger.warning(
+            "It is not known which turns '%s' was trained on (%s is missing), so neither is it of "
+            "the model in %s: `decomp-ser evaluate` scores it with --allow-overlap, marked.",
+            base,
+            TRAINING_ROWS,
+            folder,
+        )
+        return
     content = {
-        "protocol": data.protocol,
-        "fold": data.fold,
-        "speakers": data.speakers,
-        "ids": sorted(train["id"]),
+        "protocol": protocol,
+        "fold": fold,
+        "speakers": sorted({*earlier["speakers"], *train["speaker"]} - {None}),
+        "ids": sorted({*earlier["ids"], *train["id"]}),
     }
-    (folder / TRAINING_ROWS).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    (Path(folder) / TRAINING_ROWS).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def load_model(name: str, *, pretraining: bool = False):
@@ -80,9 +136,11 @@ def load_model(name: str, *, pretraining: bool = False):
     Raises:
         InputError: if it cannot be found, is of the other kind, or has no trained emotion head.
     """
+    if not pretraining:
+        check_fine_tuned(name)
     kind = DecompSerForPreTraining if pretraining else DecompSerForAudioClassification
     try:
-        model = kind.from_pretrained(name)
+        model: Any = kind.from_pretrained(name)
         processor = DecompSerProcessor.from_pretrained(name)
     except (OSError, ValueError) as error:
         verb = "pretrain" if pretraining else "finetune"
@@ -96,6 +154,45 @@ def load_model(name: str, *, pretraining: bool = False):
             "Fine-tune it first."
         )
     return model.eval(), processor
+
+
+def check_fine_tuned(name: str) -> None:
+    """Refuse what only `pretrain` has trained, and what does not exist.
+
+    Args:
+        name: folder of a run, or a repository id.
+
+    Raises:
+        InputError: says which of the two it is.
+    """
+    architectures = read_config(name).get("architectures") or []
+    if DecompSerForPreTraining.__name__ in architectures:
+        raise InputError(
+            f"model '{name}': it is pre-trained only, so it knows no emotions. Train them with "
+            f"`decomp-ser finetune PRESET --pretrained {name}`, and give the folder of that run."
+        )
+
+
+def read_config(name: str) -> dict:
+    """The stored configuration of a saved model.
+
+    Args:
+        name: folder of a run, or a repository id.
+
+    Raises:
+        InputError: if there is none.
+    """
+    problem = "there is no config.json in it."
+    try:
+        path = cached_file(name, "config.json")
+    except OSError as error:
+        path, problem = None, f"it does not exist. {' '.join(str(error).split())}"
+    if path is None:
+        raise InputError(
+            f"model '{name}': {problem} Expected an output folder of `decomp-ser finetune` or "
+            "`decomp-ser pretrain`, or a repository id."
+        )
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def read_training_rows(name: str) -> dict | None:
@@ -118,9 +215,13 @@ def find_overlap(name: str, ids: Iterable[str], speakers: Iterable[str | None]) 
 
     Returns:
         A description, or None if nothing overlaps.
+
+    Raises:
+        InputError: if no model has this name.
     """
     trained = read_training_rows(name)
     if trained is None:
+        read_config(name)
         return f"it is not known which turns it was trained on ({TRAINING_ROWS} is missing)"
     shared_ids = set(ids) & set(trained["ids"])
     shared_speakers = set(speakers) & set(trained["speakers"])

@@ -223,6 +223,11 @@ def read_preset(preset: str) -> dict[str, Any]:
     path = PRESETS / f"{preset}.yaml"
     if not path.is_file():
         path = Path(preset)
+    if not path.is_file() and preset.startswith("baseline_"):
+        raise InputError(
+            f"preset '{preset}': is a row of the tables without a preset. Run it with `decomp-ser "
+            f"baselines {preset}`."
+        )
     if not path.is_file():
         raise InputError(
             f"preset '{preset}': expected one of {', '.join(preset_names())}, or the path of a "

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers import EarlyStoppingCallback, TrainerState, set_seed
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification
 from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompSerProcessor
@@ -141,7 +141,16 @@ def finetune(
         record.protocol.leaks = True
         record.pretraining_overlap = overlap
     if trainer.is_world_process_zero():
-        save_model(folder, model, processor, fold_data)
+        fold_data.folds.check_final(model, processor)
+        save_model(
+            folder,
+            model,
+            processor,
+            fold_data.folds["train"],
+            protocol=fold_data.protocol,
+            fold=fold_data.fold,
+            base=pretrained,
+        )
         write_predictions(folder, test_rows, test, fold_data.labels)
         plot_losses(read_log(folder), folder / "losses.png", title="Fine-tuning")
         record = write_record(folder, record)

@@ -112,7 +112,15 @@ def pretrain(
         seconds=seconds,
     )
     if trainer.is_world_process_zero():
-        save_model(folder, model, processor, fold_data)
+        fold_data.folds.check_final(model, processor)
+        save_model(
+            folder,
+            model,
+            processor,
+            fold_data.folds["train"],
+            protocol=fold_data.protocol,
+            fold=fold_data.fold,
+        )
         plot_losses(read_log(folder), folder / "losses.png", title="Pre-training")
         record = write_record(folder, record)
     return record

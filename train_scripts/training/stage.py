@@ -20,13 +20,11 @@ from processing.text import ENGLISH_VOCABULARY, make_vocabulary
 from train_scripts.runs.fold_data import FoldData, load_fold_data
 from train_scripts.runs.record import RunRecord
 from train_scripts.runs.results import summarize
+from train_scripts.runs.run_folder import CHECKPOINTS, LOG
 from train_scripts.runs.settings import RunSettings, build_feature_extractor
 from train_scripts.training.checkpoints import last_whole_checkpoint
 
 logger = logging.getLogger(__name__)
-
-CHECKPOINTS = "checkpoints"
-LOG = "log.jsonl"
 
 
 def training_arguments(

@@ -3,8 +3,10 @@
 Axes: S samples, T frames, M mel bands.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,10 +14,15 @@ from matplotlib.patches import Patch
 
 COLOURS = ("#4477aa", "#ccbb44", "#ee6677", "#228833", "#66ccee", "#aa3377", "#bbbbbb", "#222255")
 """Of labels, distinct also to colour-blind eyes; repeated beyond eight."""
-INK, FAINT, SOUND = "#27303f", "#8a94a6", "#5b6b8c"
+INK, FAINT, SOUND = "#27303f", "#8a94a6", "#6b7ca3"
+"""Of words, of lines and of the waveform. A page draws words in the colour of its own text."""
 SUPPORTS, OPPOSES = "#3f7fbf", "#c8553d"
 ENVELOPE_POINTS = 1600
 """Columns of the drawn waveform: about one a pixel, whatever the length of the sound."""
+
+WIDE, NARROW = (12.0, 6.6), (4.2, 7.0)
+"""Inches of the figure of a sound; drawn 330 pixels wide, the words of the narrow one are legible.
+"""
 
 Span = tuple[float, float]
 """Start and end in seconds."""
@@ -32,6 +39,7 @@ def plot_sound(
     mel: np.ndarray,
     f0_hz: np.ndarray,
     seconds_per_frame: float,
+    narrow: bool = False,
 ) -> Figure:
     """Waveform, probabilities over time, and the spectrogram of one piece with its pitch contour.
 
@@ -45,18 +53,20 @@ def plot_sound(
         mel: log-mel spectrogram of it in [0, 1], (T, M).
         f0_hz: its pitch, 0 where unvoiced, (T,).
         seconds_per_frame: hop of both.
+        narrow: draw it for the width of a telephone.
     """
-    figure = Figure(figsize=(12, 6.6), dpi=110, layout="constrained", facecolor="white")
+    figure = Figure(figsize=NARROW if narrow else WIDE, dpi=110, layout="constrained")
     sound, time, spectrogram = figure.subplots(3, 1, height_ratios=(1, 0.75, 2.4))
     seconds = len(waveform) / sampling_rate
     plot_waveform(sound, waveform, sampling_rate)
-    plot_timeline(time, spans, probabilities, labels)
+    plot_timeline(time, spans, probabilities, labels, legend_below=narrow)
     for axes in (sound, time):
         axes.set_xlim(0, seconds)
     plot_spectrogram(spectrogram, mel, f0_hz, seconds_per_frame, detail)
     if not is_all(detail, seconds):
         sound.axvspan(*detail, color="#ffcf56", alpha=0.35, linewidth=0)
-        style(spectrogram, "Mel spectrogram and pitch contour of the part shaded above", "mel band")
+        title = "Spectrogram and pitch of the shaded part"
+        style(spectrogram, title, "mel band")
     return figure
 
 
@@ -82,8 +92,12 @@ def plot_timeline(
     spans: Sequence[Span],
     probabilities: Sequence[Mapping[str, float]],
     labels: Sequence[str],
+    *,
+    legend_below: bool = False,
 ) -> None:
-    """Probabilities of each window, stacked to 100 %."""
+    """Probabilities of each window, stacked to 100 %; the legend stands beside the title, or below
+    where there is no room for it.
+    """
     starts = np.array([start for start, _ in spans])
     widths = np.array([end - start for start, end in spans])
     bottom = np.zeros(len(spans))
@@ -91,7 +105,7 @@ def plot_timeline(
         heights = np.array([100 * values[label] for values in probabilities])
         colour = COLOURS[index % len(COLOURS)]
         axes.bar(
-            starts, heights, widths, bottom, align="edge", color=colour, edgecolor="white", lw=0.8
+            starts, heights, widths, bottom, align="edge", color=colour, edgecolor=FAINT, lw=0.4
         )
         bottom += heights
     axes.set_ylim(0, 100)
@@ -101,9 +115,9 @@ def plot_timeline(
     ]
     axes.legend(
         handles=handles,
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        ncols=len(labels),
+        loc="upper center" if legend_below else "lower right",
+        bbox_to_anchor=(0.5, -0.22) if legend_below else (1, 1),
+        ncols=min(len(labels), 4) if legend_below else len(labels),
         frameon=False,
         fontsize=10,
         labelcolor=INK,
@@ -140,33 +154,37 @@ def plot_spectrogram(
     style(pitch, "", "pitch in Hz")
 
 
-def plot_shares(shares: Mapping[str, float], label: str) -> Figure:
-    """How much each part of the speech speaks for an emotion rather than for the others.
+def plot_shares(shares: Mapping[str, float], label: str, base: float) -> Figure:
+    """How much each part of the speech speaks for an emotion, the most important first.
 
     Args:
-        shares: of the parts, in units of the logit.
+        shares: what each part adds to the probability of the emotion.
         label: the emotion.
+        base: its probability for the average training utterance, which they add to.
     """
-    figure = Figure(figsize=(5.4, 3.6), dpi=110, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(4.6, 3.2), dpi=110, layout="constrained")
     axes = figure.subplots()
-    names, values = list(shares), np.array(list(shares.values()))
+    names = sorted(shares, key=lambda name: -abs(shares[name]))
+    values = 100 * np.array([shares[name] for name in names])
     colours = [SUPPORTS if value >= 0 else OPPOSES for value in values]
     bars = axes.barh(names, values, height=0.62, color=colours)
     axes.bar_label(
         bars,
-        [f"{value.round(2) + 0.0:+.2f}" for value in values],
+        [f"{value:+.0f}" if round(value) else "0" for value in values],
         padding=4,
         fontsize=10,
         color=INK,
     )
     axes.axvline(0, color=INK, linewidth=1)
-    reach = 1.35 * max(float(np.abs(values).max()), 0.1)
+    reach = 1.35 * max(float(np.abs(values).max()), 1.0)
     axes.set_xlim(-reach, reach)
     axes.invert_yaxis()
-    style(axes, f"What speaks for “{label}”")
+    style(axes, f"Why “{label}”: what each part adds")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", labelsize=11, length=0)
-    axes.set_xlabel(f"← for other emotions      for {label} →", color=INK, fontsize=10)
+    axes.set_xlabel(
+        f"percentage points, from {100 * base:.0f} % for average speech", color=INK, fontsize=10
+    )
     return figure
 
 
@@ -177,3 +195,12 @@ def style(axes: Axes, title: str, unit: str = "") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(colors=INK, labelsize=9)
+
+
+def as_svg(figure: Figure) -> str:
+    """A figure to stand in a page: without a background, with words in the colour of its text."""
+    drawn = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(drawn, format="svg", transparent=True)
+    svg = drawn.getvalue()
+    return svg[svg.index("<svg") :].replace(INK, "currentColor")

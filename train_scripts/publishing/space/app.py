@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,19 @@ import soundfile
 import torch
 from huggingface_hub import metadata_load
 from matplotlib.figure import Figure
-from speech_plots import Span, plot_shares, plot_sound
+from speech_plots import Span, as_svg, plot_shares, plot_sound
 from transformers import pipeline
 from transformers.utils import cached_file
 
 LONGEST_SECONDS = 600.0
 """The page draws the whole sound; `decomp-ser predict` takes any length."""
 
+FLAG_HEADINGS = {
+    "too_short": "Too short",
+    "too_quiet": "Too quiet",
+    "not_speech_like": "Not like speech",
+    "unsure": "Unsure",
+}
 FLAG_MEANINGS = {
     "too_short": "It is shorter than half a second.",
     "too_quiet": "It is too quiet to hear anything in it.",
@@ -54,6 +61,12 @@ CSS = """
 #emotions .bar {height: 0.55rem; background: #4f5bd5; border-radius: 3px}
 #emotions dt, #emotions dd {font-family: inherit; font-size: 1rem}
 #notice {font-size: 0.86rem; color: var(--body-text-color-subdued)}
+#shares svg, #figure svg {width: 100%; height: auto; color: var(--body-text-color)}
+#figure .narrow {display: none}
+@media (max-width: 640px) {
+  #figure .narrow {display: block}
+  #figure .wide {display: none}
+}
 #demonstration {border-left: 4px solid #ccbb44; padding-left: 0.8rem}
 footer {display: none !important}
 """
@@ -68,12 +81,14 @@ class Detail:
         span: where it is.
         mel: log-mel spectrogram in [0, 1], (T, M).
         f0_hz: 0 where unvoiced, (T,).
-        shares: how much each part speaks for the answer rather than for the other emotions.
+        base: probability of the answer for the average training utterance.
+        shares: what each part adds to it, to make the probability of the answer for the piece.
     """
 
     span: Span
     mel: np.ndarray
     f0_hz: np.ndarray
+    base: float
     shares: dict[str, float]
 
 
@@ -88,8 +103,10 @@ def load(model_name: str) -> Any:
 
 def answer(
     recognize: Any, path: str | None
-) -> tuple[str, dict[str, float] | None, Figure | None, Figure | None]:
-    """What the page shows for a sound: verdict, probabilities, shares, and the sound over time."""
+) -> tuple[str, dict[str, float] | None, list[Figure] | None, list[Figure] | None]:
+    """What the page shows for a sound: verdict, probabilities, shares, and the sound over time,
+    which is drawn for a wide page and for a narrow one.
+    """
     if path is None:
         return WAITING, None, None, None
     try:
@@ -101,7 +118,7 @@ def answer(
     return f"## This sound cannot be used\n{html.escape(text)}", None, None, None
 
 
-def describe(recognize: Any, path: str) -> tuple[str, dict[str, float], Figure, Figure]:
+def describe(recognize: Any, path: str) -> tuple[str, dict[str, float], list[Figure], list[Figure]]:
     """The same for a sound that can be used.
 
     Raises:
@@ -117,7 +134,8 @@ def describe(recognize: Any, path: str) -> tuple[str, dict[str, float], Figure, 
     chosen = max(windows, key=lambda window: by_label(window["scores"])[best])
     waveform, rate = read_mono(path)
     detail = look_closer(recognize, waveform, rate, (chosen["start"], chosen["end"]), best)
-    figure = plot_sound(
+    draw = partial(
+        plot_sound,
         waveform,
         rate,
         spans=divide_overlaps([(w["start"], w["end"]) for w in windows]),
@@ -129,8 +147,12 @@ def describe(recognize: Any, path: str) -> tuple[str, dict[str, float], Figure, 
         seconds_per_frame=recognize.feature_extractor.hop_length
         / recognize.feature_extractor.sampling_rate,
     )
-    verdict = f"## {best}, {100 * probabilities[best]:.0f} %\n{doubts(found['flags'])}"
-    return verdict, probabilities, plot_shares(detail.shares, best), figure
+    return (
+        headline(f"{best}, {100 * probabilities[best]:.0f} %", found["flags"]),
+        probabilities,
+        [plot_shares(detail.shares, best, detail.base)],
+        [draw(), draw(narrow=True)],
+    )
 
 
 def by_label(scores: list[dict]) -> dict[str, float]:
@@ -138,10 +160,16 @@ def by_label(scores: list[dict]) -> dict[str, float]:
     return {entry["label"]: entry["score"] for entry in scores}
 
 
-def doubts(flags: list[str]) -> str:
-    """Flags in words."""
+def headline(best: str, flags: list[str]) -> str:
+    """The answer in words; where a flag speaks against it, the flag is the heading."""
+    if not flags:
+        return f"## {best}"
+    heading, *others = (FLAG_HEADINGS.get(flag, flag) for flag in flags)
     reasons = " ".join(FLAG_MEANINGS.get(flag, flag) for flag in flags)
-    return f"⚠️ Do not trust this answer. {reasons}" if reasons else ""
+    return (
+        f"## ⚠️ {', '.join([heading, *map(str.lower, others)])}\n"
+        f"{reasons} Do not trust the answer, which would be {best}."
+    )
 
 
 def check_length(path: str) -> None:
@@ -188,27 +216,38 @@ def look_closer(recognize: Any, waveform: np.ndarray, rate: int, span: Span, lab
     piece = extractor.prepare_waveforms([waveform[begin:end]], rate)[0]
     signals = extractor.extract([piece])[0]
     inputs = extractor.pad_utterances([extractor.assemble(piece, **signals)], "pt")
-    return Detail(
-        span, signals["mel"], signals["f0_hz"], component_shares(recognize, inputs, label)
-    )
+    base, shares = component_shares(recognize, inputs, label)
+    return Detail(span, signals["mel"], signals["f0_hz"], base, shares)
 
 
 @torch.no_grad()
 def component_shares(
     recognize: Any, inputs: dict[str, torch.Tensor], label: str
-) -> dict[str, float]:
-    """How much each part moves the logit of an emotion more than those of the others, away from
-    the answer for the average training utterance.
-
-    What a part adds to all emotions alike changes no probability, so the mean over emotions is
-    taken off.
+) -> tuple[float, dict[str, float]]:
+    """The probability of an emotion for the average training utterance, and what each part adds to
+    it: Shapley values of the probability, as `decomp-ser explain` tells them. All sum to the
+    probability for these inputs.
     """
     model = recognize.model
-    parts = sys.modules[type(model.config).__module__].COMPONENTS[:-1]
-    shares = model(**inputs, output_component_shares=True).component_shares[0]  # (P + 1, L)
-    present = shares.abs().sum(1) > 0
-    contrast = (shares - shares.mean(1, keepdim=True))[:, model.config.label2id[label]]
-    return {name: float(contrast[i]) for i, name in enumerate(parts) if present[i]}
+    # the code that came with the model, under whatever name it was loaded
+    package = type(model.config).__module__.rpartition(".")[0]
+    code = sys.modules[f"{package}.component_shares"]
+    shares = model(**inputs, output_component_shares=True).component_shares  # (1, P + 1, L)
+    logits = code.subset_logits(shares) / model.config.temperature
+    probability = logits.softmax(-1)[..., model.config.label2id[label]]  # (1, subsets)
+    values = dict(zip(code.PARTS, code.shapley_values(probability)[0].tolist(), strict=True))
+    return float(probability[0, 0]), {name: values[name] for name in code.part_names(model.config)}
+
+
+def as_html(figures: list[Figure]) -> str:
+    """Figures as part of the page, in its colours: for any width, or for a wide and a narrow page
+    (see CSS).
+    """
+    widths = ("wide", "narrow") if len(figures) == 2 else ("any",)
+    return "".join(
+        f'<div class="{width}">{as_svg(figure)}</div>'
+        for width, figure in zip(widths, figures, strict=True)
+    )
 
 
 def is_demonstration(model_name: str) -> bool:
@@ -257,14 +296,15 @@ def build_page(model_name: str, example: str | Path | None = None) -> gr.Blocks:
                     show_label=False, show_heading=False, visible=False, elem_id="emotions"
                 )
             with gr.Column(scale=5, min_width=340):
-                shares = gr.Plot(show_label=False, visible=False, elem_id="shares")
-        figure = gr.Plot(show_label=False, visible=False, elem_id="figure")
+                shares = gr.HTML(visible=False, elem_id="shares")
+        figure = gr.HTML(visible=False, elem_id="figure")
         gr.Markdown(NOTICE, elem_id="notice")
         outputs = [verdict, emotions, shares, figure]
 
         def show(path: str | None) -> list:
-            text, *parts = answer(recognize, path)
-            return [text, *(gr.update(value=part, visible=part is not None) for part in parts)]
+            text, probabilities, *figures = answer(recognize, path)
+            shown = [probabilities, *(None if f is None else as_html(f) for f in figures)]
+            return [text, *(gr.update(value=part, visible=part is not None) for part in shown)]
 
         button.click(show, sound, outputs, api_name="recognise")
         # a file, the end of a recording, the example, and the cross that clears it

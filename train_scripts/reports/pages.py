@@ -1,0 +1,204 @@
+"""The pages of a report: Jinja templates, and how they write numbers and names."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+Scored = Mapping[str, Any]
+"""A row's numbers, of `score_row`."""
+
+
+def render(template: str, **content: Any) -> str:
+    """Fill a template of `train_scripts/reports/templates`.
+
+    Args:
+        template: its name without ".md.jinja".
+        content: what it reads.
+    """
+    environment = Environment(
+        loader=PackageLoader("train_scripts.reports"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {function.__name__: function for function in FILTERS}
+    environment.globals |= {function.__name__: function for function in FUNCTIONS}
+    return environment.get_template(f"{template}.md.jinja").render(**content)
+
+
+def number(value: float | None, form: str = ".3f") -> str:
+    """A number, or a dash."""
+    return "-" if value is None else format(value, form)
+
+
+def percent(value: float | None) -> str:
+    """A fraction in per cent, or a dash."""
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def pooled(row: Scored, name: str, form: Callable[[float | None], str] = number) -> str:
+    """Pooled WA or UAR with its interval over speakers."""
+    score = row["metrics"][name]
+    if score["interval_95"] is None:
+        return form(score["pooled"])
+    low, high = (form(bound).removesuffix(" %") for bound in score["interval_95"])
+    return f"{form(score['pooled'])} [{low}, {high}]"
+
+
+def seed_range(values: Iterable[float], form: str = ".3f") -> str:
+    """The least and the largest value of the seeds, or a dash with fewer than two.
+
+    Examples:
+        >>> seed_range([0.05, 0.013, 0.047], "+.3f")
+        '+0.013 to +0.050'
+    """
+    values = list(values)
+    return f"{min(values):{form}} to {max(values):{form}}" if len(values) > 1 else "-"
+
+
+def difference(value: Mapping[str, Any]) -> str:
+    """A difference with its interval."""
+    interval = value["interval_95"]
+    bounds = f" [{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else ""
+    return f"{value['value']:+.3f}{bounds}"
+
+
+def p_value(test: Mapping[str, Any]) -> str:
+    """Corrected p, and the plain one."""
+    if test["p"] is None:
+        return "-"
+    return f"{test['p_holm']:.2g} (uncorrected {test['p']:.2g})"
+
+
+def cell(text: str) -> str:
+    """Text that does not end its cell of a Markdown table."""
+    return text.replace("|", "\\|")
+
+
+def short_commits(commits: Iterable[str]) -> str:
+    """Commits by their first twelve characters, with what marks a changed work tree."""
+    parts = (commit.partition("+") for commit in commits)
+    return ", ".join(digest[:12] + plus + mark for digest, plus, mark in parts)
+
+
+def table(header: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    lines = [header, ["---"] * len(header), *cells]
+    return ["| " + " | ".join(cell(str(text)) for text in line) + " |" for line in lines]
+
+
+def split_of(row: Scored) -> tuple[str, str]:
+    """Corpus and protocol."""
+    return row["corpus"], row["protocol"]["name"]
+
+
+def split_and_size(row: Scored) -> tuple[str, str, str]:
+    """Corpus, protocol and size of a network's row."""
+    return (*split_of(row), row["size"])
+
+
+def grouped(items: Iterable[Any], key: Callable[[Any], Any]) -> list[tuple[Any, list[Any]]]:
+    """Items by key, keys in order."""
+    return [(k, list(group)) for k, group in groupby(sorted(items, key=key), key=key)]
+
+
+def figure_name(corpus: str, protocol: str) -> str:
+    """File of the overview of a corpus and protocol."""
+    words = f"rows_{corpus}_{protocol}"
+    return "".join(c if c.isalnum() or c in "_+-" else "-" for c in words) + ".png"
+
+
+def short_names(rows: Sequence[Scored]) -> dict[str, str]:
+    """Name of each row by its title: the preset, and of the settings that the command line made
+    those that not all rows of its size have.
+    """
+    names = {}
+    for _, same in grouped(rows, lambda row: row["size"] or ""):
+        shared = shared_overrides(same)
+        for row in same:
+            own = [override for override in row["overrides"] if override not in shared]
+            names[row["title"]] = " ".join([row["preset"], *own])
+    return names
+
+
+def shared_overrides(rows: Sequence[Scored]) -> list[str]:
+    """Settings on the command line of every row."""
+    return [o for o in rows[0]["overrides"] if all(o in row["overrides"] for row in rows)]
+
+
+def find_row(line: Mapping[str, Any], rows: Sequence[Scored]) -> Scored | None:
+    """The row of a line of the paper: of the fewest settings changed, complete rather than not."""
+    for preset in filter(None, (line.get("preset"), line.get("same_model"))):
+        found = [row for row in rows if row["preset"] == preset]
+        if found:
+            return min(found, key=lambda r: (len(r["overrides"]), not r["complete"], r["row"]))
+    return None
+
+
+def resampling(row: Scored) -> str:
+    """Whether random resampling was on in fine-tuning; a dash where nothing would read it."""
+    return {True: "on", False: "off", None: "-"}[row["resampled"]]
+
+
+def pretraining(row: Scored) -> str:
+    """Steps of pre-training; a dash for a baseline."""
+    if row["size"] is None:
+        return "-"
+    steps = row["pretraining_steps"]
+    return (f"{steps:,} steps" if steps else "yes") if row["pretrained"] else "none"
+
+
+def fold_mean(score: Mapping[str, Any]) -> str:
+    """Mean of the folds and standard deviation over seeds."""
+    spread = score["sd_over_seeds"]
+    return number(score["fold_mean"]) + (" (one seed)" if spread is None else f" ± {spread:.3f}")
+
+
+def mse(metrics: Mapping[str, Any]) -> str:
+    """Both errors of the reconstruction."""
+    valid, padded = (metrics[name]["pooled"] for name in ("speech_mse", "speech_mse_padded"))
+    return "-" if valid is None else f"{valid:.2e} (padding counted as right: {padded:.2e})"
+
+
+def complement(rate: float | None) -> float | None:
+    """1 - WER, which the paper calls accuracy."""
+    return None if rate is None else 1 - rate
+
+
+def comparison_notes(comparison: Mapping[str, Any]) -> str:
+    """What to know of a comparison."""
+    notes = [] if comparison["complete"] else ["INCOMPLETE: on what both have"]
+    for title, entry in (("MIXED", "settings_not_shared"), ("by name", "settings_overridden")):
+        if comparison[entry]:
+            notes.append(f"{title}, other settings: {', '.join(comparison[entry])}")
+    return "; ".join(notes) or "-"
+
+
+def row_notes(row: Scored, preset: str) -> str:
+    """What to know of a row in a table of the paper."""
+    notes = list(row["notes"])
+    if row["preset"] != preset:
+        notes.append(f"run as `{row['preset']}`, the same model")
+    if row["overrides"]:
+        notes.append("with " + " ".join(row["overrides"]))
+    return "; ".join(notes) or "-"
+
+
+def class_names(stated: Iterable[str], corpora: Mapping[str, Any]) -> list[str]:
+    """Classes of the paper's Table 1, then those that only a corpus has, then "total"."""
+    names = dict.fromkeys([*stated, *(n for c in corpora.values() for n in c["classes"])])
+    return [*(name for name in names if name != "total"), "total"]
+
+
+FILTERS = (
+    *(number, percent, pooled, seed_range, difference, p_value, cell, short_commits),
+    *(resampling, pretraining, fold_mean, mse, complement, comparison_notes, row_notes),
+)
+FUNCTIONS = (
+    *(grouped, split_of, split_and_size, figure_name, short_names, shared_overrides),
+    *(find_row, class_names, percent),
+)
+"""What templates may call."""
