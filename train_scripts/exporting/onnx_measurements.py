@@ -115,7 +115,7 @@ def score_classifiers(
     collator: DecompSerDataCollator,
     rows: Dataset,
     labels: list[str],
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | None]]:
     """WA, UAR, and the share of turns that get the answer of the first classifier.
 
     Args:
@@ -124,7 +124,7 @@ def score_classifiers(
         rows: with signals.
         labels: emotion words in the order of the labels.
     """
-    scores: dict[str, dict[str, float]] = {}
+    scores: dict[str, dict[str, float | None]] = {}
     first = None
     for name, classifier in classifiers.items():
         turns = classify_turns(classifier, collator, rows)
