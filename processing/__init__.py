@@ -3,6 +3,8 @@
 The classes of a corpus need `datasets`, which takes a second to import, so they are loaded on use.
 """
 
+from typing import TYPE_CHECKING
+
 from transformers import AutoFeatureExtractor, AutoProcessor
 
 from .feature_extraction_decomp_ser import DecompSerFeatureExtractor
@@ -13,6 +15,10 @@ from .processing_decomp_ser import DecompSerProcessor
 # and its configuration class, which belongs to the other package, is not needed.
 AutoFeatureExtractor.register("decomp_ser", DecompSerFeatureExtractor, exist_ok=True)
 AutoProcessor.register("decomp_ser", DecompSerProcessor, exist_ok=True)
+
+if TYPE_CHECKING:
+    from .collation import DecompSerDataCollator
+    from .folds import load_folds
 
 
 def __getattr__(name: str):

@@ -35,7 +35,7 @@ def command(
         shutil.rmtree(output, ignore_errors=True)
     results = quickstart(output)
     typer.echo(summarize(results))
-    constant = results["constant_baselines"]
+    constant = results.constant_baselines or {}
     typer.echo(
         f"{'best constant sentence, WER':34} {constant['word_error_rate']:.4g}\n"
         f"{'best constant spectrum, MSE':34} {constant['speech_mse']:.4g}"

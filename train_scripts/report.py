@@ -59,7 +59,7 @@ def command(
     """
     if trials:
         from train_scripts.experiments.trials import compare_trials, render_trials
-        from train_scripts.runs.results import write_json
+        from train_scripts.runs.record import write_json
 
         comparison = compare_trials(runs, seed=seed)
         output.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
-import json
-
 import numpy as np
 import pyarrow.parquet
 import pytest
+from datasets import Dataset
 
 from processing.errors import InputError
 from train_scripts.baselines import baseline_runs as baselines
@@ -11,6 +10,7 @@ from train_scripts.cli import run
 from train_scripts.reports.rows import group_rows
 from train_scripts.run_baselines import app
 from train_scripts.runs.finished_runs import read_runs
+from train_scripts.runs.record import read_record
 
 EMOTIONS = ("angry", "happy", "sad", "neutral")
 
@@ -44,24 +44,41 @@ def test_majority_answers_the_largest_training_class(corpus, fold, tmp_path):
     turns = pyarrow.parquet.read_table(tmp_path / "run" / "predictions.parquet").to_pydict()
     assert set(turns["prediction"]) == {"sad"}
     sad = turns["label"].count("sad") / len(turns["label"])
-    assert results["metrics"]["weighted_accuracy"] == pytest.approx(sad)
-    assert results["metrics"]["unweighted_average_recall"] == pytest.approx(0.25)
-    probabilities = [turns[f"probability_{e}"][0] for e in results["labels"]]
+    assert results.metrics.weighted_accuracy == pytest.approx(sad)
+    assert results.metrics.unweighted_average_recall == pytest.approx(0.25)
+    probabilities = [turns[f"probability_{e}"][0] for e in results.labels]
     assert sum(probabilities) == pytest.approx(1) and max(probabilities) > 0.25
+
+
+def test_a_run_looks_for_test_turns_that_are_copied_in_training(corpus, fold, tmp_path):
+    rows = corpus.to_list()
+    tested = next(row for row in rows if row["speaker"] == fold)
+    copied = next(row for row in rows if row["speaker"] not in (fold, None))
+    clean = run_baseline("baseline_majority", output=tmp_path / "a", **options(corpus, fold))
+    splits = [clean.leaks.in_train["identical_audio"], clean.leaks.in_validation["identical_audio"]]
+    assert splits == [0, 0] and clean.leaks.in_train["near_identical_audio"] is None
+    for row in rows:
+        if row["speaker"] == copied["speaker"]:
+            row["audio"] = tested["audio"]
+    planted = Dataset.from_list(rows, features=corpus.features)
+    found = run_baseline("baseline_majority", output=tmp_path / "b", **options(planted, fold))
+    assert (
+        found.leaks.in_train["identical_audio"] + found.leaks.in_validation["identical_audio"] == 1
+    )
 
 
 def test_a_machine_has_the_results_of_a_run(corpus, fold, tmp_path, planted_functionals):
     results = run_baseline("baseline_compare", output=tmp_path / "run", **options(corpus, fold))
-    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
-    assert results["metrics"]["weighted_accuracy"] > 0.8
+    assert read_record(tmp_path / "run") == results
+    assert results.metrics.weighted_accuracy > 0.8
     for name in ("word_error_rate", "speaker_accuracy", "speech_mse", "speech_mse_padded"):
-        assert results["metrics"][name] is None
-    assert results["protocol"]["name"] == "speaker" and results["fold"] == fold
-    assert results["leaks"]["in_train"]["speaker"] == 0
-    assert results["chosen"]["inner_uar"] > 0.8 and results["temperature"] > 0
+        assert getattr(results.metrics, name) is None
+    assert results.protocol.name == "speaker" and results.fold == fold
+    assert results.leaks.in_train["speaker"] == 0
+    assert results.chosen["inner_uar"] > 0.8 and results.temperature > 0
     turns = pyarrow.parquet.read_table(tmp_path / "run" / "predictions.parquet").to_pydict()
     assert set(turns["speaker"]) == {fold}
-    sums = sum(np.array(turns[f"probability_{e}"]) for e in results["labels"])
+    sums = sum(np.array(turns[f"probability_{e}"]) for e in results.labels)
     assert sums == pytest.approx(1)
     (row,) = group_rows(read_runs([tmp_path])[0])
     assert row.key.size is None and row.key.preset == "baseline_compare"
@@ -81,15 +98,15 @@ def test_the_test_turns_change_nothing_that_was_learnt(
 
     monkeypatch.setattr(baselines, "add_functionals", disturb)
     second = run_baseline("baseline_egemaps", output=tmp_path / "b", **options(corpus, fold))
-    assert first["chosen"] == second["chosen"] and first["temperature"] == second["temperature"]
-    assert first["metrics"] != second["metrics"]
+    assert first.chosen == second.chosen and first.temperature == second.temperature
+    assert first.metrics != second.metrics
 
 
 def test_a_protocol_without_validation_will_do(corpus, fold, tmp_path, planted_functionals):
     wanted = {**options(corpus, fold), "protocol": "speaker-paper"}
     results = run_baseline("baseline_compare", output=tmp_path / "run", **wanted)
-    assert results["leaks"]["turns"]["validation"] == 0
-    assert results["metrics"]["weighted_accuracy"] > 0.8
+    assert results.leaks.turns["validation"] == 0
+    assert results.metrics.weighted_accuracy > 0.8
 
 
 def test_finished_and_unknown_runs_are_refused(corpus, fold, tmp_path):

@@ -1,9 +1,9 @@
 import io
-import json
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 from datasets import Dataset
+from support.records import make_record, plant_record
 
 from processing.errors import InputError
 from train_scripts.cli import run
@@ -17,6 +17,7 @@ from train_scripts.experiments.cross_validation import (
     summarize_units,
 )
 from train_scripts.experiments.units import Unit
+from train_scripts.runs.record import read_record
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +48,14 @@ def test_a_unit_is_what_pretrain_and_finetune_would_have_made(
     campaign, first_call, trained_run, fold
 ):
     folder = campaign[0] / "base" / "seed-0" / f"fold-{fold}"
-    results = json.loads((folder / "results.json").read_text())
-    assert results["metrics"] == pytest.approx(trained_run[2]["metrics"], abs=1e-6)
-    assert results["confusion"] == trained_run[2]["confusion"]
-    assert "seed=0" in results["settings"]["overrides"]
+    results = read_record(folder)
+    assert vars(results.metrics) == pytest.approx(vars(trained_run[2].metrics), abs=1e-6)
+    assert results.confusion == trained_run[2].confusion
+    assert "seed=0" in results.settings["overrides"]
     assert "100%" in (folder / "log.txt").read_text()
     pretrained = next((campaign[0] / "pretrained").glob("*/seed-0/*/results.json"))
-    stored = json.loads((trained_run[0] / "results.json").read_text())
-    assert json.loads(pretrained.read_text())["metrics"] == pytest.approx(
-        stored["metrics"], abs=1e-6
-    )
+    stored = read_record(trained_run[0])
+    assert vars(read_record(pretrained).metrics) == pytest.approx(vars(stored.metrics), abs=1e-6)
 
 
 def test_what_was_of_use_only_while_training_is_deleted(campaign, first_call):
@@ -127,9 +126,7 @@ def test_the_summary_pools_folds_and_then_means_over_seeds(tmp_path):
     }
     units = [unit(tmp_path, "ours", seed, fold) for seed, fold in confusions]
     for one in units:
-        one.folder.mkdir(parents=True)
-        content = {"labels": ["x", "y"], "confusion": confusions[one.seed, one.fold]}
-        (one.folder / "results.json").write_text(json.dumps(content))
+        plant_record(one.folder, labels=["x", "y"], confusion=confusions[one.seed, one.fold])
     row = summarize_units([*units, unit(tmp_path, "unfinished", 0, "a")]).splitlines()[1:]
     assert len(row) == 1
     assert row[0].split() == ["ours", "0.7500", "0.6667", "2", "2"]
@@ -137,8 +134,8 @@ def test_the_summary_pools_folds_and_then_means_over_seeds(tmp_path):
 
 def test_labels_of_folds_are_matched_by_name():
     results = [
-        {"labels": ["x", "y"], "confusion": [[1, 2], [3, 4]]},
-        {"labels": ["y", "z"], "confusion": [[10, 20], [30, 40]]},
+        make_record(labels=["x", "y"], confusion=[[1, 2], [3, 4]]),
+        make_record(labels=["y", "z"], confusion=[[10, 20], [30, 40]]),
     ]
     assert pool_confusions(results).tolist() == [[1, 2, 0], [3, 14, 20], [0, 30, 40]]
 

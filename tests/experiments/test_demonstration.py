@@ -1,24 +1,23 @@
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from support.records import make_record
 
 from processing import load_folds
 from processing.corpora.loading import load_corpus
 from processing.features import add_signals
 from train_scripts.experiments import demonstration as quickstart
+from train_scripts.runs.record import Metrics
 from train_scripts.runs.settings import build_feature_extractor, load_settings
 
-GOOD = {
-    "metrics": {
-        "unweighted_average_recall": 0.7,
-        "speaker_accuracy": 0.9,
-        "word_error_rate": 0.5,
-        "speech_mse": 0.01,
-    },
-    "constant_baselines": {"word_error_rate": 0.8, "speech_mse": 0.03},
-}
+GOOD = make_record(
+    metrics=Metrics(
+        unweighted_average_recall=0.7, speaker_accuracy=0.9, word_error_rate=0.5, speech_mse=0.01
+    ),
+    constant_baselines={"word_error_rate": 0.8, "speech_mse": 0.03},
+)
 
 
 def test_a_healthy_run_passes():
@@ -35,8 +34,7 @@ def test_a_healthy_run_passes():
     ],
 )
 def test_a_dead_head_fails_the_quickstart(metric, value, message):
-    bad = json.loads(json.dumps(GOOD))
-    bad["metrics"][metric] = value
+    bad = replace(GOOD, metrics=replace(GOOD.metrics, **{metric: value}))
     with pytest.raises(RuntimeError, match=message):
         quickstart.check(bad)
 
@@ -66,7 +64,7 @@ def test_constant_baselines_are_the_best_that_do_not_listen(corpus_folder, monke
 def test_the_whole_job_meets_its_bars(tmp_path):
     results = quickstart.quickstart(tmp_path)
     assert torch.get_num_threads() == 1
-    assert results["metrics"]["num_turns"] >= 60
+    assert results.metrics.num_turns >= 60
     clip = tmp_path / "clip.flac"
     quickstart.write_clip(tmp_path / "corpus", clip)
     lines = quickstart.pipeline_lines(tmp_path / "model", clip)

@@ -1,28 +1,29 @@
 import json
 
 import pytest
+from support.records import edit_record, plant_record
 
 from processing.errors import InputError
 from train_scripts.cli import run
 from train_scripts.experiments.trials import compare_trials, render_trials
 from train_scripts.report import app
+from train_scripts.runs.record import Metrics, read_record
 
 
 def plant(folder, preset, fold, validation_uar, *overrides, seed=0, turns=10, test_uar=0.5):
-    folder.mkdir(parents=True)
-    content = {
-        "preset": preset,
-        "fold": fold,
-        "seed": seed,
-        "settings": {
+    plant_record(
+        folder,
+        preset=preset,
+        fold=fold,
+        seed=seed,
+        settings={
             "seed": seed,
             "overrides": ["size=small", f"seed={seed}", *overrides],
             **dict(text.split("=") for text in overrides),
         },
-        "metrics": {"weighted_accuracy": test_uar, "unweighted_average_recall": test_uar},
-        "validation_metrics": {"unweighted_average_recall": validation_uar, "num_turns": turns},
-    }
-    (folder / "results.json").write_text(json.dumps(content))
+        metrics=Metrics(weighted_accuracy=test_uar, unweighted_average_recall=test_uar),
+        validation_metrics=Metrics(unweighted_average_recall=validation_uar, num_turns=turns),
+    )
 
 
 @pytest.fixture
@@ -59,10 +60,8 @@ def test_a_preset_that_changed_between_trials_is_told_apart(tmp_path):
     changes = {"part_dropout": 0.3}, {"num_f0_bins": 8, "components": components}
     for k, model in enumerate(changes):
         plant(tmp_path / str(k), "ours", "1", 0.5 + k / 10)
-        path = tmp_path / str(k) / "results.json"
-        content = json.loads(path.read_text())
-        content["settings"]["model"] = model
-        path.write_text(json.dumps(content))
+        settings = read_record(tmp_path / str(k)).settings
+        edit_record(tmp_path / str(k), settings={**settings, "model": model})
     assert [t["settings"] for t in compare_trials([tmp_path])["trials"]] == [
         ["model.num_f0_bins=256", "model.part_dropout=0.3"],
         ["model.num_f0_bins=8", "model.part_dropout=0.0"],

@@ -1,8 +1,8 @@
-import json
 from pathlib import Path
 
 import pytest
 import yaml
+from support.records import plant_record
 
 from processing.errors import InputError
 from train_scripts.experiments.units import check_folder, plan_units, pretraining_settings
@@ -116,7 +116,7 @@ def test_a_folder_of_other_settings_is_refused_by_name(finished, tmp_path):
 
     def store(content):
         if finished:
-            (unit.folder / "results.json").write_text(json.dumps({"settings": content}))
+            plant_record(unit.folder, settings=content)
         else:
             (unit.folder / "settings.yaml").write_text(yaml.safe_dump(content))
 

@@ -58,12 +58,12 @@ def test_float32_is_within_the_tolerance_and_int8_is_measured_too(exported):
 def test_accuracy_of_torch_and_float32_is_that_of_the_run(exported, trained_run):
     _, content = exported
     accuracy = content["accuracy"]
-    assert accuracy["protocol"] == trained_run[2]["protocol"] and accuracy["overlap"] is None
+    assert accuracy["protocol"] == vars(trained_run[2].protocol) and accuracy["overlap"] is None
     assert accuracy["turns"] == sum(map(sum, trained_run[2]["confusion"]))
     for kind in ("torch", "float32"):
         scores = accuracy["scores"][kind]
         for name in ("weighted_accuracy", "unweighted_average_recall"):
-            assert scores[name] == pytest.approx(trained_run[2]["metrics"][name])
+            assert scores[name] == pytest.approx(getattr(trained_run[2].metrics, name))
         assert scores["same_answers"] == 1
     assert 0 <= accuracy["scores"]["int8"]["same_answers"] <= 1
 

@@ -14,6 +14,7 @@ from processing.errors import InputError
 from processing.folds import fold_names, load_folds
 from processing.leakage import (
     check_shared_speakers,
+    digest_audio,
     find_copies,
     fingerprint_audio,
     format_leak_table,
@@ -181,6 +182,17 @@ def test_shared_speakers_are_refused_unless_the_protocol_declares_them():
     check_shared_speakers(report, "dialogue-prefix")
     clean = leak_report(folds_of([("a", "s1", "d1", "x")], [("b", "s2", "d1", "x")]))
     check_shared_speakers(clean, "predefined")
+
+
+def test_identical_audio_is_counted_by_digests_where_no_copies_are_looked_for():
+    sound = utterance(0)
+    clips = {"a": encode(sound), "b": encode(sound, "flac"), "c": encode(0.5 * sound)}
+    digests = digest_audio(rows_of(clips))
+    assert digests["a"] == digests["b"] != digests["c"]
+    folds = folds_of([("b", "s1", None, None)], [(name, "s2", None, None) for name in ("a", "c")])
+    shared = leak_report(folds, digests=digests)["in_train"]
+    assert shared["identical_audio"] == 1 and shared["near_identical_audio"] is None
+    assert leak_report(folds)["in_train"]["identical_audio"] is None
 
 
 def test_the_iemocap_protocols_leak_as_declared(tmp_path):

@@ -1,5 +1,6 @@
-import copy
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,36 +10,45 @@ from huggingface_hub import ModelCard
 from processing.corpora.licences import common_licence, reasons_not_to_publish, training_corpora
 from processing.errors import InputError
 from train_scripts.explanations.probe_table import render_brief
-from train_scripts.publishing.model_card import METRICS, TEMPLATE, bibtex, render_card
-from train_scripts.reports.readme_results import read_results
+from train_scripts.publishing.model_card import METRICS, PAPER, TEMPLATE, render_card
 from train_scripts.runs.finished_runs import Run
+from train_scripts.runs.record import Calibration, Protocol, RunRecord, Scores, read_record
 
-CALIBRATION = {
-    "temperature": 1.75,
-    "abstain_below": 0.625,
-    "num_turns": 37,
-    "ece_before": 0.123,
-    "ece_after": 0.045,
-    "ece_before_test": 0.234,
-    "ece_after_test": 0.156,
-    "nll_before": 1.5,
-    "nll_after": 1.2,
-    "wanted_risk": 0.111,
-    "risk_coverage": [
+CALIBRATION = Calibration(
+    temperature=1.75,
+    fitted_temperature=1.75,
+    kept=True,
+    abstain_below=0.625,
+    num_turns=37,
+    ece_before=0.123,
+    ece_after=0.045,
+    ece_test_before=0.234,
+    ece_test_after=0.156,
+    nll_before=1.5,
+    nll_after=1.2,
+    wanted_risk=0.111,
+    risk_coverage=[
         {"confidence": 0.9, "coverage": 0.3, "risk": 0.022},
         {"confidence": 0.625, "coverage": 0.7, "risk": 0.088},
         {"confidence": 0.3, "coverage": 1.0, "risk": 0.333},
     ],
-}
+)
 
-RESULTS = Path(__file__).parents[1] / "assets" / "model_card" / "results.json"
+REPOSITORY = Path(__file__).parents[2]
+RESULTS = REPOSITORY / "tests" / "assets" / "model_card" / "results.json"
 
 
 @pytest.fixture
 def results():
     """Real results of a run on RAVDESS, with what newer runs store."""
-    found = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return {**found, "corpus": "ravdess", "calibration": CALIBRATION, "best_epoch": 17}
+    return replace(
+        read_record(RESULTS),
+        corpus="ravdess",
+        trained_on="ravdess",
+        calibration=CALIBRATION,
+        best_epoch=17,
+        precision="bfloat16",
+    )
 
 
 def load(card: ModelCard, folder) -> ModelCard:
@@ -59,10 +69,10 @@ def test_its_metadata_names_every_metric_with_its_protocol(results, tmp_path):
     assert len(found) == len(METRICS)
     for key, (name, kind, _) in METRICS.items():
         entry = found[name]
-        assert (entry.metric_type, entry.metric_value) == (kind, results["metrics"][key])
+        assert (entry.metric_type, entry.metric_value) == (kind, getattr(results.metrics, key))
         assert (entry.dataset_type, entry.dataset_name) == ("ravdess", "RAVDESS")
         assert entry.dataset_config == "speaker-5, fold 1"
-        assert entry.dataset_args == {"fold": "1", **results["protocol"]}
+        assert entry.dataset_args == {"fold": "1", **vars(results.protocol)}
         assert entry.dataset_args["hash"] == "d61146fb28a1a927"
     assert found["WA, weighted accuracy"].metric_args == {"num_turns": 140}
     assert found["Speaker accuracy"].metric_args == {"num_turns": 51}
@@ -95,7 +105,9 @@ def test_its_text_says_what_the_results_say(results):
         "Article 5(1)(f)",
         "at the workplace or in education",
         "- best epoch: 17",
-        results["commit"],
+        "- precision: bfloat16",
+        "count as right, its MSE is 0.00865",
+        results.commit,
         "transformers 5.23.0",
         "booktitle = {Interspeech 2023}",
         "Hsu, Jia-Hao and Wu, Chung-Hsien and Wei, Yu-Hung",
@@ -105,58 +117,88 @@ def test_its_text_says_what_the_results_say(results):
     for absent in ("leak.**", "demonstration", "{{", "None", "Not measured"):
         assert absent not in text, absent
     settings = text.split("```yaml\n")[1].split("```")[0]
-    assert yaml.safe_load(settings) == results["settings"]
+    assert yaml.safe_load(settings) == results.settings
 
 
 def test_another_figure_gives_another_card(results):
-    changed = copy.deepcopy(results)
-    changed["metrics"]["weighted_accuracy"] = 0.111
-    text = render_card(changed, "me/speech").text
+    results.metrics.weighted_accuracy = 0.111
+    text = render_card(results, "me/speech").text
     assert "| WA, weighted accuracy | 0.111 | correct / all |" in text and "0.579" not in text
 
 
 def test_the_card_states_both_errors_and_whether_the_temperature_was_kept(results):
-    worse = {"ece_before": 0.137, "ece_after": 0.253}
+    worse = replace(CALIBRATION, ece_before=0.137, ece_after=0.253)
     both = "| validation turns | 0.137 | 0.253 |"
 
-    results["calibration"] = {**CALIBRATION, **worse}  # of before temperatures could be refused
+    results.calibration = worse  # of before temperatures could be refused
     text = render_card(results, "me/speech").text
     assert both in text and "Its logits are divided by a temperature of 1.75" in text
     assert "That raised the calibration error on these very turns." in text
 
-    refused = {"temperature": 1.0, "fitted_temperature": 1.75, "kept": False}
-    results["calibration"] = {**CALIBRATION, **worse, **refused}
+    results.calibration = replace(worse, temperature=1.0, kept=False)
     text = render_card(results, "me/speech").text
     assert both in text and "It was not calibrated" in text
     assert "temperature of 1.75 was fitted on 37 turns of validation speakers and not kept" in text
+    assert "| test turns | 0.234 | not used |" in text
     assert "Its logits are divided" not in text
 
-    results["calibration"] = {**CALIBRATION, "fitted_temperature": 1.75, "kept": True}
+    results.calibration = CALIBRATION
     text = render_card(results, "me/speech").text
     assert "Its logits are divided by a temperature of 1.75" in text
     assert "not calibrated" not in text and "raised the calibration error" not in text
 
 
+def test_the_card_says_what_copies_were_looked_for_and_found(results):
+    text = render_card(results, "me/speech").text
+    assert "Copies of a sound were not looked for." in text
+    assert "| the same samples | not known | not known |" in text
+
+    results.leaks.in_train["identical_audio"] = results.leaks.in_validation["identical_audio"] = 0
+    text = render_card(results, "me/speech").text
+    assert "| the same samples | 0 of 140 | 0 of 140 |" in text
+    assert "| a copy of the sound | not known | not known |" in text
+    assert "gain, length or coding was changed were not looked for." in text
+    assert "No test speaker was in the training set, and no test turn." in text
+
+    results.leaks.in_train["identical_audio"] = 3
+    text = render_card(results, "me/speech").text
+    assert "**3 of the test turns are copies of training turns**" in text
+    assert "and no test turn" not in text
+
+    results.leaks.in_train["near_identical_audio"] = 4
+    text = render_card(results, "me/speech").text
+    assert "**4 of the test turns are copies" in text and "also those whose gain" in text
+
+
+def test_the_citation_is_that_of_the_repository(results):
+    paper = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())["references"][0]
+    text = render_card(results, "me/speech").text.split("```bibtex\n")[1]
+    assert text.endswith("\n```")
+    said = [paper["title"], paper["collection-title"], str(paper["year"])]
+    said += [f"{a['family-names']}, {a['given-names']}" for a in paper["authors"]]
+    assert all(part in text for part in said)
+
+
 def test_the_template_holds_no_figure_of_any_run():
-    prose = TEMPLATE.read_text(encoding="utf-8")
+    prose = re.sub(r"\{[{%#].*?[}%#]\}", "", TEMPLATE.read_text(encoding="utf-8"), flags=re.DOTALL)
     for law in ("5(1)(f)", "2024/1689", "2 February 2025", "Article 50", "2023", "mp3"):
         prose = prose.replace(law, "")
     assert not any(character.isdigit() for character in prose)
 
 
 def test_a_leaking_result_says_so_in_words_and_in_its_metadata(results, tmp_path):
-    results["protocol"]["leaks"] = True
+    results.protocol.leaks = True
     card = load(render_card(results, "me/speech"), tmp_path)
     assert "**The scores below leak.** The protocol `speaker-5` tests on speakers" in card.text
     assert "Honest scores are lower." in card.text
     assert all("leaking" in e.metric_name for e in card.data.eval_results)
     assert all(e.dataset_args["leaks"] for e in card.data.eval_results)
-    results["pretraining_overlap"] = "3 of the test turns are in its training set"
+    results.pretraining_overlap = "3 of the test turns are in its training set"
     assert "leak.** 3 of the test turns" in render_card(results, "me/speech").text
 
 
 def test_shared_speakers_are_named_as_a_leak(results):
-    results["leaks"]["shared_speakers"] = ["ravdess02", "ravdess09"]
+    results.leaks.shared_speakers = ["ravdess02", "ravdess09"]
     text = render_card(results, "me/speech").text
     assert "**2 of the test speakers.**" in text and "No test speaker was" not in text
 
@@ -164,14 +206,14 @@ def test_shared_speakers_are_named_as_a_leak(results):
 def test_validation_speakers_that_were_trained_on_are_told(results):
     told = "It was trained on the validation speakers as well"
     assert told not in render_card(results, "me/speech").text
-    results["settings"] = {**(results.get("settings") or {}), "train_on_validation": True}
+    results.settings["train_on_validation"] = True
     assert told in render_card(results, "me/speech").text
 
 
 def test_a_metric_that_was_not_measured_is_left_out_and_named(results, tmp_path):
-    results["metrics"]["word_error_rate"] = results["metrics"]["ece"] = None
-    results["tasks_switched_off"] = {"ctc": "no training row has a transcript"}
-    results["per_gender"] = {}
+    results.metrics.word_error_rate = results.metrics.ece = None
+    results.tasks_switched_off = {"ctc": "no training row has a transcript"}
+    results.per_gender = {}
     card = load(render_card(results, "me/speech"), tmp_path)
     assert {e.metric_type for e in card.data.eval_results}.isdisjoint({"wer", "ece"})
     assert "Not measured: Word error rate, Expected calibration error." in card.text
@@ -180,7 +222,7 @@ def test_a_metric_that_was_not_measured_is_left_out_and_named(results, tmp_path)
 
 
 def test_the_embedded_corpus_is_a_demonstration(results, tmp_path):
-    results["corpus"] = "synthetic"
+    results.corpus = results.trained_on = "synthetic"
     card = load(render_card(results, "me/speech"), tmp_path)
     head = card.text.split("## Use")[0]
     assert "**A demonstration, no evidence about people.**" in head
@@ -200,33 +242,29 @@ def test_the_embedded_corpus_is_a_demonstration(results, tmp_path):
 def test_it_names_the_training_data_and_their_licence(
     results, tmp_path, corpus, licence, language, said
 ):
-    results["corpus"] = corpus
+    results.corpus = results.trained_on = corpus
     card = load(render_card(results, "me/speech"), tmp_path)
     assert (card.data.license, card.data.language) == (licence, language)
     assert said in card.text
 
 
 def test_a_pretrained_speech_encoder_is_the_base_model(results, tmp_path):
-    results["backbone"] = "facebook/wav2vec2-base"
+    results.backbone = "facebook/wav2vec2-base"
     card = load(render_card(results, "me/speech"), tmp_path)
     assert card.data.base_model == "facebook/wav2vec2-base"
     assert "`facebook/wav2vec2-base` was pretrained elsewhere" in card.text
 
 
 def test_scores_of_evaluate_are_enough_for_a_card(results, tmp_path):
-    for name in ("leaks", "task_weights", "calibration", "best_epoch"):
-        del results[name]
-    results |= {
-        "preset": None,
-        "size": None,
-        "seed": None,
-        "selected_by": None,
-        "fold": None,
-        "backbone": "wav2vec2",
-        "overlap": None,
-        "protocol": {"name": "all", "version": 1, "hash": None, "leaks": False},
-        "settings": {},
-    }
+    results = RunRecord(
+        **{name: getattr(results, name) for name in Scores.__dataclass_fields__},
+        backbone="wav2vec2",
+        corpus="ravdess",
+        protocol=Protocol(name="all", version=1, hash=None, leaks=False),
+        labels=results.labels,
+        n_parameters=results.n_parameters,
+        seconds=1.0,
+    )
     card = load(render_card(results, "me/speech"), tmp_path)
     text = card.text
     # the scored corpus need not be the one that it was trained on
@@ -238,7 +276,7 @@ def test_scores_of_evaluate_are_enough_for_a_card(results, tmp_path):
 
 
 def test_names_that_look_like_markup_break_no_table(results):
-    results["per_speaker"] = {"a|b\nc": results["per_speaker"]["ravdess02"]}
+    results.per_speaker = {"a|b\nc": results.per_speaker["ravdess02"]}
     assert "| a\\|b c | 28 |" in render_card(results, "me/speech").text
 
 
@@ -266,16 +304,16 @@ def test_the_row_of_a_report_joins_the_metadata_and_no_other(results, tmp_path):
 
 
 def test_a_probe_is_shown_where_there_is_one(results):
-    probe = read_results()["probe_ravdess"]
+    path = REPOSITORY / "model_cards" / "results" / "probe_ravdess.json"
+    probe = json.loads(path.read_text(encoding="utf-8"))
     text = render_card(results, "me/speech", probe=probe).text
     assert "### Which code carries what" in text and render_brief(probe) in text
     assert "Which code" not in render_card(results, "me/speech").text
 
 
 def test_every_kept_result_renders(tmp_path):
-    for name, kept in read_results(Path(__file__).parents[2] / "model_cards" / "results").items():
-        if "metrics" in kept:
-            assert load(render_card(kept, f"me/{name}"), tmp_path).data.eval_results
+    kept = read_record(Path(__file__).parents[2] / "model_cards" / "results" / "quickstart.json")
+    assert load(render_card(kept, "me/quickstart"), tmp_path).data.eval_results
 
 
 @pytest.mark.parametrize(
@@ -312,4 +350,6 @@ def test_the_citation_in_a_card_is_that_of_the_project():
         "booktitle": paper["collection-title"],
         "year": paper["year"],
     }
-    assert bibtex().splitlines()[1:-1] == [f"  {k} = {{{v}}}," for k, v in fields.items()]
+    assert PAPER.read_text(encoding="utf-8").splitlines()[1:-1] == [
+        f"  {k} = {{{v}}}," for k, v in fields.items()
+    ]

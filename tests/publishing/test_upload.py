@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -12,6 +13,7 @@ import pytest
 import soundfile
 import torch
 from huggingface_hub import ModelCard, constants
+from support.records import edit_record
 from support.stub_hub import TOKEN, StubHub
 from support.tiny_pipeline import as_dict, save_tiny_model, voice
 from test_hub_files import hide_installed_packages
@@ -19,7 +21,7 @@ from test_hub_files import hide_installed_packages
 from modeling_decomp_ser.pipeline_decomp_ser import DecompSerPipeline
 from processing.errors import InputError
 from train_scripts.publishing.upload import push
-from train_scripts.runs.results import write_json
+from train_scripts.runs.record import read_record, write_json, write_record
 
 RESULTS = Path(__file__).parents[1] / "assets" / "model_card" / "results.json"
 
@@ -46,13 +48,14 @@ def saved_run(tmp_path_factory):
     """A folder as `finetune` leaves it."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     save_tiny_model(folder)
-    results = {
-        **json.loads(RESULTS.read_text(encoding="utf-8")),
-        "corpus": "ravdess",
-        "pretrained": "/home/someone/pretrained",
-        "predictions": "predictions.parquet",
-    }
-    write_json(folder / "results.json", results)
+    record = replace(
+        read_record(RESULTS),
+        corpus="ravdess",
+        trained_on="ravdess",
+        pretrained="/home/someone/pretrained",
+        predictions="predictions.parquet",
+    )
+    write_record(folder, record)
     for name in PRIVATE:
         (folder / name).write_text("from .ghost import secret transcript")
     (folder / "checkpoints" / "checkpoint-1").mkdir(parents=True)
@@ -218,7 +221,7 @@ def test_pushing_again_updates_and_pushing_the_same_changes_nothing(run_folder, 
 
     repository.commits[0][1]["model-00001-of-00002.safetensors"] = b"of an earlier model"
     repository.commits[0][1]["picture.png"] = b"of the user"
-    edit(run_folder / "results.json", seed=7)
+    edit_record(run_folder, seed=7)
     second = push(run_folder, REPOSITORY)
     assert len(repository.commits) == 2 and second["revision"] != first["revision"]
     assert set(repository.tags) == {first["revision"], second["revision"]}
@@ -251,7 +254,7 @@ def test_a_repository_is_public_only_where_told(run_folder, hub):
 @pytest.mark.parametrize("public", [True, False])
 def test_the_visibility_of_an_existing_repository_is_not_changed(run_folder, hub, public):
     push(run_folder, REPOSITORY, public=public)
-    edit(run_folder / "results.json", seed=7)
+    edit_record(run_folder, seed=7)
     with pytest.raises(InputError, match=f"exists and is {'public' if public else 'private'}, not"):
         push(run_folder, REPOSITORY, public=not public)
     assert len(hub.repositories[REPOSITORY].commits) == 1
@@ -259,7 +262,7 @@ def test_the_visibility_of_an_existing_repository_is_not_changed(run_folder, hub
 
 @pytest.mark.parametrize("corpus", ["iemocap", "iemocap+ravdess", None, "my calls"])
 def test_weights_of_corpora_with_such_terms_are_public_only_if_told_twice(run_folder, hub, corpus):
-    edit(run_folder / "results.json", corpus=corpus)
+    edit_record(run_folder, corpus=corpus, trained_on=corpus)
     with pytest.raises(InputError, match="--i-may-publish"):
         push(run_folder, REPOSITORY, public=True)
     assert hub.requests == []
@@ -268,7 +271,7 @@ def test_weights_of_corpora_with_such_terms_are_public_only_if_told_twice(run_fo
 
 
 def test_iemocap_may_be_private(run_folder, hub):
-    edit(run_folder / "results.json", corpus="iemocap")
+    edit_record(run_folder, corpus="iemocap", trained_on="iemocap")
     push(run_folder, REPOSITORY)
     assert hub.repositories[REPOSITORY].private
 

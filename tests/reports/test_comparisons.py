@@ -3,6 +3,7 @@ import json
 import pytest
 from scipy import stats
 from support.planted_runs import LABELS, corpus_rows, fold_rows, plant_row, plant_run
+from support.records import edit_record
 
 from processing.errors import InputError
 from train_scripts.reports.comparisons import (
@@ -85,10 +86,7 @@ def test_sizes_corpora_protocols_and_splits_are_not_mixed(tmp_path):
     plant_row(tmp_path / "b", "table3_ours", seeds=(0,), folds=(1,), corpus="other")
     plant_row(tmp_path / "c", "table3_ours", seeds=(0,), folds=(1,), protocol="speaker")
     plant_row(tmp_path / "d", "table3_m4", seeds=(0,), folds=(1,))
-    path = tmp_path / "d" / "table3_m4" / "seed-0" / "fold-1" / "results.json"
-    results = json.loads(path.read_text())
-    results["protocol"]["hash"] = "other"
-    path.write_text(json.dumps(results))
+    edit_record(tmp_path / "d" / "table3_m4" / "seed-0" / "fold-1", protocol={"hash": "other"})
     pairs, refused = choose_pairs(rows_of(tmp_path), DEFAULT_PAIRS)
     assert pairs == []
     assert len(refused) == 1 and "table3_m4" in refused[0] and "another split" in refused[0]

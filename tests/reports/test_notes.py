@@ -1,14 +1,14 @@
-import json
-
 import pytest
 from support.planted_runs import plant_row, plant_run
+from support.records import edit_record
 
 from train_scripts.reports.notes import note_other_splits
 from train_scripts.reports.rows import group_rows
 from train_scripts.reports.scores import score_row
 from train_scripts.runs.finished_runs import read_runs
+from train_scripts.runs.record import read_record
 
-LEAKING = {"name": "speaker-5", "version": 1, "hash": "abc", "leaks": True}
+LEAKING = {"leaks": True}
 
 
 def notes_of(folder):
@@ -23,21 +23,20 @@ def test_a_clean_row_has_no_note(tmp_path):
 
 def test_leaks_come_first_and_name_their_kind(tmp_path):
     plant_run(tmp_path / "rule")
-    rewrite(tmp_path / "rule", protocol=LEAKING)
+    edit_record(tmp_path / "rule", protocol=LEAKING)
     assert notes_of(tmp_path / "rule")[0].startswith("LEAKS by its protocol")
     plant_run(tmp_path / "overlap")
-    rewrite(tmp_path / "overlap", protocol=LEAKING, pretraining_overlap="3 of the test turns")
+    edit_record(tmp_path / "overlap", protocol=LEAKING, pretraining_overlap="3 of the test turns")
     notes = notes_of(tmp_path / "overlap")
     assert notes[0] == "LEAKS by pre-training in 1 of 1 runs: 3 of the test turns"
     assert not any("by its protocol" in note for note in notes)
     plant_run(tmp_path / "copies")
     leaks = {"in_train": {"identical_audio": 2, "near_identical_audio": 3}}
-    rewrite(tmp_path / "copies", leaks={**read(tmp_path / "copies")["leaks"], **leaks})
+    edit_record(tmp_path / "copies", leaks=leaks)
     (note,) = [n for n in notes_of(tmp_path / "copies") if n.startswith("LEAKS")]
     assert "2 test turns have a copy in training" in note
     plant_run(tmp_path / "shared")
-    leaks = {**read(tmp_path / "shared")["leaks"], "shared_speakers": ["s00"]}
-    rewrite(tmp_path / "shared", leaks=leaks)
+    edit_record(tmp_path / "shared", leaks={"shared_speakers": ["s00"]})
     assert notes_of(tmp_path / "shared")[0] == "LEAKS: test speakers are in training"
 
 
@@ -50,8 +49,8 @@ def test_selection_by_the_test_fold_is_said(tmp_path):
 def test_training_on_validation_speakers_is_said(tmp_path):
     plant_row(tmp_path, "table3_ours", seeds=(0,))
     for path in list(tmp_path.rglob("results.json")):
-        settings = json.loads(path.read_text())["settings"]
-        rewrite(path.parent, settings={**settings, "train_on_validation": True})
+        settings = read_record(path).settings
+        edit_record(path.parent, settings={**settings, "train_on_validation": True})
     assert notes_of(tmp_path) == ["trained on validation speakers as well"]
 
 
@@ -85,11 +84,3 @@ def test_rows_of_other_splits_are_marked():
     note_other_splits(rows)
     assert [row["notes"] for row in rows[:2]] == [[], []]
     assert rows[2]["notes"] == ["OTHER SPLITS than b: not to be compared with it"]
-
-
-def read(folder):
-    return json.loads((folder / "results.json").read_text())
-
-
-def rewrite(folder, **entries):
-    (folder / "results.json").write_text(json.dumps({**read(folder), **entries}))

@@ -22,9 +22,9 @@ def test_all_parts_give_the_stored_answers_and_none_gives_one_answer_to_all(scor
     row, results = scored["rows"][0], trained_run[2]
     assert list(row["parts"]) == PARTS
     assert row["answers_changed"] == 0
-    assert row["uar"] == pytest.approx(results["metrics"]["unweighted_average_recall"])
-    assert row["uar_of_none"] == pytest.approx(1 / len(results["labels"]))
-    assert row["protocol"] == results["protocol"] and row["folds"] == [results["fold"]]
+    assert row["uar"] == pytest.approx(results.metrics.unweighted_average_recall)
+    assert row["uar_of_none"] == pytest.approx(1 / len(results.labels))
+    assert row["protocol"] == vars(results.protocol) and row["folds"] == [results.fold]
 
 
 def test_gains_sum_to_what_all_parts_add(scored):

@@ -1,7 +1,9 @@
 import re
+from dataclasses import replace
 
 import pytest
 from support.planted_runs import plant_row
+from support.records import make_record
 
 from processing.errors import InputError
 from train_scripts.reports import readme_results
@@ -16,23 +18,16 @@ from train_scripts.reports.readme_results import (
     update_text,
 )
 from train_scripts.reports.writing import report
+from train_scripts.runs.record import Metrics
 
-RESULTS = {
-    "metrics": {
-        "num_turns": 64,
-        "weighted_accuracy": 0.75,
-        "unweighted_average_recall": 0.5,
-        "word_error_rate": 0.25,
-        "speech_mse": None,
-    },
-    "constant_baselines": {"word_error_rate": 0.8},
-    "protocol": {"name": "speaker-5", "version": 1, "hash": "abc", "leaks": False},
-    "fold": "1",
-    "seed": 3,
-    "size": "tiny",
-    "backbone": "scratch",
-    "commit": "0123456789abcdef",
-}
+RESULTS = make_record(
+    metrics=Metrics(num_turns=64, weighted_accuracy=0.75, word_error_rate=0.25),
+    constant_baselines={"word_error_rate": 0.8},
+    seed=3,
+    size="tiny",
+    backbone="scratch",
+    commit="0123456789abcdef",
+)
 
 
 def test_pages_show_what_the_files_beside_them_say():
@@ -78,9 +73,9 @@ def test_a_table_names_its_protocol_seed_and_commit():
     for item in ("speaker-5", "version 1 (abc)", "seed (3)", "0123456789ab", "scratch"):
         assert item in table
     assert "leaks" not in table
-    changed = {**RESULTS, "commit": RESULTS["commit"] + "+changes"}
+    changed = replace(RESULTS, commit=f"{RESULTS.commit}+changes")
     assert "commit 0123456789ab+changes." in render_results(changed)
-    leaking = {**RESULTS, "protocol": {**RESULTS["protocol"], "leaks": True}}
+    leaking = replace(RESULTS, protocol=replace(RESULTS.protocol, leaks=True))
     assert "It leaks." in render_results(leaking)
 
 

@@ -1,8 +1,7 @@
-import json
-
 import pyarrow.parquet
 import pytest
 from support.planted_runs import LABELS, corpus_rows, plant_pretraining, plant_row, plant_run
+from support.records import edit_record
 
 from processing.errors import InputError
 from train_scripts.reports.rows import group_rows
@@ -35,8 +34,7 @@ def test_pretraining_and_foreign_results_are_told_apart(tmp_path):
     plant_run(tmp_path / "run")
     plant_pretraining(tmp_path / "pretrained")
     plant_run(tmp_path / "evaluated", preset="x", fold=2)
-    path = tmp_path / "evaluated" / "results.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "preset": None}))
+    edit_record(tmp_path / "evaluated", preset=None)
     scored, pretrained, passed_over = read_runs([tmp_path])
     assert [run.folder.name for run in scored] == ["run"]
     assert [run.folder.name for run in pretrained] == ["pretrained"]
@@ -77,10 +75,8 @@ def test_what_cannot_share_a_row_is_refused(tmp_path, changes, message):
 
 def test_another_split_of_the_same_fold_is_refused(tmp_path):
     plant_run(tmp_path / "a", seed=0)
-    protocol = {"name": "speaker-5", "version": 1, "hash": "other", "leaks": False}
     plant_run(tmp_path / "b", seed=1)
-    path = tmp_path / "b" / "results.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "protocol": protocol}))
+    edit_record(tmp_path / "b", protocol={"hash": "other"})
     with pytest.raises(InputError, match="hash of the protocol's fold 1 .*other"):
         rows_of(tmp_path)
 

@@ -1,9 +1,9 @@
-import json
 import shutil
 
 import numpy as np
 import pytest
 from support.planted_runs import LABELS, corpus_rows, fold_rows, plant_row, plant_run
+from support.records import edit_record
 
 from processing.errors import InputError
 from train_scripts.reports.rows import group_rows
@@ -96,12 +96,10 @@ def test_other_metrics_are_pooled_over_turns_and_null_where_absent(tmp_path):
 
 def test_means_of_folds_are_weighted_by_their_turns(tmp_path):
     rows = [r for r in corpus_rows(2) if r["speaker"] != "s00" or int(r["id"][-2:]) < 4]
-    first = plant_run(tmp_path / "a", rows=rows, fold=1)
-    second = plant_run(tmp_path / "b", rows=rows, fold=2)
-    for folder, results, value in (("a", first, 0.1), ("b", second, 0.3)):
-        results["metrics"]["speech_mse"] = value
-        results["metrics"]["speech_mse_padded"] = value
-        (tmp_path / folder / "results.json").write_text(json.dumps(results))
+    for fold, value in ((1, 0.1), (2, 0.3)):
+        folder = tmp_path / str(fold)
+        plant_run(folder, rows=rows, fold=fold)
+        edit_record(folder, metrics={"speech_mse": value, "speech_mse_padded": value})
     mse = scored(tmp_path)["metrics"]["speech_mse"]["pooled"]
     assert mse == pytest.approx((4 * 0.1 + 12 * 0.3) / 16)
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import jiwer
 import numpy as np
@@ -70,12 +71,12 @@ def test_figures_of_classes_agree_with_scikit_learn_and_undefined_ones_are_none(
     )
     for label, precision, recall, f1, support in zip(LABELS, *expected, strict=True):
         figures = class_metrics(confusion, LABELS)[label]
-        assert figures["num_turns"] == support
-        for ours, theirs in ((figures["precision"], precision), (figures["recall"], recall)):
+        assert figures.num_turns == support
+        for ours, theirs in ((figures.precision, precision), (figures.recall, recall)):
             assert (ours is None) == np.isnan(theirs)
             assert ours is None or ours == pytest.approx(theirs, **CLOSE)
-        assert (figures["f1"] is None) == (support == 0)
-        assert support == 0 or figures["f1"] == pytest.approx(f1, **CLOSE)
+        assert (figures.f1 is None) == (support == 0)
+        assert support == 0 or figures.f1 == pytest.approx(f1, **CLOSE)
 
 
 def test_a_fold_that_lacks_a_class_is_averaged_over_the_others():
@@ -256,10 +257,10 @@ def test_groups_are_scored_as_if_alone(pairs, random):
     for name, figures in scores.items():
         own = [pair for pair, group in zip(pairs, groups, strict=True) if group == name]
         _, _, confusion = confusion_of(own)
-        assert figures["num_turns"] == len(own)
-        assert figures["weighted_accuracy"] == weighted_accuracy(confusion)
-        assert figures["unweighted_average_recall"] == unweighted_average_recall(confusion)
-        assert figures["absent_labels"] == 4 - len({reference for reference, _ in own})
+        assert figures.num_turns == len(own)
+        assert figures.weighted_accuracy == weighted_accuracy(confusion)
+        assert figures.unweighted_average_recall == unweighted_average_recall(confusion)
+        assert figures.absent_labels == 4 - len({reference for reference, _ in own})
 
 
 def turns(**changes):
@@ -286,7 +287,7 @@ def test_turns_with_everything_have_every_figure():
             speech_mse_padded=np.float32([2, 2, 2, 2, 2, 2]),
         )
     )
-    assert scores["metrics"] == pytest.approx(
+    assert vars(scores.metrics) == pytest.approx(
         {
             "weighted_accuracy": 5 / 6,
             "unweighted_average_recall": (0.5 + 1 + 1) / 3,
@@ -300,29 +301,29 @@ def test_turns_with_everything_have_every_figure():
             "ece": 5 / 6 - 0.7,
         }
     )
-    assert scores["confusion"] == [[1, 0, 0, 1], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]]
-    assert scores["per_class"]["neutral"] == {
+    assert scores.confusion == [[1, 0, 0, 1], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]]
+    assert vars(scores.per_class["neutral"]) == {
         "recall": None,
         "precision": 0.0,
         "f1": None,
         "num_turns": 0,
     }
-    assert {name: s["weighted_accuracy"] for name, s in scores["per_speaker"].items()} == {
+    assert {name: s.weighted_accuracy for name, s in scores.per_speaker.items()} == {
         "s1": 0.5,
         "s2": 1.0,
         "s3": 1.0,
     }
-    assert {name: s["num_turns"] for name, s in scores["per_gender"].items()} == {
+    assert {name: s.num_turns for name, s in scores.per_gender.items()} == {
         "female": 2,
         "male": 2,
     }
 
 
 def test_what_a_variant_lacks_is_null():
-    metrics = score_turns(**turns(genders=[None] * 6))
+    scores = score_turns(**turns(genders=[None] * 6))
     lacking = ("word_error_rate", "speaker_accuracy", "speech_mse", "speech_mse_padded")
-    assert [metrics["metrics"][name] for name in lacking] == [None] * 4
-    assert metrics["per_gender"] == {}
+    assert [getattr(scores.metrics, name) for name in lacking] == [None] * 4
+    assert scores.per_gender == {}
 
 
 def test_texts_that_are_all_unknown_or_empty_and_no_heldout_turns_are_null():
@@ -333,9 +334,9 @@ def test_texts_that_are_all_unknown_or_empty_and_no_heldout_turns_are_null():
             heldout_speakers=[],
             recognized_speakers=[],
         )
-    )["metrics"]
-    assert metrics["word_error_rate"] is None
-    assert metrics["speaker_accuracy"] is None
+    ).metrics
+    assert metrics.word_error_rate is None
+    assert metrics.speaker_accuracy is None
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))
@@ -349,7 +350,7 @@ def test_scores_are_json_without_nan(seed, num_turns):
         genders=[None] * num_turns,
         speech_mse=generator.random(num_turns, dtype=np.float32),
     )
-    assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+    assert json.loads(json.dumps(asdict(scores), allow_nan=False)) == asdict(scores)
 
 
 @pytest.mark.parametrize(

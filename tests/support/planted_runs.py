@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+from support.records import make_record, plant_record
 
 from train_scripts.runs.inference import TurnPredictions
+from train_scripts.runs.record import Leaks, Metrics, Protocol, RunRecord, write_record
 from train_scripts.runs.results import score_rows
 
 LABELS = ["angry", "happy", "sad", "neutral"]
@@ -55,7 +58,7 @@ def plant_run(
     words: bool = False,
     memorised: int = 0,
     **changes,
-) -> dict:
+) -> RunRecord:
     """Write a run folder.
 
     Args:
@@ -65,7 +68,7 @@ def plant_run(
         answers: id to emotion word.
         words: with recognised words, the first of which is wrong in every second turn.
         memorised: test turns whose words are in training.
-        changes: other entries of results.json.
+        changes: other fields of the record.
     """
     everything = corpus_rows() if rows is None else rows
     test = fold_rows(everything, fold) if test is None else test
@@ -98,42 +101,36 @@ def plant_run(
     }
     pyarrow.parquet.write_table(pyarrow.table(table), folder / "predictions.parquet")
     train = len(everything) - len(test) - 12
-    results = {
-        "preset": preset,
-        "size": size,
-        "backbone": "scratch",
-        "corpus": corpus,
-        "protocol": {
-            "name": protocol,
-            "version": 1,
-            "hash": hashlib.sha256(f"{protocol} {fold}".encode()).hexdigest()[:16],
-            "leaks": False,
-        },
-        "fold": str(fold),
-        "leaks": {
-            "turns": {"train": train - 6, "validation": 6, "heldout_turns": 12, "test": len(test)},
-            "speakers": {"train": 7, "validation": 1, "heldout_turns": 7, "test": 2},
-            "shared_speakers": [],
-            "in_train": {"speaker": 0, "transcript_4_words": memorised, "identical_audio": None},
-        },
-        "labels": LABELS,
-        "seed": seed,
-        "selected_by": "last",
-        "pretrained": None,
-        "n_parameters": 1000,
-        **score_rows(columns, turns, LABELS),
-        "tasks_switched_off": {},
-        "settings": {
+    record = make_record(
+        **vars(score_rows(columns, turns, LABELS)),
+        preset=preset,
+        size=size,
+        backbone="scratch",
+        corpus=corpus,
+        trained_on=corpus,
+        protocol=Protocol(
+            name=protocol,
+            version=1,
+            hash=hashlib.sha256(f"{protocol} {fold}".encode()).hexdigest()[:16],
+            leaks=False,
+        ),
+        fold=str(fold),
+        leaks=Leaks(
+            turns={"train": train - 6, "validation": 6, "heldout_turns": 12, "test": len(test)},
+            speakers={"train": 7, "validation": 1, "heldout_turns": 7, "test": 2},
+            shared_speakers=[],
+            in_train={"speaker": 0, "transcript_4_words": memorised, "identical_audio": None},
+        ),
+        seed=seed,
+        selected_by="last",
+        n_parameters=1000,
+        settings={
             "preset": preset,
             "seed": seed,
             "overrides": [f"size={size}", f"seed={seed}", *overrides],
         },
-        "commit": "c" * 40,
-        "seconds": 1.5,
-        **changes,
-    }
-    (folder / "results.json").write_text(json.dumps(results))
-    return results
+    )
+    return write_record(folder, replace(record, **changes))
 
 
 def plant_row(root: Path, preset: str, *, seeds=(0, 1, 2), folds=(1, 2, 3, 4, 5), **options):
@@ -146,18 +143,15 @@ def plant_row(root: Path, preset: str, *, seeds=(0, 1, 2), folds=(1, 2, 3, 4, 5)
 
 def plant_pretraining(folder: Path, *, seed: int = 0, fold: int = 1, steps: int = 100) -> None:
     """A run folder of pretrain, with its log."""
-    folder.mkdir(parents=True)
-    results = {
-        "preset": "base",
-        "size": "small",
-        "corpus": "planted",
-        "protocol": {"name": "speaker-5", "version": 1, "hash": "abc", "leaks": False},
-        "fold": str(fold),
-        "seed": seed,
-        "metrics": {"speaker_accuracy": 0.5, "speech_mse": 0.01, "speech_mse_padded": 0.008},
-        "settings": {"overrides": []},
-    }
-    (folder / "results.json").write_text(json.dumps(results))
+    plant_record(
+        folder,
+        size="small",
+        corpus="planted",
+        fold=str(fold),
+        seed=seed,
+        metrics=Metrics(speaker_accuracy=0.5, speech_mse=0.01, speech_mse_padded=0.008),
+        settings={"overrides": []},
+    )
     lines = [
         {
             "step": step,

@@ -93,7 +93,7 @@ def test_the_threshold_goes_with_the_temperature_that_is_stored():
     rows = Dataset.from_dict({"emotion": [model.config.id2label[i] for i in labels]})
     # of the turns answered with a margin of 2 or more, 33 of 40 are right
     found = calibrate_on(model, TurnPredictions(logits=logits), rows, wanted_risk=0.175)
-    assert not found["kept"]
+    assert not found.kept
     assert model.config.temperature == 1.0
     assert model.config.abstain_below == pytest.approx(1 / (1 + np.exp(-2)))
 
@@ -185,12 +185,12 @@ def test_the_configuration_of_a_model_takes_what_was_fitted(monkeypatch, tmp_pat
     model = tiny_classifier()
     words = [model.config.id2label[i] for i in labels]
     found = calibrate_model(model, None, Dataset.from_dict({"emotion": words}), wanted_risk=0.1)
-    assert found["temperature"] == pytest.approx(2.0, rel=0.25)
-    assert found["abstain_below"] > 0.3
+    assert found.temperature == pytest.approx(2.0, rel=0.25)
+    assert found.abstain_below > 0.3
     model.save_pretrained(tmp_path)
     loaded = type(model.config).from_pretrained(tmp_path)
-    assert loaded.temperature == found["temperature"]
-    assert loaded.abstain_below == found["abstain_below"]
+    assert loaded.temperature == found.temperature
+    assert loaded.abstain_below == found.abstain_below
     with pytest.raises(InputError, match="no validation turn"):
         calibrate_model(model, None, Dataset.from_dict({"emotion": []}))
 
@@ -202,5 +202,5 @@ def test_a_risk_that_no_threshold_keeps_to_costs_nobody_the_model(caplog):
     rows = Dataset.from_dict({"emotion": words})
     found = calibrate_on(model, always_first, rows, wanted_risk=0.1)
     assert "No abstain threshold is set: wanted risk 0.1" in caplog.text
-    assert model.config.abstain_below == 0.0 and found["wanted_risk"] is None
-    assert model.config.temperature == found["temperature"] > 1
+    assert model.config.abstain_below == 0.0 and found.wanted_risk is None
+    assert model.config.temperature == found.temperature > 1

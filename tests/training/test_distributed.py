@@ -67,4 +67,4 @@ def test_two_processes_train_what_one_does_by_accumulation(
     free = {k: d for k, d in differences.items() if k.endswith(WITHOUT_GRADIENT)}
     print(f"largest difference of a weight {max(differences.values()):.2e}, with {free}")
     assert all(d < 1e-6 for k, d in differences.items() if k not in free), differences
-    assert results["confusion"] is not None and torch.get_num_threads() == 1
+    assert results.confusion is not None and torch.get_num_threads() == 1

@@ -14,6 +14,7 @@ import pytest
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file
+from support.records import plant_record
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
 from modeling_decomp_ser import DecompSerForAudioClassification
@@ -23,6 +24,7 @@ from processing.pitch import f0_statistics
 from train_scripts.answers.evaluation import evaluate
 from train_scripts.runs.fold_data import fit_f0_statistics, load_fold_data, task_weights
 from train_scripts.runs.inference import predict_turns
+from train_scripts.runs.record import read_record
 from train_scripts.runs.results import score_rows, summarize
 from train_scripts.runs.run_folder import load_model
 from train_scripts.runs.settings import build_feature_extractor, load_settings
@@ -54,7 +56,7 @@ def options(corpus_folder, fold, quick_settings, **more):
 def test_results_have_the_contract_s_entries_and_plausible_values(trained_run):
     pretrained, model, results = trained_run
     stored = json.loads((model / "results.json").read_text())
-    assert stored == json.loads(json.dumps(results))
+    assert stored == json.loads(json.dumps(results.to_dict()))
     assert set(" ".join(CONTRACT).split()) <= set(stored)
     assert set(" ".join(METRICS).split()) <= set(stored["metrics"])
     assert set(stored["protocol"]) == {"name", "version", "hash", "leaks"}
@@ -70,12 +72,12 @@ def test_results_have_the_contract_s_entries_and_plausible_values(trained_run):
 
 def test_predictions_repeat_the_scores(trained_run):
     _, model, results = trained_run
-    table = Dataset.from_parquet(str(model / results["predictions"]))
+    table = Dataset.from_parquet(str(model / results.predictions))
     assert len(table) == 12
     right = [p == label for p, label in zip(table["prediction"], table["label"], strict=True)]
-    assert sum(right) / 12 == pytest.approx(results["metrics"]["weighted_accuracy"])
+    assert sum(right) / 12 == pytest.approx(results.metrics.weighted_accuracy)
     for row in table:
-        probabilities = {label: row[f"probability_{label}"] for label in results["labels"]}
+        probabilities = {label: row[f"probability_{label}"] for label in results.labels}
         assert sum(probabilities.values()) == pytest.approx(1)
         assert max(probabilities, key=probabilities.get) == row["prediction"]
         assert isinstance(row["recognized_text"], str)
@@ -164,8 +166,8 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(
     results = finetune("base", **run)
     whole = trained_run[2]
     assert len(steps) > 100
-    assert results["metrics"] == pytest.approx(whole["metrics"], abs=1e-6)
-    assert results["confusion"] == whole["confusion"]
+    assert vars(results.metrics) == pytest.approx(vars(whole.metrics), abs=1e-6)
+    assert results.confusion == whole.confusion
 
 
 def test_evaluate_repeats_the_score_of_the_run(trained_run, corpus_folder, fold, tmp_path):
@@ -178,11 +180,12 @@ def test_evaluate_repeats_the_score_of_the_run(trained_run, corpus_folder, fold,
         output=tmp_path,
         batch_size=3,
     )
-    assert again["confusion"] == results["confusion"]
+    assert again.confusion == results.confusion
     for name in ("word_error_rate", "speech_mse", "speech_mse_padded", "ece"):
-        assert again["metrics"][name] == pytest.approx(results["metrics"][name], abs=1e-6)
-    assert again["metrics"]["speaker_accuracy"] is None
-    assert again["protocol"] == results["protocol"]
+        own = getattr(results.metrics, name)
+        assert getattr(again.metrics, name) == pytest.approx(own, abs=1e-6)
+    assert again.metrics.speaker_accuracy is None
+    assert again.protocol == results.protocol
     assert (tmp_path / "predictions.parquet").is_file()
 
 
@@ -205,7 +208,17 @@ def test_a_run_in_bfloat16_is_scored_as_its_saved_model_answers(
     )
     collate = PreTrainingCollator(collator) if stage is pretrain else collator
     mse = predict_turns(model, collate, data.folds.open_test()).speech_mse.mean()
-    assert results["metrics"]["speech_mse"] == pytest.approx(float(mse), rel=1e-6)
+    assert results.metrics.speech_mse == pytest.approx(float(mse), rel=1e-6)
+
+
+def test_a_device_without_bfloat16_is_recorded_as_float32(
+    corpus_folder, fold, quick_settings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("train_scripts.training.stage.has_bfloat16", lambda: False)
+    run = options(corpus_folder, fold, [*quick_settings, "precision=bfloat16"])
+    results = finetune("table3_m1", output=tmp_path, **run)
+    assert (results.settings["precision"], results.precision) == ("bfloat16", "float32")
+    assert read_record(tmp_path).precision == "float32" and results.best_epoch is None
 
 
 def test_evaluate_refuses_what_the_model_was_trained_on_unless_told(
@@ -215,7 +228,7 @@ def test_evaluate_refuses_what_the_model_was_trained_on_unless_told(
     with pytest.raises(InputError, match=r"of the test turns and \d of the test speakers"):
         evaluate(str(model), data=str(corpus_folder))
     marked = evaluate(str(model), data=str(corpus_folder), allow_overlap=True)
-    assert marked["protocol"]["leaks"] is True
+    assert marked.protocol.leaks is True
     assert "LEAKS" in summarize(marked)
 
 
@@ -233,8 +246,8 @@ def test_a_pretrained_model_that_knows_the_test_speaker_is_refused_unless_told(
     with pytest.raises(InputError, match="--pretrained .*test speakers are in its training set"):
         finetune("base", **run)
     results = finetune("base", allow_overlap=True, **run)
-    assert results["protocol"]["leaks"] is True
-    assert "test speakers" in results["pretraining_overlap"]
+    assert results.protocol.leaks is True
+    assert "test speakers" in results.pretraining_overlap
 
 
 def test_a_pretrained_model_that_hears_other_signals_is_refused(
@@ -248,10 +261,15 @@ def test_a_pretrained_model_that_hears_other_signals_is_refused(
 def test_selection_uses_validation_speakers_only(corpus_folder, fold, quick_settings, tmp_path):
     chosen = [*quick_settings, "finetuning.select=validation"]
     results = finetune("base", output=tmp_path / "a", **options(corpus_folder, fold, chosen))
-    assert results["selected_by"] == "validation"
+    assert results.selected_by == "validation"
     scores = [line for line in read_log(tmp_path / "a") if "eval_unweighted_average_recall" in line]
     assert len(scores) == 2
     assert all(line["eval_num_turns"] == 12 for line in scores)
+    recalls = [line["eval_unweighted_average_recall"] for line in scores]
+    assert results.best_epoch == 1 + recalls.index(max(recalls))
+    validation = results.validation_metrics.unweighted_average_recall
+    assert validation == pytest.approx(max(recalls))
+    assert read_record(tmp_path / "a").calibration.ece_test_before is not None
     run = {**options(corpus_folder, fold, chosen), "protocol": "speaker-paper"}
     with pytest.raises(InputError, match="has no validation speakers"):
         finetune("base", output=tmp_path / "b", **run)
@@ -263,9 +281,9 @@ def test_validation_speakers_can_be_trained_on(corpus_folder, fold, quick_settin
     extractor = build_feature_extractor(load_settings("base", quick_settings))
     apart = load_fold_data(run["data"], "speaker", fold, extractor)
     results = finetune("table3_m1", output=tmp_path, **{**run, "overrides": settings})
-    assert results["protocol"] == apart.protocol  # the same test of the same protocol
-    assert results["leaks"]["turns"]["validation"] == 0
-    assert results["calibration"] is None and results["validation_metrics"] is None
+    assert results.protocol == apart.protocol  # the same test of the same protocol
+    assert results.leaks.turns["validation"] == 0
+    assert results.calibration is None and results.validation_metrics is None
     trained = json.loads((tmp_path / "training_rows.json").read_text())
     ids = {name: set(rows["id"]) for name, rows in apart.folds.all_turns().items()}
     assert ids["validation"] and set(trained["ids"]) == ids["train"] | ids["validation"]
@@ -339,11 +357,11 @@ def test_tasks_without_labels_switch_off_and_say_so(
     lines = (silent / "metadata.csv").read_text().splitlines()
     (silent / "metadata.csv").write_text("\n".join(line.rsplit(",", 1)[0] for line in lines))
     results = finetune("base", output=tmp_path / "run", **options(silent, fold, quick_settings))
-    assert results["tasks_switched_off"] == {"ctc": "no training row has a transcript"}
+    assert results.tasks_switched_off == {"ctc": "no training row has a transcript"}
     assert "Task 'ctc' is switched off" in caplog.text
-    assert results["metrics"]["word_error_rate"] is None
-    assert results["task_weights"]["ctc"] == 0
-    assert sum(results["task_weights"].values()) == pytest.approx(1)
+    assert results.metrics.word_error_rate is None
+    assert results.task_weights["ctc"] == 0
+    assert sum(results.task_weights.values()) == pytest.approx(1)
     model = DecompSerForAudioClassification.from_pretrained(tmp_path / "run")
     assert model.ctc_head is None
 
@@ -359,8 +377,8 @@ def test_variants_without_a_decomposition_train_but_are_not_pretrained(
 ):
     run = options(corpus_folder, fold, quick_settings)
     results = finetune("table3_m1", output=tmp_path / "m1", **run)
-    assert results["metrics"]["speech_mse"] is None
-    assert results["metrics"]["speaker_accuracy"] is None
+    assert results.metrics.speech_mse is None
+    assert results.metrics.speaker_accuracy is None
     with pytest.raises(InputError, match="nothing to pre-train"):
         pretrain("table3_m1", output=tmp_path / "pre", **run)
 
@@ -379,7 +397,7 @@ def test_pretrained_speech_encoders_are_loaded_by_name(
         "finetuning.learning_rate=0.0",
     ]
     results = finetune("table3_m1", output=tmp_path / "m", **options(corpus_folder, fold, chosen))
-    assert results["backbone"] == str(tmp_path / "encoder")
+    assert results.backbone == str(tmp_path / "encoder")
     trained = load_file(tmp_path / "m" / "model.safetensors")
     name = "encoder.layers.0.attention.k_proj.weight"
     torch.testing.assert_close(
@@ -437,7 +455,7 @@ def test_the_saved_folder_answers_where_the_repository_is_not(trained_run, corpu
 
 def test_the_temperature_of_validation_speakers_is_stored_with_the_model(trained_run):
     _, model, results = trained_run
-    calibration = results["calibration"]
+    calibration = results.calibration
     assert calibration["num_turns"] == 12
     assert calibration["nll_after"] <= calibration["nll_before"]
     config = json.loads((model / "config.json").read_text())
@@ -458,8 +476,8 @@ def test_training_stops_early_when_validation_does_not_improve(
     ]
     results = finetune("table3_m1", output=tmp_path, **options(corpus_folder, fold, overrides))
     # the first epoch is the best so far, the second is not better
-    assert results["epochs_trained"] == 2
-    assert results["selected_by"] == "validation"
+    assert results.epochs_trained == 2 and results.best_epoch == 1
+    assert results.selected_by == "validation"
 
 
 def test_balanced_weights_have_a_mean_of_1_over_the_turns(corpus_folder, fold):
@@ -475,7 +493,7 @@ def test_pretraining_on_all_turns_is_a_declared_leak(corpus_folder, fold, quick_
     everything = [*quick_settings, "pretraining.scope=all"]
     run = options(corpus_folder, fold, everything)
     results = pretrain("encoders_alone", output=tmp_path / "all", **run)
-    assert results["protocol"]["leaks"] is True
+    assert results.protocol.leaks is True
     trained = json.loads((tmp_path / "all" / "training_rows.json").read_text())
     assert len(trained["ids"]) == 48 and fold in trained["speakers"]
     with pytest.raises(InputError, match="12 of the test turns and 1 of the test speakers"):
@@ -502,13 +520,13 @@ def test_the_sweep_of_omega_goes_on_where_it_stopped(corpus_folder, fold, quick_
 
 
 def test_the_corpora_of_the_pretraining_are_named_too(tmp_path):
-    def names(content, own="ravdess"):
-        (tmp_path / "results.json").write_text(json.dumps(content))
+    def names(trained_on, own="ravdess"):
+        plant_record(tmp_path, trained_on=trained_on)
         return add_corpora_of(str(tmp_path), own)
 
-    assert names({"trained_on": "iemocap+nemo"}) == "iemocap+nemo+ravdess"
-    assert names({"trained_on": "ravdess"}) == "ravdess"
-    assert names({"trained_on": None}) is None and names({}) is None
-    assert names({"trained_on": "iemocap"}, own=None) is None
+    assert names("iemocap+nemo") == "iemocap+nemo+ravdess"
+    assert names("ravdess") == "ravdess"
+    assert names(None) is None
+    assert names("iemocap", own=None) is None
     (tmp_path / "results.json").unlink()
     assert add_corpora_of(str(tmp_path), "ravdess") is None

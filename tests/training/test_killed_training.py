@@ -64,11 +64,11 @@ def die_before(function):
 def die_while_writing_results():
     """Kill the process when the results are half written."""
 
-    def planted(path, content):
+    def planted(path, content, **options):
         path.with_name(f"{path.name}.part").write_text("{")
         die()
 
-    train_scripts.runs.results.write_json = planted
+    train_scripts.runs.record.write_json = planted
 
 
 def kill(plant, call):

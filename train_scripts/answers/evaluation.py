@@ -12,12 +12,8 @@ from processing.features import add_signals
 from processing.folds import describe_protocol, load_folds
 from train_scripts.runs.fold_data import check_labels, with_arrays
 from train_scripts.runs.inference import predict_turns
-from train_scripts.runs.results import (
-    PREDICTIONS,
-    score_rows,
-    write_predictions,
-    write_results,
-)
+from train_scripts.runs.record import Protocol, RunRecord, write_record
+from train_scripts.runs.results import PREDICTIONS, name_corpora, score_rows, write_predictions
 from train_scripts.runs.run_folder import RESULTS, find_overlap, load_model
 
 
@@ -31,7 +27,7 @@ def evaluate(
     skip_bad: bool = False,
     allow_overlap: bool = False,
     batch_size: int = 8,
-) -> dict:
+) -> RunRecord:
     """Score a model.
 
     Args:
@@ -45,7 +41,7 @@ def evaluate(
         batch_size: turns a batch; does not change the result.
 
     Returns:
-        The content of results.json.
+        The record of the evaluation.
 
     Raises:
         InputError: if anything of it is wrong, or the model knows the turns or speakers.
@@ -70,28 +66,26 @@ def evaluate(
     )
     corpus, described, overlap, collator = scored
     turns = predict_turns(model, collator, corpus, batch_size=batch_size)
-    results = {
-        "preset": None,
-        "size": None,
-        "backbone": model.config.speech_config.model_type
-        if model.config.use_speech_encoder
-        else None,
-        "model": model_name,
-        "protocol": {**described, "leaks": described["leaks"] or bool(overlap)},
-        "overlap": overlap,
-        "fold": fold,
-        "seed": None,
-        "selected_by": None,
-        "n_parameters": sum(p.numel() for p in model.parameters()),
-        **score_rows(corpus, turns, labels),
-        "labels": labels,
-        "predictions": PREDICTIONS if output is not None else None,
-        "settings": {"data": str(data)},
-        "seconds": time.monotonic() - begin,
-    }
-    return (
-        write_evaluation(results, corpus, turns, labels, output) if output is not None else results
+    record = RunRecord(
+        **vars(score_rows(corpus, turns, labels)),
+        backbone=model.config.speech_config.model_type if model.config.use_speech_encoder else None,
+        model=model_name,
+        corpus=name_corpora(set(corpus["corpus"]) - {None}),
+        protocol=Protocol(**{**described, "leaks": described["leaks"] or bool(overlap)}),
+        overlap=overlap,
+        fold=fold,
+        n_parameters=sum(p.numel() for p in model.parameters()),
+        labels=labels,
+        predictions=PREDICTIONS if output is not None else None,
+        settings={"data": str(data)},
+        seconds=time.monotonic() - begin,
     )
+    if output is None:
+        return record
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_predictions(folder, corpus, turns, labels)
+    return write_record(folder, record)
 
 
 def check_protocol(protocol: str | None, fold: str | None) -> None:
@@ -155,11 +149,3 @@ def scored_turns(
         with_text=model.ctc_head is not None,
     )
     return corpus, described, overlap, collator
-
-
-def write_evaluation(results: dict, corpus: Dataset, turns, labels: list[str], output) -> dict:
-    """Write the files of an evaluation."""
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_predictions(folder, corpus, turns, labels)
-    return write_results(folder, results)

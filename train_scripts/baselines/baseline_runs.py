@@ -19,13 +19,8 @@ from train_scripts.baselines.functionals import FEATURE_SETS, add_functionals
 from train_scripts.baselines.vector_machine import choose_setting, describe_grid, fit_and_decide
 from train_scripts.runs.fold_data import FoldData, split_corpus
 from train_scripts.runs.inference import TurnPredictions
-from train_scripts.runs.results import (
-    PREDICTIONS,
-    describe_fold,
-    score_rows,
-    write_predictions,
-    write_results,
-)
+from train_scripts.runs.record import RunRecord, write_record
+from train_scripts.runs.results import PREDICTIONS, describe_fold, score_rows, write_predictions
 from train_scripts.runs.run_folder import RESULTS
 from train_scripts.training.calibration import fit_temperature
 
@@ -42,7 +37,7 @@ def run_baseline(
     output: str | Path,
     seed: int = 0,
     skip_bad: bool = False,
-) -> dict[str, Any]:
+) -> RunRecord:
     """Train a baseline in a fold and score its test turns.
 
     The settings of the support vector machine are chosen by UAR over inner folds of the training
@@ -61,7 +56,7 @@ def run_baseline(
         skip_bad: leave out clips that cannot be used.
 
     Returns:
-        The content of results.json; metrics that a baseline lacks are None.
+        The record of the run; metrics that a baseline lacks are None.
 
     Raises:
         InputError: if there is no such baseline, the folder holds a finished run, a package is
@@ -79,29 +74,23 @@ def run_baseline(
     logits, how = predict_majority(fold_data) if name == MAJORITY else predict_machine(fold_data)
     rows = fold_data.folds.open_test()
     turns = TurnPredictions(logits=logits)
-    results = {
-        "preset": name,
-        "size": None,
-        "backbone": None,
+    record = RunRecord(
+        **vars(score_rows(rows, turns, fold_data.labels)),
         **describe_fold(fold_data),
-        "seed": seed,
-        "pretrained": None,
-        "n_parameters": None,
-        **score_rows(rows, turns, fold_data.labels),
-        "predictions": PREDICTIONS,
-        "task_weights": None,
-        "tasks_switched_off": {},
-        "settings": {
+        preset=name,
+        seed=seed,
+        predictions=PREDICTIONS,
+        settings={
             "feature_set": FEATURE_SETS.get(name),
             "grid": how.pop("grid", None),
             "train_on_validation": name != MAJORITY,
         },
         **how,
-        "seconds": time.monotonic() - begin,
-    }
+        seconds=time.monotonic() - begin,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder, rows, turns, fold_data.labels)
-    return write_results(folder, results)
+    return write_record(folder, record)
 
 
 def load_baseline_data(
@@ -124,7 +113,7 @@ def predict_majority(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:
     the answer.
 
     Returns:
-        Logarithms of the probabilities, (N, L), and entries of results.json.
+        Logarithms of the probabilities, (N, L), and fields of `RunRecord`.
     """
     counts = np.bincount(label_ids(data.folds["train"], data.labels), minlength=len(data.labels))
     shares = np.log(counts / counts.sum())
@@ -137,7 +126,7 @@ def predict_machine(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:
 
     Returns:
         Decision values over the temperature, (N, L), whose softmax is the probabilities, and
-        entries of results.json.
+        fields of `RunRecord`.
     """
     seen = concatenate_datasets([data.folds["train"], data.folds["validation"]])
     features, labels = features_of(seen), label_ids(seen, data.labels)

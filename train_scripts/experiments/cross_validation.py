@@ -23,8 +23,7 @@ from train_scripts.experiments.machine import default_jobs, run_on_this_machine
 from train_scripts.experiments.unit_runs import LOG, attempt_unit
 from train_scripts.experiments.units import Unit, check_folder, is_baseline, plan_units
 from train_scripts.runs.metrics import unweighted_average_recall, weighted_accuracy
-from train_scripts.runs.results import write_json
-from train_scripts.runs.run_folder import RESULTS
+from train_scripts.runs.record import RunRecord, read_record, write_json
 from train_scripts.runs.settings import build_feature_extractor, load_settings
 
 PLAN = "cross_validation.json"
@@ -97,15 +96,10 @@ def format_seconds(seconds: float) -> str:
 
 def describe_result(unit: Unit) -> str:
     """Score and seconds of a finished unit."""
-    metrics = read_results(unit)["metrics"]
+    metrics = read_record(unit.folder).metrics
     names = {"weighted_accuracy": "WA", "unweighted_average_recall": "UAR", "speech_mse": "MSE"}
-    found = [f"{names[k]} {metrics[k]:.3f}" for k in names if metrics.get(k) is not None]
-    return " ".join(found[:2])
-
-
-def read_results(unit: Unit) -> dict:
-    """Results of a finished unit."""
-    return json.loads((unit.folder / RESULTS).read_text(encoding="utf-8"))
+    found = [(title, getattr(metrics, name)) for name, title in names.items()]
+    return " ".join([f"{title} {v:.3f}" for title, v in found if v is not None][:2])
 
 
 def cross_validate(
@@ -233,10 +227,10 @@ def count_rows(units: Sequence[Unit]) -> dict[str, int]:
 
 def summarize_units(units: Sequence[Unit]) -> str:
     """Table of the rows: WA and UAR pooled over the folds, as means over the seeds."""
-    pooled: dict[str, dict[int, dict]] = defaultdict(lambda: defaultdict(dict))
+    pooled: dict[str, dict[int, dict[str, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
     for unit in units:
         if unit.kind != "pretrain" and unit.finished:
-            pooled[unit.row][unit.seed][unit.fold] = read_results(unit)
+            pooled[unit.row][unit.seed][unit.fold] = read_record(unit.folder)
     lines = [f"{'preset':24} {'WA':>7} {'UAR':>7}  seeds  folds"]
     for row, of_seed in pooled.items():
         confusions = [pool_confusions(list(of_fold.values())) for of_fold in of_seed.values()]
@@ -248,11 +242,11 @@ def summarize_units(units: Sequence[Unit]) -> str:
     return "\n".join(lines)
 
 
-def pool_confusions(results: Sequence[dict]) -> np.ndarray:
+def pool_confusions(records: Sequence[RunRecord]) -> np.ndarray:
     """Sum of the confusion matrices of folds, whose labels may differ."""
-    labels = sorted({label for result in results for label in result["labels"]})
+    labels = sorted({label for record in records for label in record.labels})
     total = np.zeros((len(labels), len(labels)), np.int64)
-    for result in results:
-        index = [labels.index(label) for label in result["labels"]]
-        total[np.ix_(index, index)] += np.asarray(result["confusion"])
+    for record in records:
+        index = [labels.index(label) for label in record.labels]
+        total[np.ix_(index, index)] += np.asarray(record.confusion)
     return total

@@ -21,8 +21,7 @@ from processing.folds import load_folds
 from processing.text import normalize_transcript
 from train_scripts.runs.fold_data import with_arrays
 from train_scripts.runs.metrics import word_error_rate
-from train_scripts.runs.results import write_json
-from train_scripts.runs.run_folder import RESULTS
+from train_scripts.runs.record import RESULTS, RunRecord, read_record, write_record
 from train_scripts.runs.settings import build_feature_extractor, load_settings
 from train_scripts.training.finetuning import finetune
 from train_scripts.training.pretraining import pretrain
@@ -44,7 +43,7 @@ print(json.dumps({answer}))
 """
 
 
-def quickstart(output: str | Path) -> dict:
+def quickstart(output: str | Path) -> RunRecord:
     """Do the main job on the embedded corpus; what is already done in the folder is not done again.
 
     It computes in one thread, and leaves the process so: the order of a sum, and with it the
@@ -54,7 +53,7 @@ def quickstart(output: str | Path) -> dict:
         output: folder of everything.
 
     Returns:
-        The content of results.json of fine-tuning, with the entry "constant_baselines".
+        The record of fine-tuning, with `constant_baselines`.
 
     Raises:
         RuntimeError: if a head is no better than its bar.
@@ -73,13 +72,13 @@ def quickstart(output: str | Path) -> dict:
     say("Fine-tuning on emotion, speech, speaker and spectrogram (equation 5) ...")
     model = output / "model"
     if (model / RESULTS).is_file():
-        results = json.loads((model / RESULTS).read_text(encoding="utf-8"))
+        record = read_record(model)
     else:
-        results = finetune("base", output=model, pretrained=str(pretrained), **run_options)
-    results["constant_baselines"] = constant_baselines(corpus)
-    write_json(model / RESULTS, results)
-    check(results)
-    return results
+        record = finetune("base", output=model, pretrained=str(pretrained), **run_options)
+    record.constant_baselines = constant_baselines(corpus)
+    write_record(model, record)
+    check(record)
+    return record
 
 
 def say(text: str) -> None:
@@ -110,14 +109,14 @@ def constant_baselines(corpus: Path) -> dict[str, float]:
     }
 
 
-def check(results: dict) -> None:
+def check(record: RunRecord) -> None:
     """Raise RuntimeError where a head has not learned."""
-    metrics, constant = results["metrics"], results["constant_baselines"]
+    metrics, constant = record.metrics, record.constant_baselines or {}
     bars = [
-        ("UAR", metrics["unweighted_average_recall"], ">=", LOWEST_UAR),
-        ("speaker accuracy", metrics["speaker_accuracy"], ">=", LOWEST_SPEAKER_ACCURACY),
-        ("word error rate", metrics["word_error_rate"], "<", constant["word_error_rate"]),
-        ("speech MSE", metrics["speech_mse"], "<=", LARGEST_MSE_RATIO * constant["speech_mse"]),
+        ("UAR", metrics.unweighted_average_recall, ">=", LOWEST_UAR),
+        ("speaker accuracy", metrics.speaker_accuracy, ">=", LOWEST_SPEAKER_ACCURACY),
+        ("word error rate", metrics.word_error_rate, "<", constant["word_error_rate"]),
+        ("speech MSE", metrics.speech_mse, "<=", LARGEST_MSE_RATIO * constant["speech_mse"]),
     ]
     for name, value, relation, bar in bars:
         good = {">=": value >= bar, "<": value < bar, "<=": value <= bar}[relation]

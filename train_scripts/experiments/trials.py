@@ -15,7 +15,8 @@ import numpy as np
 from modeling_decomp_ser import DecompSerConfig
 from processing.errors import InputError
 from train_scripts.experiments.units import flatten
-from train_scripts.runs.finished_runs import find_results, read_json, shared_settings
+from train_scripts.runs.finished_runs import find_results
+from train_scripts.runs.record import RunRecord, read_record
 
 
 def compare_trials(runs: Sequence[str | Path], *, seed: int = 0) -> dict[str, Any]:
@@ -34,13 +35,15 @@ def compare_trials(runs: Sequence[str | Path], *, seed: int = 0) -> dict[str, An
         InputError: if no run has validation scores, or the trials of a preset differ in their
             folds.
     """
-    trials: dict[str, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
+    trials: dict[str, dict[str, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
     for path in find_results(runs):
-        results = read_json(path)
-        if results.get("validation_metrics") and results["seed"] == seed:
+        record = read_record(path)
+        scores = record.validation_metrics
+        # pre-training stores scores of validation turns as well, but recognises no emotion
+        if scores and scores.unweighted_average_recall is not None and record.seed == seed:
             # not by what the command line changed: presets themselves change over time
-            settings = json.dumps(flatten(shared_settings(results)), sort_keys=True)
-            trials[results["preset"]][settings].append(results)
+            settings = json.dumps(flatten(record.shared_settings), sort_keys=True)
+            trials[record.preset or ""][settings].append(record)
     if not trials:
         raise InputError(
             f"no run of seed {seed} has scores of validation speakers. Choose a protocol with "
@@ -50,8 +53,8 @@ def compare_trials(runs: Sequence[str | Path], *, seed: int = 0) -> dict[str, An
     for preset, found in sorted(trials.items()):
         differing = differing_settings([json.loads(text) for text in found])
         own = [
-            {"preset": preset, "settings": own_settings, **describe_trial(results)}
-            for own_settings, results in zip(differing, found.values(), strict=True)
+            {"preset": preset, "settings": own_settings, **describe_trial(records)}
+            for own_settings, records in zip(differing, found.values(), strict=True)
         ]
         own.sort(key=lambda row: row["settings"])
         if len({tuple(row["folds"]) for row in own}) > 1:
@@ -86,14 +89,14 @@ def default_of(name: str) -> Any:
     return list(default) if isinstance(default, tuple) else default
 
 
-def describe_trial(results: Sequence[dict]) -> dict:
+def describe_trial(records: Sequence[RunRecord]) -> dict:
     """Scores of a trial, not chosen yet."""
-    metrics = [result["validation_metrics"] for result in results]
-    turns = [m["num_turns"] for m in metrics]
-    recalls = [m["unweighted_average_recall"] for m in metrics]
+    metrics = [record.validation_metrics for record in records if record.validation_metrics]
+    turns = [m.num_turns or 0 for m in metrics]
+    recalls = [m.unweighted_average_recall or 0.0 for m in metrics]
     return {
         "validation_uar": float(np.average(recalls, weights=turns)),
-        "folds": sorted(result["fold"] for result in results),
+        "folds": sorted(str(record.fold) for record in records),
         "turns": sum(turns),
         "chosen": False,
     }

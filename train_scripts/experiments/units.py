@@ -5,7 +5,6 @@ its results.json exists; run again before that, it goes on where it stopped.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,7 +16,8 @@ import yaml
 from modeling_decomp_ser import DecompSerConfig
 from modeling_decomp_ser.configuration_decomp_ser import DECOMPOSED, SINGLE
 from processing.errors import InputError
-from train_scripts.runs.run_folder import RESULTS, SETTINGS, is_interrupted, require_packages
+from train_scripts.runs.record import RESULTS, read_record
+from train_scripts.runs.run_folder import SETTINGS, is_interrupted, require_packages
 from train_scripts.runs.settings import FROM_SCRATCH, RunSettings, build_config, load_settings
 
 BASELINE_PREFIX = "baseline_"
@@ -240,7 +240,7 @@ def check_folder(unit: Unit) -> None:
 def read_stored_settings(folder: Path) -> dict | None:
     """Settings of the run in a folder, finished or to be resumed; None where there is none."""
     if (folder / RESULTS).is_file():
-        return json.loads((folder / RESULTS).read_text(encoding="utf-8")).get("settings")
+        return read_record(folder).settings
     if (folder / SETTINGS).is_file() and is_interrupted(folder):
         return yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
     return None

@@ -40,7 +40,7 @@ from train_scripts.explanations.probe_plot import plot_probe
 from train_scripts.explanations.probe_table import render_probe
 from train_scripts.explanations.speech_factors import Factor, find_factors
 from train_scripts.runs.fold_data import with_arrays
-from train_scripts.runs.results import git_commit, package_versions, write_json
+from train_scripts.runs.record import git_commit, package_versions, write_json
 from train_scripts.runs.run_folder import load_model, read_training_rows
 
 logger = logging.getLogger(__name__)

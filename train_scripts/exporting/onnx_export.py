@@ -11,7 +11,7 @@ import typer
 
 from processing.errors import InputError
 from train_scripts.answers.evaluation import check_protocol, scored_turns
-from train_scripts.runs.results import git_commit, package_versions, write_json
+from train_scripts.runs.record import git_commit, package_versions, write_json
 from train_scripts.runs.run_folder import load_model
 
 logger = logging.getLogger(__name__)

@@ -130,10 +130,10 @@ def score_classifiers(
         turns = classify_turns(classifier, collator, rows)
         answers = turns.probabilities.argmax(1)
         first = answers if first is None else first
-        metrics = score_rows(rows, turns, labels)["metrics"]
+        metrics = score_rows(rows, turns, labels).metrics
         scores[name] = {
-            "weighted_accuracy": metrics["weighted_accuracy"],
-            "unweighted_average_recall": metrics["unweighted_average_recall"],
+            "weighted_accuracy": metrics.weighted_accuracy,
+            "unweighted_average_recall": metrics.unweighted_average_recall,
             "same_answers": float((answers == first).mean()),
         }
     return scores

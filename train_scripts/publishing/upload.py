@@ -30,8 +30,8 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 from processing.corpora.licences import reasons_not_to_publish
 from processing.errors import InputError
-from train_scripts.publishing.model_card import render_card, trained_on
-from train_scripts.runs.results import publishable_results
+from train_scripts.publishing.model_card import render_card
+from train_scripts.runs.record import RunRecord, read_record
 from train_scripts.runs.run_folder import RESULTS, TRAINING_ROWS, load_model
 
 CARD = "README.md"
@@ -80,15 +80,16 @@ def push(
         InputError: if the run is no trained model, may not be public, or the Hub refuses.
     """
     folder = Path(folder)
-    results = read_run(folder)
+    record = read_run(folder)
     check_repo_id(repo_id)
-    check_terms(results, public, may_publish)
+    check_terms(record, public, may_publish)
     paths = {path.name: path for path in model_files(folder)}
-    results_text = json.dumps(publishable_results(results), indent=2, ensure_ascii=False) + "\n"
-    contents: dict[str, Any] = {**paths, RESULTS: results_text.encode()}
+    published = record.publishable()
+    results = json.dumps(published.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    contents: dict[str, Any] = {**paths, RESULTS: results.encode()}
     revision = f"run-{content_hash(contents)}"
     card = render_card(
-        publishable_results(results),
+        published,
         repo_id,
         revision=revision,
         report=None if report is None else read_json(Path(report)),
@@ -115,8 +116,8 @@ def push(
     }
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """Results of a run whose model is whole, and trained.
+def read_run(folder: Path) -> RunRecord:
+    """Record of a run whose model is whole, and trained.
 
     Raises:
         InputError: if it is not.
@@ -129,7 +130,7 @@ def read_run(folder: Path) -> dict[str, Any]:
             f"{folder}: has no {RESULTS}, from which the card is made. Score the model first: "
             f"decomp-ser evaluate {folder} --data DATA --output {folder}"
         )
-    return read_json(folder / RESULTS)
+    return read_record(folder)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -150,9 +151,9 @@ def check_repo_id(repo_id: str) -> None:
         raise InputError(f"repository '{repo_id}': expected NAMESPACE/NAME, such as me/{repo_id}.")
 
 
-def check_terms(results: Mapping[str, Any], public: bool, may_publish: bool) -> None:
+def check_terms(record: RunRecord, public: bool, may_publish: bool) -> None:
     """Refuse to make public what the terms of a corpus may forbid."""
-    reasons = reasons_not_to_publish(trained_on(results))
+    reasons = reasons_not_to_publish(record.trained_on)
     if public and reasons and not may_publish:
         raise InputError(
             f"--public: {'; '.join(reasons)}. Leave --public out for a private repository, or "

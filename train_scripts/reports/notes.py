@@ -27,7 +27,7 @@ def describe_row(row: Row, scored: Mapping[str, Any]) -> list[str]:
     ]
     if scored["metrics"]["word_error_rate"]["pooled"] is not None:
         notes += transcript_notes(runs)
-    for task in sorted({t for run in runs for t in run.results.get("tasks_switched_off") or {}}):
+    for task in sorted({t for run in runs for t in run.results.tasks_switched_off}):
         notes.append(f"task {task} switched off for lack of labels")
     if not scored["num_speakers"]:
         notes.append("speakers unknown: the interval takes turns for independent")
@@ -58,16 +58,16 @@ def note_other_splits(rows: Sequence[dict[str, Any]]) -> None:
 def leak_notes(runs: Sequence[Run]) -> list[str]:
     """How the test turns or speakers are known to the models."""
     notes = []
-    overlaps = [run for run in runs if run.results.get("pretraining_overlap")]
-    if any(run.results["protocol"]["leaks"] and run not in overlaps for run in runs):
+    overlaps = [run for run in runs if run.results.pretraining_overlap]
+    if any(run.results.protocol.leaks and run not in overlaps for run in runs):
         notes.append("LEAKS by its protocol: test speakers or turns are in training")
-    elif any(report(run, "shared_speakers") for run in runs):
+    elif any(run.results.leaks and run.results.leaks.shared_speakers for run in runs):
         notes.append("LEAKS: test speakers are in training")
     if overlaps:
-        first = overlaps[0].results["pretraining_overlap"]
+        first = overlaps[0].results.pretraining_overlap
         notes.append(f"LEAKS by pre-training in {len(overlaps)} of {len(runs)} runs: {first}")
     for kind in ("identical_audio", "near_identical_audio"):
-        copies = sum((report(run, "in_train") or {}).get(kind) or 0 for run in runs)
+        copies = sum(in_train(run).get(kind) or 0 for run in runs)
         if copies:
             notes.append(f"LEAKS: {copies} test turns have a copy in training ({kind})")
             break
@@ -76,22 +76,18 @@ def leak_notes(runs: Sequence[Run]) -> list[str]:
 
 def selection_notes(runs: Sequence[Run]) -> list[str]:
     """Whether the test fold chose the checkpoint, and validation turns were trained on."""
-    chosen = [run for run in runs if run.results.get("selected_by") == "test"]
+    chosen = [run for run in runs if run.results.selected_by == "test"]
     notes = [f"SELECTED BY THE TEST FOLD in {len(chosen)} of {len(runs)} runs"] if chosen else []
     # the runs of a row share their settings
-    if (runs[0].results.get("settings") or {}).get("train_on_validation"):
+    if runs[0].results.settings.get("train_on_validation"):
         notes.append(TRAINED_ON_VALIDATION)
     return notes
 
 
 def transcript_notes(runs: Sequence[Run]) -> list[str]:
     """Whether word errors are of sentences that training has as well."""
-    counts = [(report(run, "in_train") or {}).get("transcript_4_words") for run in runs]
-    known = [
-        (n, run.results["leaks"]["turns"]["test"])
-        for n, run in zip(counts, runs, strict=True)
-        if n is not None
-    ]
+    counts = [(in_train(run).get("transcript_4_words"), len(run.turns["id"])) for run in runs]
+    known = [(n, total) for n, total in counts if n is not None]
     if not known:
         return []
     share = sum(n for n, _ in known) / sum(total for _, total in known)
@@ -104,6 +100,6 @@ def transcript_notes(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def report(run: Run, entry: str) -> Any:
-    """An entry of a run's leak report; None where it has none."""
-    return (run.results.get("leaks") or {}).get(entry)
+def in_train(run: Run) -> dict[str, int | None]:
+    """Numbers of test turns that share something with training; empty where they are not known."""
+    return run.results.leaks.in_train if run.results.leaks else {}

@@ -10,7 +10,7 @@ to the power of P), K speakers, L labels, R resamples.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +32,7 @@ from train_scripts.reports.significance import bootstrap_statistics, with_interv
 from train_scripts.runs.finished_runs import Run, read_runs
 from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.metrics import unweighted_average_recalls
-from train_scripts.runs.results import write_json
+from train_scripts.runs.record import write_json
 from train_scripts.runs.run_folder import load_model
 
 app = typer.Typer(add_completion=False)
@@ -90,12 +90,12 @@ def score_row_parts(row: Row, data: str, *, num_resamples: int, seed: int) -> di
     num_speakers = confusions.shape[1]
     return {
         "corpus": row.key.corpus,
-        "protocol": row.first.results["protocol"],
+        "protocol": asdict(row.first.results.protocol),
         "preset": row.key.preset,
         "overrides": list(row.key.overrides),
         "size": row.key.size,
         "resampled": is_resampled(row),
-        "pretrained": bool(row.first.results.get("pretrained")),
+        "pretrained": bool(row.first.results.pretrained),
         "pretraining_steps": pretraining_steps(row),
         "seeds": row.seeds,
         "folds": row.folds,
@@ -125,15 +125,15 @@ def subset_answers(run: Run, data: str) -> tuple[list[str], np.ndarray]:
         model,
         processor,
         data=data,
-        protocol=run.results["protocol"]["name"],
-        fold=run.results["fold"],
+        protocol=run.results.protocol.name,
+        fold=run.results.fold,
         skip_bad=False,
-        allow_overlap=run.results["protocol"]["leaks"],
+        allow_overlap=run.results.protocol.leaks,
     )
-    if described["hash"] != run.results["protocol"]["hash"]:
+    if described["hash"] != run.results.protocol.hash:
         raise InputError(
             f"{run.folder}: was tested on another split than {data} has (hash "
-            f"{run.results['protocol']['hash']}, not {described['hash']}). Give the corpus of the "
+            f"{run.results.protocol.hash}, not {described['hash']}). Give the corpus of the "
             "run as --data."
         )
     turns = predict_turns(model, collator, rows, with_component_shares=True)

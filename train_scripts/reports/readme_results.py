@@ -25,7 +25,7 @@ from train_scripts.reports.pages import (
     table,
 )
 from train_scripts.reports.part_scores import render_parts
-from train_scripts.runs.results import publishable_results
+from train_scripts.runs.record import RunRecord, read_record, write_json
 
 REPOSITORY = Path(__file__).parents[2]
 README = REPOSITORY / "README.md"
@@ -66,26 +66,27 @@ CONSTANT = {
 }
 
 
-def render_results(results: dict) -> str:
-    """Markdown table of one results.json, with all that the figures depend on.
+def render_results(record: RunRecord) -> str:
+    """Markdown table of the record of a run, with all that the figures depend on.
 
     Args:
-        results: content of results.json; `constant_baselines` is shown beside the metrics.
+        record: of the run; its `constant_baselines` are shown beside the metrics.
     """
-    metrics, constant = results["metrics"], results.get("constant_baselines", {})
-    lines = ["| test turns | " + str(metrics["num_turns"]) + " |", "|---|---|"]
+    constant = record.constant_baselines or {}
+    lines = [f"| test turns | {record.metrics.num_turns} |", "|---|---|"]
     for name, title in ROWS.items():
-        if metrics.get(name) is not None:
+        value = getattr(record.metrics, name)
+        if value is not None:
             beside = f" ({CONSTANT[name]}: {constant[name]:.3g})" if name in constant else ""
-            lines.append(f"| {title} | {metrics[name]:.3g}{beside} |")
-    protocol = results["protocol"]
-    leak = " **It leaks.**" if protocol["leaks"] else ""
-    commit, changed, _ = (results["commit"] or "unknown").partition("+changes")
+            lines.append(f"| {title} | {value:.3g}{beside} |")
+    protocol = record.protocol
+    leak = " **It leaks.**" if protocol.leaks else ""
+    commit, changed, _ = (record.commit or "unknown").partition("+changes")
     commit = commit[:12] + changed
     origin = (
-        f"Protocol `{protocol['name']}` version {protocol['version']} ({protocol['hash']}), fold "
-        f"{results['fold']}, one seed ({results['seed']}), size `{results['size']}`, "
-        f"speech encoder `{results['backbone']}`, commit {commit}.{leak}"
+        f"Protocol `{protocol.name}` version {protocol.version} ({protocol.hash}), fold "
+        f"{record.fold}, one seed ({record.seed}), size `{record.size}`, "
+        f"speech encoder `{record.backbone}`, commit {commit}.{leak}"
     )
     return "\n".join([*lines, "", origin])
 
@@ -265,7 +266,7 @@ def read_blocks() -> dict[str, str]:
     rates = json.loads((MEASUREMENTS_FOLDER / "flag_rates.json").read_text("utf-8"))
     shown = EXPERIMENTS_FOLDER / README_EXPERIMENT / "report.json"
     return {
-        "results:quickstart": render_results(read_results()["quickstart"]),
+        "results:quickstart": render_results(read_record(RESULTS_FOLDER / "quickstart.json")),
         "readme:table": render_readme_table(json.loads(shown.read_text("utf-8"))),
         **render_each("experiment", "report.json", render_experiment),
         **render_each("search", "search.json", render_trials),
@@ -282,14 +283,6 @@ def render_each(kind: str, file_name: str, render: Callable[[dict], str]) -> dic
     }
 
 
-def read_results(folder: Path = RESULTS_FOLDER) -> dict[str, dict]:
-    """Results by file name."""
-    return {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(folder.glob("*.json"))
-    }
-
-
 def keep_results(run: Path, name: str) -> None:
     """Keep the results of a run for README and cards, without what only its machine knows.
 
@@ -297,10 +290,9 @@ def keep_results(run: Path, name: str) -> None:
         run: folder with results.json.
         name: of the file under model_cards/results.
     """
-    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     RESULTS_FOLDER.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(publishable_results(results), indent=1, ensure_ascii=False) + "\n"
-    (RESULTS_FOLDER / f"{name}.json").write_text(text, encoding="utf-8")
+    content = read_record(run).publishable().to_dict()
+    write_json(RESULTS_FOLDER / f"{name}.json", content, indent=1)
 
 
 def main() -> None:

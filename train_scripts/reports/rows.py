@@ -55,20 +55,20 @@ class Row:
         return sorted({fold for _, fold in self.runs}, key=fold_order)
 
     @property
-    def hashes(self) -> dict[str, str]:
+    def hashes(self) -> dict[str, str | None]:
         """Hash of the split of each fold."""
-        found = {fold: run.results["protocol"]["hash"] for (_, fold), run in self.runs.items()}
+        found = {fold: run.results.protocol.hash for (_, fold), run in self.runs.items()}
         return {fold: found[fold] for fold in self.folds}
 
     @property
     def labels(self) -> list[str]:
         """Emotion words."""
-        return self.first.results["labels"]
+        return self.first.results.labels
 
     @property
     def commits(self) -> list[str]:
         """Commits of the source that the runs were made with."""
-        return sorted({str(run.results.get("commit") or "unknown") for run in self.runs.values()})
+        return sorted({run.results.commit or "unknown" for run in self.runs.values()})
 
     @cached_property
     def turns(self) -> TurnTable:
@@ -133,16 +133,16 @@ def check_row(row: Row) -> None:
 def shared_facts(run: Run) -> dict[str, Any]:
     """What all runs of a row have in common."""
     return {
-        "labels": run.results["labels"],
+        "labels": run.results.labels,
         "number of turns of the corpus": corpus_turns(run),
-        "pre-training": bool(run.results.get("pretrained")),
+        "pre-training": bool(run.results.pretrained),
         **{f"settings, {name}": value for name, value in effective_settings(run).items()},
     }
 
 
 def fold_facts(run: Run) -> dict[str, Any]:
     """What the seeds of one fold have in common."""
-    return {f"hash of the protocol's fold {run.cell[1]}": run.results["protocol"]["hash"]}
+    return {f"hash of the protocol's fold {run.cell[1]}": run.results.protocol.hash}
 
 
 def differences(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -153,8 +153,7 @@ def differences(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[tuple[st
 
 def corpus_turns(run: Run) -> int | None:
     """Turns of the whole corpus, in which every split of a fold counts; None where unknown."""
-    turns = (run.results.get("leaks") or {}).get("turns")
-    return sum(turns.values()) if turns else None
+    return sum(run.results.leaks.turns.values()) if run.results.leaks else None
 
 
 def effective_settings(run: Run) -> dict[str, Any]:
@@ -167,14 +166,14 @@ def effective_settings(run: Run) -> dict[str, Any]:
         run: of any commit. A setting that it does not name has its default; those of a
             pre-training that it did not begin with are left out.
     """
-    settings = dict(run.results.get("settings") or {})
+    settings = dict(run.results.settings)
     for stage in set(STAGES) & set(settings):
         settings[stage] = {present_name(name): v for name, v in settings[stage].items()}
         if isinstance(grouped := settings[stage].get("train_sampling_strategy"), bool):
             settings[stage]["train_sampling_strategy"] = "group_by_length" if grouped else "random"
-    if run.results.get("size") is not None:  # a baseline has none of them
+    if run.results.size is not None:  # a baseline has none of them
         settings = merge(default_settings(), settings)
-    names = [*NOT_SHARED] + ([] if run.results.get("pretrained") else ["pretraining"])
+    names = [*NOT_SHARED] + ([] if run.results.pretrained else ["pretraining"])
     return flatten({name: value for name, value in settings.items() if name not in names})
 
 

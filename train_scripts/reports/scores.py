@@ -5,6 +5,7 @@ Axes: S seeds, F folds, K speakers, L labels.
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
     """
     by_speaker = row.turns.by_speaker()
     confusion = by_speaker.sum(axis=0)
-    results = row.first.results
+    first = row.first.results
     scored = {
         "row": row.key.slug,
         "title": row.key.title,
@@ -48,11 +49,11 @@ def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
         "preset": row.key.preset,
         "size": row.key.size,
         "overrides": list(row.key.overrides),
-        "backbone": results.get("backbone"),
+        "backbone": first.backbone,
         "resampled": is_resampled(row),
-        "pretrained": bool(results.get("pretrained")),
+        "pretrained": bool(first.pretrained),
         "pretraining_steps": pretraining_steps(row),
-        "n_parameters": results.get("n_parameters"),
+        "n_parameters": first.n_parameters,
         "protocol": describe_protocols(row),
         "seeds": row.seeds,
         "folds": row.folds,
@@ -62,13 +63,13 @@ def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
         "num_speakers": int(row.turns.has_speaker().sum()),
         "labels": row.labels,
         "commits": row.commits,
-        "selected_by": sorted({str(run.results.get("selected_by")) for run in row.runs.values()}),
-        "seconds": sum(run.results.get("seconds") or 0.0 for run in row.runs.values()),
+        "selected_by": sorted({str(run.results.selected_by) for run in row.runs.values()}),
+        "seconds": sum(run.results.seconds for run in row.runs.values()),
         "metrics": {
             **score_recalls(row, by_speaker, num_resamples=num_resamples, seed=seed),
             **score_others(row),
         },
-        "per_class": class_metrics(confusion, row.labels),
+        "per_class": {k: asdict(v) for k, v in class_metrics(confusion, row.labels).items()},
         "per_speaker": score_speakers(row, by_speaker),
         "per_gender": pool_genders(row.runs.values()),
         "confusion": np.round(confusion, 6).tolist(),
@@ -146,17 +147,18 @@ def score_others(row: Row) -> dict[str, Any]:
 
 def pool_mean(runs: Sequence[Run], name: str) -> float | None:
     """Mean of a metric over the turns that it is of, from those of the folds that have it."""
-    known = [run for run in runs if run.results["metrics"].get(name) is not None]
+    known = [run for run in runs if getattr(run.results.metrics, name) is not None]
     if not known:
         return None
     # Speaker accuracy is of held-out turns of training speakers, anything else of test turns.
     turns = [
-        run.results["leaks"]["turns"]["heldout_turns"]
-        if name == "speaker_accuracy"
+        run.results.leaks.turns["heldout_turns"]
+        if name == "speaker_accuracy" and run.results.leaks
         else len(run.turns["id"])
         for run in known
     ]
-    return float(np.average([run.results["metrics"][name] for run in known], weights=turns))
+    values = [getattr(run.results.metrics, name) for run in known]
+    return float(np.average(values, weights=turns))
 
 
 def pool_word_errors(runs: Sequence[Run]) -> float | None:
@@ -195,8 +197,8 @@ def pool_genders(runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
     """WA of each gender over all folds and seeds; its turns are counted once a seed."""
     scores: dict[str, list[tuple[float, int]]] = {}
     for run in runs:
-        for gender, score in (run.results.get("per_gender") or {}).items():
-            pair = score["weighted_accuracy"], score["num_turns"]
+        for gender, score in run.results.per_gender.items():
+            pair = score.weighted_accuracy, score.num_turns
             scores.setdefault(gender, []).append(pair)
     return {
         gender: {
@@ -224,11 +226,11 @@ def sum_minutes(row: Row) -> dict[str, float] | None:
 def describe_protocols(row: Row) -> dict[str, Any]:
     """Name, version and hashes of the splits; `hash` is of those of all folds together."""
     together = "\n".join(f"{fold} {digest}" for fold, digest in row.hashes.items())
-    protocol = row.first.results["protocol"]
+    protocol = row.first.results.protocol
     return {
-        "name": protocol["name"],
-        "version": protocol["version"],
+        "name": protocol.name,
+        "version": protocol.version,
         "hash": hashlib.sha256(together.encode()).hexdigest()[:16],
         "hash_of_fold": row.hashes,
-        "leaks": any(run.results["protocol"]["leaks"] for run in row.runs.values()),
+        "leaks": any(run.results.protocol.leaks for run in row.runs.values()),
     }

@@ -23,7 +23,7 @@ from train_scripts.reports.pretraining_curves import report_pretraining
 from train_scripts.reports.rows import group_rows
 from train_scripts.reports.scores import score_row
 from train_scripts.runs.finished_runs import read_runs
-from train_scripts.runs.results import git_commit, write_json
+from train_scripts.runs.record import git_commit, write_json
 from train_scripts.runs.settings import PRESETS
 
 PAPER_TABLES = PRESETS / "paper" / "tables.yaml"

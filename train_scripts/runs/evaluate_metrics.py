@@ -5,6 +5,8 @@ write `WeightedAccuracy()`. Label ids index a list of label names that the calle
 number of labels is an argument and never inferred from the turns.
 """
 
+from dataclasses import asdict
+
 import datasets
 import evaluate
 import numpy as np
@@ -56,7 +58,10 @@ class UnweightedAverageRecall(_LocalMetric):
 
     def _compute(self, predictions, references, num_labels):
         scores = recall_metrics(confusion_matrix(references, predictions, num_labels=num_labels))
-        return {name: scores[name] for name in ("unweighted_average_recall", "absent_labels")}
+        return {
+            "unweighted_average_recall": scores.unweighted_average_recall,
+            "absent_labels": scores.absent_labels,
+        }
 
 
 class MacroF1(_LocalMetric):
@@ -93,7 +98,7 @@ class PerClass(_LocalMetric):
 
     def _compute(self, predictions, references, label_names):
         confusion = confusion_matrix(references, predictions, num_labels=len(label_names))
-        return class_metrics(confusion, label_names)
+        return {name: asdict(s) for name, s in class_metrics(confusion, label_names).items()}
 
 
 class PerGroup(_LocalMetric):
@@ -107,7 +112,8 @@ class PerGroup(_LocalMetric):
     inputs = {**_LocalMetric.inputs, "groups": datasets.Value("string")}
 
     def _compute(self, predictions, references, groups, num_labels):
-        return recalls_by_group(references, predictions, groups, num_labels=num_labels)
+        scores = recalls_by_group(references, predictions, groups, num_labels=num_labels)
+        return {name: asdict(group) for name, group in scores.items()}
 
 
 class WordErrorRate(_LocalMetric):

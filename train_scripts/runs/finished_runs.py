@@ -1,17 +1,15 @@
 """Run folders as a report reads them: results, predictions, and the row that each belongs to."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet
 
 from processing.errors import InputError
+from train_scripts.runs.record import RESULTS, RunRecord, read_record
 from train_scripts.runs.results import PREDICTIONS
-from train_scripts.runs.run_folder import RESULTS
 
 
 @dataclass(frozen=True)
@@ -49,29 +47,27 @@ class RowKey:
 
 @dataclass
 class Run:
-    """One run folder: results.json, and the columns of predictions.parquet."""
+    """One run folder: its record, and the columns of predictions.parquet."""
 
     folder: Path
-    results: dict[str, Any]
+    results: RunRecord
     turns: dict[str, list] = field(default_factory=dict)
 
     @property
     def key(self) -> RowKey:
         """The row it belongs to."""
-        results = self.results
-        settings = results.get("settings") or {}
         return RowKey(
-            corpus=results.get("corpus") or "unnamed corpus",
-            protocol=results["protocol"]["name"],
-            preset=results["preset"],
-            size=results.get("size"),
-            overrides=effective_overrides(settings.get("overrides") or ()),
+            corpus=self.results.corpus or "unnamed corpus",
+            protocol=self.results.protocol.name,
+            preset=self.results.preset or "",
+            size=self.results.size,
+            overrides=effective_overrides(self.results.settings.get("overrides", ())),
         )
 
     @property
     def cell(self) -> tuple[int, str]:
         """Its place in the row: seed and fold."""
-        return self.results["seed"], str(self.results["fold"])
+        return self.results.seed or 0, str(self.results.fold)
 
 
 def effective_overrides(overrides: Iterable[str]) -> tuple[str, ...]:
@@ -83,12 +79,6 @@ def effective_overrides(overrides: Iterable[str]) -> tuple[str, ...]:
     """
     last = {text.split("=", 1)[0]: text for text in overrides}
     return tuple(sorted(text for name, text in last.items() if name not in ("seed", "size")))
-
-
-def shared_settings(results: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a run without those that folds and seeds may differ in."""
-    settings = results.get("settings") or {}
-    return {k: v for k, v in settings.items() if k not in ("seed", "overrides")}
 
 
 def read_runs(folders: Sequence[str | Path]) -> tuple[list[Run], list[Run], list[str]]:
@@ -106,11 +96,10 @@ def read_runs(folders: Sequence[str | Path]) -> tuple[list[Run], list[Run], list
     """
     scored, pretrained, passed_over = [], [], []
     for path in find_results(folders):
-        results = read_json(path)
-        run = Run(path.parent, results)
-        if not isinstance(results, dict) or "metrics" not in results or not results.get("preset"):
+        run = Run(path.parent, read_record(path))
+        if not run.results.preset:
             passed_over.append(f"{path.parent.name}: no run of finetune, pretrain or a baseline")
-        elif results["metrics"].get("weighted_accuracy") is None:
+        elif run.results.metrics.weighted_accuracy is None:
             pretrained.append(run)
         else:
             run.turns = read_turns(run)
@@ -134,14 +123,6 @@ def find_results(folders: Sequence[str | Path]) -> list[Path]:
     return [found[path] for path in sorted(found)]
 
 
-def read_json(path: Path) -> Any:
-    """Content of a file of JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}). Run again what wrote it.") from error
-
-
 def read_turns(run: Run) -> dict[str, list]:
     """Columns of a run's predictions.
 
@@ -155,13 +136,13 @@ def read_turns(run: Run) -> dict[str, list]:
         raise InputError(
             f"{path}: cannot be read ({error}). Delete the folder and run again."
         ) from error
-    expected = run.results["metrics"]["num_turns"]
+    expected = run.results.metrics.num_turns
     if len(turns["id"]) != expected:
         raise InputError(
             f"{path}: {len(turns['id'])} turns, expected the {expected} of {RESULTS}. Delete the "
             "folder and run again."
         )
-    unknown = (set(turns["label"]) | set(turns["prediction"])) - set(run.results["labels"])
+    unknown = (set(turns["label"]) | set(turns["prediction"])) - set(run.results.labels)
     if unknown:
         raise InputError(f"{path}: label {min(unknown)!r} is none of those in {RESULTS}.")
     return turns

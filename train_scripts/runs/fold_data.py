@@ -14,7 +14,7 @@ from processing.errors import InputError
 from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
 from processing.features import add_signals
 from processing.folds import describe_protocol, load_folds
-from processing.leakage import check_shared_speakers, format_leak_table, leak_report
+from processing.leakage import check_shared_speakers, digest_audio, format_leak_table, leak_report
 from processing.pitch import f0_deviation_within, f0_statistics
 from processing.text import normalize_transcript
 from train_scripts.runs.sealed_folds import SealedFolds
@@ -102,7 +102,7 @@ def split_corpus(
     description = describe_protocol(protocol, folds)
     if train_on_validation:
         folds = merge_validation(folds)
-    leaks = leak_report(folds)
+    leaks = leak_report(folds, digests=digest_audio(corpus.select_columns(["id", "audio"])))
     typer.echo(
         f"What of the test turns is in training:\n{format_leak_table({fold: leaks})}", err=True
     )

@@ -16,10 +16,13 @@ score 0.75 on a fold that lacks one class of four.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import jiwer
 import numpy as np
+
+from train_scripts.runs.record import ClassScores, GroupScores, Metrics, Scores
 
 if TYPE_CHECKING:
     from transformers import EvalPrediction
@@ -308,8 +311,8 @@ def score_turns(
     recognized_speakers: Sequence[str] | None = None,
     speech_mse: np.ndarray | None = None,
     speech_mse_padded: np.ndarray | None = None,
-) -> dict[str, Any]:
-    """Score N turns as results.json has it.
+) -> Scores:
+    """Score N turns as the record of a run has it.
 
     Args:
         labels: reference label ids, shape (N,).
@@ -325,12 +328,8 @@ def score_turns(
         speech_mse_padded: the same with padding, shape (N,).
 
     Returns:
-        A dictionary that JSON can hold, null wherever a figure is undefined or was not asked for:
-        `metrics` (names of the contract, `num_turns`, and `absent_labels`, the number of classes
-        that no turn has), `per_class` (recall, precision, f1, num_turns by label), `per_speaker`
-        and `per_gender` (WA, UAR, num_turns, absent_labels by name), `confusion` (references in
-        rows, predictions in columns, in the order of `label_names`). Errors of speech are means
-        over turns.
+        The scores, None wherever a figure is undefined or was not asked for. Errors of speech are
+        means over turns.
 
     Raises:
         ValueError: if there is no turn, lengths differ, labels or probabilities are not such, or an
@@ -355,21 +354,21 @@ def score_turns(
         )
     predictions = probabilities.argmax(axis=1)
     confusion = confusion_matrix(labels, predictions, num_labels=num_labels)
-    return {
-        "metrics": {
-            **recall_metrics(confusion),
-            "macro_f1": macro_f1(confusion),
-            "word_error_rate": _known_word_error_rate(reference_texts, recognized_texts),
-            "speaker_accuracy": _share_of_equals(heldout_speakers, recognized_speakers),
-            "speech_mse": _finite_mean("speech_mse", speech_mse),
-            "speech_mse_padded": _finite_mean("speech_mse_padded", speech_mse_padded),
-            "ece": expected_calibration_error(labels, probabilities),
-        },
-        "per_class": class_metrics(confusion, label_names),
-        "per_speaker": recalls_by_group(labels, predictions, speakers, num_labels=num_labels),
-        "per_gender": recalls_by_group(labels, predictions, genders, num_labels=num_labels),
-        "confusion": confusion.tolist(),
-    }
+    return Scores(
+        metrics=Metrics(
+            **vars(recall_metrics(confusion)),
+            macro_f1=macro_f1(confusion),
+            word_error_rate=_known_word_error_rate(reference_texts, recognized_texts),
+            speaker_accuracy=_share_of_equals(heldout_speakers, recognized_speakers),
+            speech_mse=_finite_mean("speech_mse", speech_mse),
+            speech_mse_padded=_finite_mean("speech_mse_padded", speech_mse_padded),
+            ece=expected_calibration_error(labels, probabilities),
+        ),
+        per_class=class_metrics(confusion, label_names),
+        per_speaker=recalls_by_group(labels, predictions, speakers, num_labels=num_labels),
+        per_gender=recalls_by_group(labels, predictions, genders, num_labels=num_labels),
+        confusion=confusion.tolist(),
+    )
 
 
 def recalls_by_group(
@@ -378,7 +377,7 @@ def recalls_by_group(
     groups: Sequence[str | None],
     *,
     num_labels: int,
-) -> dict[str, dict[str, float | int]]:
+) -> dict[str, GroupScores]:
     """WA and UAR within each speaker, gender or other group of turns.
 
     Args:
@@ -388,12 +387,11 @@ def recalls_by_group(
         num_labels: L.
 
     Returns:
-        For each group, sorted by name: `weighted_accuracy`, `unweighted_average_recall` over the
-        classes that occur in the group, `num_turns`, and `absent_labels`, the number of the others.
+        For each group, sorted by name; UAR is over the classes that occur in the group.
 
     Examples:
         >>> groups = recalls_by_group([0, 1, 1], [0, 1, 0], ["a", "a", "b"], num_labels=2)
-        >>> {name: scores["weighted_accuracy"] for name, scores in groups.items()}
+        >>> {name: scores.weighted_accuracy for name, scores in groups.items()}
         {'a': 1.0, 'b': 0.0}
     """
     references, predictions = np.asarray(references), np.asarray(predictions)
@@ -407,14 +405,14 @@ def recalls_by_group(
     return scores
 
 
-def recall_metrics(confusion: np.ndarray) -> dict[str, float | int]:
+def recall_metrics(confusion: np.ndarray) -> GroupScores:
     """WA, UAR, the number of turns, and of labels that no turn has; `confusion` is (L, L)."""
-    return {
-        "weighted_accuracy": weighted_accuracy(confusion),
-        "unweighted_average_recall": unweighted_average_recall(confusion),
-        "num_turns": int(confusion.sum()),
-        "absent_labels": int(np.count_nonzero(confusion.sum(axis=1) == 0)),
-    }
+    return GroupScores(
+        weighted_accuracy=weighted_accuracy(confusion),
+        unweighted_average_recall=unweighted_average_recall(confusion),
+        num_turns=int(confusion.sum()),
+        absent_labels=int(np.count_nonzero(confusion.sum(axis=1) == 0)),
+    )
 
 
 def emotion_metrics(prediction: "EvalPrediction") -> dict[str, float | int]:
@@ -429,10 +427,10 @@ def emotion_metrics(prediction: "EvalPrediction") -> dict[str, float | int]:
     confusion = confusion_matrix(
         prediction.label_ids, logits.argmax(axis=1), num_labels=logits.shape[1]
     )
-    return recall_metrics(confusion)
+    return asdict(recall_metrics(confusion))
 
 
-def class_metrics(confusion: np.ndarray, label_names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def class_metrics(confusion: np.ndarray, label_names: Sequence[str]) -> dict[str, ClassScores]:
     """Recall, precision, F1 and number of turns by label; None where undefined."""
     figures = zip(
         class_recalls(confusion),
@@ -442,12 +440,12 @@ def class_metrics(confusion: np.ndarray, label_names: Sequence[str]) -> dict[str
         strict=True,
     )
     return {
-        name: {
-            "recall": _null_if_nan(recall),
-            "precision": _null_if_nan(precision),
-            "f1": _null_if_nan(f1),
-            "num_turns": int(num_turns),
-        }
+        name: ClassScores(
+            recall=_null_if_nan(recall),
+            precision=_null_if_nan(precision),
+            f1=_null_if_nan(f1),
+            num_turns=int(num_turns),
+        )
         for name, (recall, precision, f1, num_turns) in zip(label_names, figures, strict=True)
     }
 

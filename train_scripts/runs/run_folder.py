@@ -14,11 +14,11 @@ from modeling_decomp_ser import DecompSerForAudioClassification, DecompSerForPre
 from processing import DecompSerProcessor
 from processing.errors import InputError
 from train_scripts.runs.foreseen_errors import require_package
+from train_scripts.runs.record import RESULTS
 from train_scripts.runs.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
-RESULTS = "results.json"
 SETTINGS = "settings.yaml"
 TRAINING_ROWS = "training_rows.json"
 CHECKPOINTS = "checkpoints"

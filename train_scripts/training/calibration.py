@@ -6,7 +6,6 @@ its configuration, from where the pipeline applies them. Axes: N turns, L labels
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -18,47 +17,13 @@ from processing.collation import DecompSerDataCollator
 from processing.errors import InputError
 from train_scripts.runs.inference import TurnPredictions, predict_turns
 from train_scripts.runs.metrics import expected_calibration_error
+from train_scripts.runs.record import Calibration
 
 logger = logging.getLogger(__name__)
 
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
 """A model that is always right on the validation turns would ask for 0, one that knows nothing for
 infinity."""
-
-
-@dataclass
-class Calibration:
-    """What was fitted, and on what.
-
-    Attributes:
-        temperature: divisor of the logits that the model takes: the fitted one where it is kept,
-            otherwise 1.
-        fitted_temperature: the one with the least negative log-likelihood.
-        kept: the fitted temperature leaves the expected calibration error no larger than it was.
-            With one number the likelihood of a few loud errors may be bought with worse confidence
-            everywhere else.
-        abstain_below: least confidence of an answer; 0 answers all.
-        num_turns: N.
-        ece_before: expected calibration error at temperature 1.
-        ece_after: at the fitted one, kept or not, on the same turns.
-        nll_before: mean negative log-likelihood at temperature 1.
-        nll_after: at the fitted one.
-        wanted_risk: error rate that `abstain_below` keeps to; None where none was asked for.
-        risk_coverage: {"confidence", "coverage", "risk"}: of the answers at least as confident,
-            their share of all and their error rate; from the most confident on.
-    """
-
-    temperature: float
-    fitted_temperature: float
-    kept: bool
-    abstain_below: float
-    num_turns: int
-    ece_before: float
-    ece_after: float
-    nll_before: float
-    nll_after: float
-    wanted_risk: float | None
-    risk_coverage: list[dict[str, float]]
 
 
 def fit_temperature(logits: np.ndarray, labels: Sequence[int] | np.ndarray) -> float:
@@ -204,7 +169,7 @@ def calibrate_model(
     *,
     wanted_risk: float | None = None,
     batch_size: int = 8,
-) -> dict:
+) -> Calibration:
     """Fit a model's temperature and threshold and store them in its configuration.
 
     Args:
@@ -215,7 +180,7 @@ def calibrate_model(
         batch_size: turns a batch; does not change the result.
 
     Returns:
-        The fields of `Calibration`, for results.json.
+        What was fitted.
 
     Raises:
         InputError: if there is no validation turn.
@@ -231,7 +196,7 @@ def calibrate_model(
 
 def calibrate_on(
     model, turns: TurnPredictions, rows: Dataset, *, wanted_risk: float | None = None
-) -> dict:
+) -> Calibration:
     """`calibrate_model` on turns that have been predicted; where no threshold keeps to the risk,
     none is set, with a warning.
     """
@@ -251,27 +216,25 @@ def calibrate_on(
         )
     model.config.temperature = found.temperature
     model.config.abstain_below = found.abstain_below
-    return asdict(found)
+    return found
 
 
-def calibration_on_test(model, turns: TurnPredictions, rows: Dataset) -> dict[str, float]:
-    """Expected calibration error on test turns before and after the model's temperature; both are
+def measure_on_test(calibration: Calibration, model, turns: TurnPredictions, rows: Dataset) -> None:
+    """Store the calibration error of test turns before and after the model's temperature; both are
     the same where none was kept.
 
     Args:
-        model: with the temperature that `calibrate_on` stored.
+        calibration: of `calibrate_on`; changed.
+        model: that it was fitted for.
         turns: predicted test turns.
         rows: the same turns.
     """
     labels = label_ids(model, rows)
     logits = torch.from_numpy(np.asarray(turns.logits, np.float64))
-    return {
-        name: expected_calibration_error(labels, (logits / temperature).softmax(-1).numpy())
-        for name, temperature in (
-            ("ece_test_before", 1.0),
-            ("ece_test_after", model.config.temperature),
-        )
-    }
+    calibration.ece_test_before, calibration.ece_test_after = (
+        expected_calibration_error(labels, (logits / temperature).softmax(-1).numpy())
+        for temperature in (1.0, calibration.temperature)
+    )
 
 
 def label_ids(model, rows: Dataset) -> list[int]:

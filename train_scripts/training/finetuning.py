@@ -2,12 +2,11 @@
 5).
 """
 
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import EarlyStoppingCallback, set_seed
+from transformers import EarlyStoppingCallback, TrainerState, set_seed
 from transformers.utils import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification
@@ -16,13 +15,8 @@ from processing.errors import InputError
 from processing.features import SIGNAL_SETTINGS
 from train_scripts.runs.fold_data import FoldData, task_weights
 from train_scripts.runs.inference import predict_turns
-from train_scripts.runs.results import (
-    PREDICTIONS,
-    describe_fold,
-    score_rows,
-    write_predictions,
-    write_results,
-)
+from train_scripts.runs.record import RunRecord, read_record, write_record
+from train_scripts.runs.results import PREDICTIONS, describe_fold, score_rows, write_predictions
 from train_scripts.runs.rows_in_memory import keep_in_memory
 from train_scripts.runs.run_folder import (
     RESULTS,
@@ -33,7 +27,7 @@ from train_scripts.runs.run_folder import (
 )
 from train_scripts.runs.settings import FROM_SCRATCH, RunSettings, build_config, load_settings
 from train_scripts.runs.training_mean import store_training_mean
-from train_scripts.training.calibration import calibrate_on, calibration_on_test
+from train_scripts.training.calibration import calibrate_on, measure_on_test
 from train_scripts.training.lora import add_adapters, merge_adapters
 from train_scripts.training.loss_plot import plot_losses
 from train_scripts.training.stage import (
@@ -43,6 +37,7 @@ from train_scripts.training.stage import (
     settings_summary,
     train,
     training_arguments,
+    used_precision,
 )
 from train_scripts.training.trainer import DecompSerTrainer
 
@@ -58,7 +53,7 @@ def finetune(
     overrides: list[str] | None = None,
     skip_bad: bool = False,
     allow_overlap: bool = False,
-) -> dict:
+) -> RunRecord:
     """Train on the training turns of a fold and score its test turns; an interrupted run goes on
     where it stopped.
 
@@ -75,7 +70,7 @@ def finetune(
             marked.
 
     Returns:
-        The content of results.json.
+        The record of the run.
     """
     overrides = overrides or []
     settings = load_settings(preset, overrides)
@@ -106,7 +101,7 @@ def finetune(
     validation_rows = fold_data.folds["validation"]
     if len(validation_rows):
         turns = predict_turns(model, trainer.data_collator, validation_rows)
-        validation = score_rows(validation_rows, turns, fold_data.labels)["metrics"]
+        validation = score_rows(validation_rows, turns, fold_data.labels).metrics
         calibration = calibrate_on(
             model, turns, validation_rows, wanted_risk=settings.finetuning.wanted_risk or None
         )
@@ -116,33 +111,35 @@ def finetune(
     test_rows = fold_data.folds.open_test(model, processor)
     test = predict_turns(model, trainer.data_collator, test_rows)
     if calibration is not None:
-        calibration |= calibration_on_test(model, test, test_rows)
+        measure_on_test(calibration, model, test, test_rows)
     scores = score_rows(test_rows, test, fold_data.labels, heldout=(heldout_rows, heldout))
-    results = {
-        "preset": settings.preset,
-        "size": settings.size,
-        "backbone": settings.speech_encoder if model.config.use_speech_encoder else None,
+    record = RunRecord(
+        **vars(scores),
         **describe_fold(fold_data),
-        "seed": settings.seed,
-        "selected_by": settings.finetuning.select,
-        "epochs_trained": trainer.state.epoch,
+        preset=settings.preset,
+        size=settings.size,
+        backbone=settings.speech_encoder if model.config.use_speech_encoder else None,
+        seed=settings.seed,
+        selected_by=settings.finetuning.select,
+        epochs_trained=trainer.state.epoch,
+        best_epoch=best_epoch(trainer.state),
+        precision=used_precision(trainer.args),
         # a path of this machine would tell others nothing
-        "pretrained": Path(pretrained).name if pretrained is not None else None,
-        "n_parameters": sum(p.numel() for p in model.parameters()),
-        **scores,
-        "predictions": PREDICTIONS,
-        "task_weights": model.loss_weights,
-        "tasks_switched_off": fold_data.missing,
-        "validation_metrics": validation,
-        "calibration": calibration,
-        "settings": settings_summary(settings, overrides),
-        "seconds": seconds,
-    }
+        pretrained=Path(pretrained).name if pretrained is not None else None,
+        n_parameters=sum(p.numel() for p in model.parameters()),
+        predictions=PREDICTIONS,
+        task_weights=model.loss_weights,
+        tasks_switched_off=fold_data.missing,
+        validation_metrics=validation,
+        calibration=calibration,
+        settings=settings_summary(settings, overrides),
+        seconds=seconds,
+    )
     if pretrained is not None:
-        results["trained_on"] = add_corpora_of(pretrained, results["trained_on"])
+        record.trained_on = add_corpora_of(pretrained, record.trained_on)
     if overlap:
-        results["protocol"] = {**fold_data.protocol, "leaks": True}
-        results["pretraining_overlap"] = overlap
+        record.protocol.leaks = True
+        record.pretraining_overlap = overlap
     if trainer.is_world_process_zero():
         fold_data.folds.check_final(model, processor)
         save_model(
@@ -156,8 +153,18 @@ def finetune(
         )
         write_predictions(folder, test_rows, test, fold_data.labels)
         plot_losses(read_log(folder), folder / "losses.png", title="Fine-tuning")
-        results = write_results(folder, results)
-    return results
+        record = write_record(folder, record)
+    return record
+
+
+def best_epoch(state: TrainerState) -> int | None:
+    """The epoch whose weights validation chose; None where the last epoch's were taken."""
+    epochs = [
+        line["epoch"]
+        for line in state.log_history
+        if line["step"] == state.best_global_step and "eval_unweighted_average_recall" in line
+    ]
+    return round(epochs[-1]) if state.best_model_checkpoint and epochs else None
 
 
 def add_corpora_of(pretrained: str, names: str | None) -> str | None:
@@ -167,7 +174,7 @@ def add_corpora_of(pretrained: str, names: str | None) -> str | None:
     path = cached_file(pretrained, RESULTS, _raise_exceptions_for_missing_entries=False)
     if path is None or names is None:
         return None
-    before = json.loads(Path(path).read_text(encoding="utf-8")).get("trained_on")
+    before = read_record(path).trained_on
     return None if before is None else "+".join(sorted({*names.split("+"), *before.split("+")}))
 
 
@@ -310,7 +317,7 @@ def build_trainer(
         train_dataset=rows,
         eval_dataset=data.folds["validation"] if selecting else None,
         data_collator=collator,
-        score_turns=lambda rows, turns: score_rows(rows, turns, data.labels)["metrics"],
+        score_turns=lambda rows, turns: vars(score_rows(rows, turns, data.labels).metrics),
         augmentation=settings.augmentation,
         class_weights=class_weights(settings, data),
         rates={

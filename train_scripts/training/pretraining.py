@@ -2,8 +2,7 @@
 7).
 """
 
-import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from processing import DecompSerDataCollator
 from processing.errors import InputError
 from train_scripts.runs.fold_data import FoldData, with_arrays
 from train_scripts.runs.inference import predict_turns
-from train_scripts.runs.results import describe_fold, write_json, write_results
+from train_scripts.runs.record import Metrics, RunRecord, read_record, write_json, write_record
+from train_scripts.runs.results import describe_fold
 from train_scripts.runs.rows_in_memory import keep_in_memory
 from train_scripts.runs.run_folder import RESULTS, open_run_folder, save_model
 from train_scripts.runs.sealed_folds import SealedFolds
@@ -28,6 +28,7 @@ from train_scripts.training.stage import (
     settings_summary,
     train,
     training_arguments,
+    used_precision,
 )
 from train_scripts.training.trainer import DecompSerPreTrainer
 
@@ -41,7 +42,7 @@ def pretrain(
     output: str | Path,
     overrides: list[str] | None = None,
     skip_bad: bool = False,
-) -> dict:
+) -> RunRecord:
     """Pre-train on the training turns of a fold; an interrupted run goes on where it stopped.
 
     Args:
@@ -54,7 +55,7 @@ def pretrain(
         skip_bad: leave out clips that cannot be used.
 
     Returns:
-        The content of results.json. Its metrics are of the test turns (reconstruction) and of
+        The record of the run. Its metrics are of the test turns (reconstruction) and of
         held-out turns of the training speakers (speaker accuracy); its validation_metrics of
         validation speakers instead of the test turns, for choices such as omega.
     """
@@ -97,19 +98,19 @@ def pretrain(
     )
     seconds = train(trainer, folder)
     measure = partial(score, model, trainer.data_collator, fold_data)
-    results = {
-        "preset": settings.preset,
-        "size": settings.size,
-        "backbone": None,
+    record = RunRecord(
         **describe_fold(fold_data),
-        "seed": settings.seed,
-        "selected_by": "last",
-        "n_parameters": sum(p.numel() for p in model.parameters()),
-        "validation_metrics": measure(selection_rows(fold_data)),
-        "metrics": measure(fold_data.folds.open_test(model, processor)),
-        "settings": settings_summary(settings, overrides),
-        "seconds": seconds,
-    }
+        preset=settings.preset,
+        size=settings.size,
+        seed=settings.seed,
+        selected_by="last",
+        precision=used_precision(trainer.args),
+        n_parameters=sum(p.numel() for p in model.parameters()),
+        validation_metrics=measure(selection_rows(fold_data)),
+        metrics=measure(fold_data.folds.open_test(model, processor)),
+        settings=settings_summary(settings, overrides),
+        seconds=seconds,
+    )
     if trainer.is_world_process_zero():
         fold_data.folds.check_final(model, processor)
         save_model(
@@ -121,8 +122,8 @@ def pretrain(
             fold=fold_data.fold,
         )
         plot_losses(read_log(folder), folder / "losses.png", title="Pre-training")
-        results = write_results(folder, results)
-    return results
+        record = write_record(folder, record)
+    return record
 
 
 def train_on_all(data: FoldData) -> FoldData:
@@ -167,7 +168,7 @@ def selection_rows(data: FoldData) -> Dataset:
     return validation if len(validation) else data.folds["heldout_turns"]
 
 
-def score(model, collator: PreTrainingCollator, data: FoldData, rows: Dataset) -> dict:
+def score(model, collator: PreTrainingCollator, data: FoldData, rows: Dataset) -> Metrics:
     """Reconstruction error of rows, and speaker accuracy of the held-out turns."""
     turns = predict_turns(model, collator, rows)
     heldout = predict_turns(model, collator, data.folds["heldout_turns"])
@@ -175,11 +176,11 @@ def score(model, collator: PreTrainingCollator, data: FoldData, rows: Dataset) -
     if heldout.speakers:
         pairs = zip(heldout.speakers, data.folds["heldout_turns"]["speaker"], strict=True)
         accuracy = sum(a == b for a, b in pairs) / len(heldout.speakers)
-    return {
-        "speaker_accuracy": accuracy,
-        "speech_mse": float(turns.speech_mse.mean()),
-        "speech_mse_padded": float(turns.speech_mse_padded.mean()),
-    }
+    return Metrics(
+        speaker_accuracy=accuracy,
+        speech_mse=float(turns.speech_mse.mean()),
+        speech_mse_padded=float(turns.speech_mse_padded.mean()),
+    )
 
 
 def sweep_omega(omegas: list[float], preset: str, *, output: str | Path, **options) -> list[dict]:
@@ -201,11 +202,16 @@ def sweep_omega(omegas: list[float], preset: str, *, output: str | Path, **optio
             raise InputError(f"--sweep-omega {omega:g}: expected weights from 0 to 1.")
         folder = Path(output) / f"omega-{omega:g}"
         if (folder / RESULTS).is_file():
-            results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+            record = read_record(folder)
         else:
             weight = f"model.pretraining_speaker_weight={omega}"
-            results = pretrain(preset, output=folder, overrides=[*overrides, weight], **options)
-        rows.append({"omega": omega, **results["validation_metrics"]})
+            record = pretrain(preset, output=folder, overrides=[*overrides, weight], **options)
+        if record.validation_metrics is None:
+            raise InputError(
+                f"{folder}: was scored on test turns only, by which no omega may be chosen. Delete "
+                "the folder to run again."
+            )
+        rows.append({"omega": omega, **asdict(record.validation_metrics)})
         write_json(Path(output) / "omega.json", {"runs": rows})
     plot_omega(rows, Path(output) / "omega.png")
     return rows

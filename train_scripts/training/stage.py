@@ -18,6 +18,7 @@ from processing import DecompSerFeatureExtractor, DecompSerProcessor
 from processing.errors import InputError
 from processing.text import ENGLISH_VOCABULARY, make_vocabulary
 from train_scripts.runs.fold_data import FoldData, load_fold_data
+from train_scripts.runs.record import RunRecord
 from train_scripts.runs.results import summarize
 from train_scripts.runs.run_folder import CHECKPOINTS, LOG
 from train_scripts.runs.settings import RunSettings, build_feature_extractor
@@ -64,6 +65,11 @@ def training_arguments(
         )
     except ValueError as error:
         raise InputError(f"settings of training: {' '.join(str(error).split())}") from error
+
+
+def used_precision(arguments: TrainingArguments) -> str:
+    """What training computes in, which may be other than the settings ask for."""
+    return "bfloat16" if arguments.bf16 else "float32"
 
 
 def has_bfloat16() -> bool:
@@ -177,10 +183,10 @@ def model_fields(data: FoldData, processor: DecompSerProcessor) -> dict:
     }
 
 
-def report(results: dict, output: Path) -> None:
+def report(record: RunRecord, output: Path) -> None:
     """Print the summary of a run, once where there are several processes (torchrun sets RANK)."""
     if os.environ.get("RANK", "0") == "0":
-        typer.echo(f"{summarize(results)}\nSaved to {output}")
+        typer.echo(f"{summarize(record)}\nSaved to {output}")
 
 
 def settings_summary(settings: RunSettings, overrides: Sequence[str]) -> dict:

@@ -1,0 +1,129 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.records import make_record, plant_record
+
+from processing.errors import InputError
+from train_scripts.runs.record import (
+    Calibration,
+    ClassScores,
+    GroupScores,
+    Leaks,
+    Metrics,
+    RunRecord,
+    read_record,
+)
+
+FIRST_LAYOUT = Path(__file__).parents[1] / "assets" / "model_card" / "results.json"
+
+FULL = make_record(
+    metrics=Metrics(weighted_accuracy=0.5, num_turns=4),
+    per_class={"sad": ClassScores(recall=None, precision=0.5, f1=None, num_turns=0)},
+    per_speaker={
+        "a": GroupScores(
+            weighted_accuracy=0.5, unweighted_average_recall=0.25, num_turns=4, absent_labels=1
+        )
+    },
+    leaks=Leaks(
+        turns={"test": 4}, speakers={"test": 1}, shared_speakers=["a"], in_train={"speaker": None}
+    ),
+    calibration=Calibration(
+        temperature=1.0,
+        fitted_temperature=2.0,
+        kept=False,
+        abstain_below=0.0,
+        num_turns=4,
+        ece_before=0.1,
+        ece_after=0.2,
+        nll_before=1.0,
+        nll_after=0.9,
+        wanted_risk=None,
+        risk_coverage=[{"confidence": 0.5, "coverage": 1.0, "risk": 0.5}],
+    ),
+    settings={"speech_encoder": "scratch", "model": {"components": ["pitch"]}, "overrides": []},
+)
+
+
+def test_what_is_written_is_read(tmp_path):
+    written = plant_record(tmp_path, **vars(FULL))
+    assert read_record(tmp_path) == read_record(tmp_path / "results.json") == written == FULL
+    assert json.loads((tmp_path / "results.json").read_text())["record_version"] == 2
+
+
+def test_a_record_gets_the_versions_and_commit_of_its_writing_once(tmp_path):
+    written = plant_record(tmp_path, versions={}, commit=None)
+    assert written.versions["decomp-ser"] and written.versions["torch"]
+    again = plant_record(tmp_path, **{**vars(written), "commit": "of then"})
+    assert again.commit == "of then"
+
+
+def test_a_file_of_before_records_had_a_version_is_completed():
+    content = json.loads(FIRST_LAYOUT.read_text())
+    assert "record_version" not in content and "best_epoch" not in content
+    record = RunRecord.from_dict({**content, "corpus": "ravdess"})
+    stored = record.to_dict()
+    assert all(stored[name] == content[name] for name in content)
+    assert record.trained_on == "ravdess" and record.best_epoch is None
+    scored = RunRecord.from_dict({**content, "preset": None, "corpus": "ravdess"})
+    assert scored.trained_on is None  # evaluate names the corpus that it scored
+
+
+def test_every_temperature_of_the_first_layout_was_kept():
+    content = FULL.to_dict()
+    del content["record_version"]
+    content["calibration"]["temperature"] = 1.75
+    for name in ("kept", "fitted_temperature"):
+        del content["calibration"][name]
+    calibration = RunRecord.from_dict(content).calibration
+    assert calibration is not None and calibration.kept
+    assert calibration.fitted_temperature == calibration.temperature == 1.75
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"record_version": 3}, "record_version 3 is unknown to this software, .* up to 2"),
+        ({"sede": 1}, "entry 'sede' is unknown"),
+        ({"seed": "1"}, "entry 'seed' is '1', expected int"),
+        ({"seed": True}, "entry 'seed' is 'True', expected int"),
+        ({"labels": ["sad", 3]}, r"entry 'labels\[1\]' is '3', expected str"),
+        ({"metrics": {"weighted_accuracy": "high"}}, "'metrics.weighted_accuracy' is 'high'"),
+        ({"protocol": {"name": "speaker"}}, "entry 'protocol.version' is missing"),
+        ({"protocol": None}, "entry 'protocol' is 'None', expected dict"),
+        ({"calibration": {"ece_before_test": 0.1}}, "entry 'calibration.temperature' is missing"),
+    ],
+)
+def test_what_is_no_record_is_refused_in_one_line(tmp_path, change, message):
+    plant_record(tmp_path)
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match=message) as caught:
+        read_record(tmp_path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "", "\x00"])
+def test_damaged_and_foreign_files_are_refused_in_one_line(tmp_path, text):
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(InputError, match=r"results\.json: cannot be read") as caught:
+        read_record(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_whole_number_is_a_fraction_too():
+    content = {**FULL.to_dict(), "seconds": 2}
+    assert RunRecord.from_dict(content).seconds == 2.0
+
+
+def test_what_only_this_machine_knows_is_not_published(tmp_path):
+    settings = {"speech_encoder": str(tmp_path), "data": "/home/someone", "seed": 1}
+    own = replace(
+        FULL, backbone=str(tmp_path), pretrained="a", predictions="b", model="c", settings=settings
+    )
+    shown = own.publishable()
+    assert (shown.pretrained, shown.predictions, shown.model) == (None, None, None)
+    assert shown.backbone == tmp_path.name
+    assert shown.settings == {"speech_encoder": tmp_path.name, "seed": 1}
+    assert replace(FULL, backbone="scratch").publishable().backbone == "scratch"
