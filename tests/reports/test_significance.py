@@ -12,11 +12,10 @@ from train_scripts.reports.significance import (
     combine_p_values,
     holm,
     mcnemar,
-    resample_speakers,
     signed_rank_p,
-    speaker_interval,
     wilcoxon,
 )
+from train_scripts.runs.intervals import resample_speakers, speaker_interval
 from train_scripts.runs.metrics import unweighted_average_recall, weighted_accuracy
 
 

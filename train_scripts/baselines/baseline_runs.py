@@ -16,7 +16,7 @@ from processing.corpora.loading import load_corpus
 from processing.errors import InputError
 from processing.folds import load_folds
 from train_scripts.baselines.functionals import FEATURE_SETS, add_functionals
-from train_scripts.baselines.vector_machine import choose_setting, describe_grid, fit_and_decide
+from train_scripts.baselines.vector_machine import GRID, choose_setting, fit_and_decide
 from train_scripts.runs.fold_data import FoldData, split_corpus
 from train_scripts.runs.inference import TurnPredictions
 from train_scripts.runs.results import (
@@ -148,7 +148,7 @@ def predict_machine(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:
     entries = {
         "selected_by": "inner folds of training and validation speakers",
         "chosen": {**asdict(chosen.setting), "inner_uar": float(chosen.uar.max())},
-        "grid": describe_grid(),
+        "grid": [asdict(setting) for setting in GRID],
         "probabilities": "softmax of the decision values over a temperature fitted on the inner "
         "folds",
         "temperature": temperature,

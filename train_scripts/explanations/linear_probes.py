@@ -1,19 +1,33 @@
 """How well a linear map reads a factor of speech from codes, on turns that it was not fitted on.
 
-A number is read by ridge regression and a class by linear discriminant analysis with a ridge
-(Friedman, "Regularized discriminant analysis", JASA 1989). Both have a closed form, so strengths
-are compared within the training turns, and chance is measured by fitting shuffled factors too,
-at little cost.
+A number is read by ridge regression and a class by linear discriminant analysis with a shrunk
+covariance (Friedman, "Regularized discriminant analysis", JASA 1989): both have a closed form,
+since chance is measured by fitting shuffled factors too. Strengths are chosen within the training
+turns.
 
 Axes: N turns, D features, R principal components, C classes, S shuffles.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import sklearn
+from sklearn.covariance import ShrunkCovariance
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from train_scripts.runs.intervals import resample_speakers, speaker_interval
 
 RIDGES = tuple(10.0**k for k in range(-3, 4))
-"""Strengths to choose from, in units of the mean variance of a standardised feature, which is 1."""
+"""Strengths of ridge regression, in units of the mean variance of a standardised feature."""
+
+SHRINKAGES = (0.001, 0.01, 0.1, 0.5)
+"""Of the covariance within the classes towards equal variances."""
 
 MOST_COMPONENTS = 128
 """Principal components that a probe reads, so that a code is not better read for being wide."""
@@ -50,6 +64,8 @@ class Outcome:
     def interval(self, clusters: np.ndarray, seed: int) -> tuple[float, float] | None:
         """95 % bootstrap interval of the score that draws whole clusters, such as speakers.
 
+        It is expanded for few clusters; see `speaker_interval`.
+
         Args:
             clusters: name of each turn's, (N,).
             seed: of the draws.
@@ -60,14 +76,11 @@ class Outcome:
         names, index = np.unique(clusters, return_inverse=True)
         if len(names) < 2:
             return None
-        hits, counts = (np.zeros((len(names), self.hits.shape[1])) for _ in range(2))
-        np.add.at(hits, index, self.hits)
-        np.add.at(counts, index, self.counts)
-        rng = np.random.default_rng(seed)
-        draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), NUM_DRAWS)
-        scores = quotients(draws @ hits, draws @ counts)
-        low, high = np.nanquantile(scores, (0.025, 0.975))
-        return float(low), float(high)
+        members = np.eye(len(names))[:, index]  # (clusters, N)
+        draws = resample_speakers(len(names), NUM_DRAWS, np.random.default_rng(seed)) @ members
+        scores = quotients(draws @ self.hits, draws @ self.counts)
+        low, high = speaker_interval(scores[np.isfinite(scores)], len(names))
+        return low, high
 
 
 def quotients(hits: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -112,47 +125,22 @@ def probe(
         targets[row, used] = factor[rng.permutation(used)]
     is_class = np.issubdtype(factor.dtype, np.integer)
     num_classes = int(factor.max()) + 1 if is_class else 1
-    fit = discriminate if is_class else regress
     hits, counts = np.zeros((2, len(targets), len(factor), num_classes))
     for fold in np.unique(folds[folds >= 0]):
         test, train = folds == fold, (folds != fold) & (folds != LEFT_OUT)
         key = test.tobytes() + train.tobytes()
         if key not in projections:
             projections[key] = project(features[train], features[test])
-        train_features, test_features = projections[key]
-        ridge = choose_ridge(fit, train_features, factor[train], groups[train], num_classes)
-        answers = fit(train_features, targets[:, train], test_features, (ridge,))
+        known, new = projections[key]
+        strength = choose_strength(known, factor[train], groups[train], num_classes)
+        answers = read(known, targets[:, train], new, strength)
         for row, target in enumerate(targets):
             hits[row, test], counts[row, test] = judge(
-                answers[row][0], target[test], target[train], num_classes
+                answers[row], target[test], target[train], num_classes
             )
     tested = folds >= 0
     outcomes = [Outcome(h[tested], c[tested]) for h, c in zip(hits, counts, strict=True)]
     return outcomes[0], np.array([outcome.score for outcome in outcomes[1:]])
-
-
-def choose_ridge(fit, features, factor, groups, num_classes: int) -> float:
-    """The strength that reads groups best which the others did not train on; the weaker of equals.
-
-    Args:
-        fit: `discriminate` or `regress`.
-        features: (N, R).
-        factor: (N,).
-        groups: (N,).
-        num_classes: 1 for numbers.
-    """
-    _, index = np.unique(groups, return_inverse=True)
-    inner = index % min(INNER_FOLDS, index.max() + 1)
-    hits, counts = np.zeros((2, len(RIDGES), len(factor), num_classes))
-    for fold in np.unique(inner):
-        test = inner == fold
-        if test.all():
-            return 1.0  # one group alone: there is nothing to choose by
-        (answers,) = fit(features[~test], factor[None, ~test], features[test], RIDGES)
-        for k, answer in enumerate(answers):
-            hits[k, test], counts[k, test] = judge(answer, factor[test], factor[~test], num_classes)
-    scores = [Outcome(h, c).score for h, c in zip(hits, counts, strict=True)]
-    return RIDGES[int(np.argmax(scores))]
 
 
 def judge(answers, truth, trained, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -177,69 +165,66 @@ def project(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray
     Returns:
         (N, R) and (N', R), R at most MOST_COMPONENTS; features that are constant are left out.
     """
-    mean, deviation = train.mean(0), train.std(0)
-    varies = deviation > 1e-8 * (np.abs(mean) + 1e-8)
+    varies = train.std(0) > 1e-8 * (np.abs(train.mean(0)) + 1e-8)
     if not varies.any():
         return np.zeros((len(train), 1)), np.zeros((len(test), 1))
-    train, test = ((x[:, varies] - mean[varies]) / deviation[varies] for x in (train, test))
-    if train.shape[0] < train.shape[1]:  # the smaller of two matrices that have the same axes
-        values, vectors = np.linalg.eigh(train @ train.T)
-        values, vectors = values[::-1][:MOST_COMPONENTS], vectors[:, ::-1][:, :MOST_COMPONENTS]
-        kept = values > 1e-9 * values[0]
-        axes = train.T @ (vectors[:, kept] / np.sqrt(values[kept]))
-    else:
-        values, vectors = np.linalg.eigh(train.T @ train)
-        kept = values[::-1][:MOST_COMPONENTS] > 1e-9 * values[-1]
-        axes = vectors[:, ::-1][:, :MOST_COMPONENTS][:, kept]
-    return train @ axes, test @ axes
+    number = min(MOST_COMPONENTS, len(train) - 1, int(varies.sum()))
+    turn = make_pipeline(StandardScaler(), PCA(number, svd_solver="full"))
+    return turn.fit_transform(train[:, varies]), turn.transform(test[:, varies])
 
 
-def regress(features, factors, test_features, ridges) -> list[list[np.ndarray]]:
-    """Ridge regression: numbers of the test turns.
+def choose_strength(
+    features: np.ndarray, factor: np.ndarray, groups: np.ndarray, num_classes: int
+) -> float:
+    """Strength that reads groups best which the others did not train on; the weaker of equals.
+
+    Args:
+        features: (N, R).
+        factor: ids or numbers, (N,).
+        groups: (N,).
+        num_classes: 1 for numbers.
+    """
+    strengths: Sequence[float] = RIDGES if num_classes == 1 else SHRINKAGES
+    number = len(np.unique(groups))
+    if number < 2:
+        return strengths[len(strengths) // 2]  # there is nothing to choose by
+    scores = []
+    for strength in strengths:
+        hits, counts = np.zeros((2, len(factor), num_classes))
+        for train, test in GroupKFold(min(INNER_FOLDS, number)).split(features, groups=groups):
+            answers = read(features[train], factor[None, train], features[test], strength)[0]
+            hits[test], counts[test] = judge(answers, factor[test], factor[train], num_classes)
+        scores.append(Outcome(hits, counts).score)
+    return strengths[int(np.argmax(scores))]
+
+
+def read(
+    features: np.ndarray, factors: np.ndarray, test_features: np.ndarray, strength: float
+) -> np.ndarray:
+    """Numbers or, for factors of integers, class ids of the test turns, all classes alike likely.
 
     Args:
         features: (N, R).
         factors: several to read from the same features, (S, N).
         test_features: (N', R).
-        ridges: strengths.
+        strength: one of RIDGES for numbers, of SHRINKAGES for classes.
 
     Returns:
-        For each factor and each strength, (N',).
+        (S, N').
     """
-    center, means = features.mean(0), factors.mean(1)
-    x = features - center
-    values, axes = np.linalg.eigh(x.T @ x / len(x))
-    correlations = axes.T @ (x.T @ (factors - means[:, None]).T) / len(x)  # (R, S)
-    turned = (test_features - center) @ axes
-    return [
-        [turned @ (correlation / (values + ridge)) + mean for ridge in ridges]
-        for correlation, mean in zip(correlations.T, means, strict=True)
-    ]
-
-
-def discriminate(features, factors, test_features, ridges) -> list[list[np.ndarray]]:
-    """Linear discriminant analysis, all classes alike likely: ids of the test turns.
-
-    Args:
-        features: (N, R).
-        factors: ids, several to read from the same features, (S, N).
-        test_features: (N', R).
-        ridges: strengths, added to the variances within the classes.
-
-    Returns:
-        For each factor and each strength, (N',).
-    """
-    moments, found = features.T @ features, []
-    for factor in factors:
-        present, index = np.unique(factor, return_inverse=True)
-        members = np.eye(len(present))[index]  # (N, C)
-        sizes = members.sum(0)[:, None]
-        means = (members.T @ features) / sizes  # (C, R)
-        within = (moments - means.T @ (sizes * means)) / len(features)
-        answers = []
-        for ridge in ridges:
-            weights = np.linalg.solve(within + ridge * np.eye(len(within)), means.T)  # (R, C)
-            scores = test_features @ weights - 0.5 * (means.T * weights).sum(0)
-            answers.append(present[scores.argmax(1)])
-        found.append(answers)
-    return found
+    if not np.issubdtype(factors.dtype, np.integer):
+        ridge = Ridge(strength * len(features))
+        return ridge.fit(features, factors.T).predict(test_features).T.reshape(len(factors), -1)
+    answers = np.empty((len(factors), len(test_features)), dtype=np.int64)
+    covariance = ShrunkCovariance(store_precision=False, shrinkage=strength)
+    for row, factor in enumerate(factors):
+        present = np.unique(factor)
+        if len(present) == 1:
+            answers[row] = present[0]
+            continue
+        priors = np.full(len(present), 1 / len(present))
+        machine = LinearDiscriminantAnalysis("lsqr", priors=priors, covariance_estimator=covariance)
+        # Of thousands of small fits, most of the time would go into checks of their arguments.
+        with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+            answers[row] = machine.fit(features, factor).predict(test_features)
+    return answers

@@ -19,11 +19,10 @@ from train_scripts.reports.significance import (
     combine_p_values,
     holm,
     mcnemar,
-    resample_speakers,
-    speaker_interval,
     wilcoxon,
 )
 from train_scripts.reports.turn_table import TurnTable, fold_scores
+from train_scripts.runs.intervals import resample_speakers, speaker_interval
 
 EVERY = "every"
 DEFAULT_PAIRS = (

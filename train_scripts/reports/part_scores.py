@@ -30,13 +30,12 @@ from train_scripts.reports.rows import Row, group_rows
 from train_scripts.reports.significance import (
     average_recalls,
     bootstrap_statistics,
-    resample_speakers,
-    speaker_interval,
 )
 from train_scripts.reports.tables import difference
 from train_scripts.reports.turn_table import tabulate
 from train_scripts.runs.finished_runs import Run, read_runs
 from train_scripts.runs.inference import predict_turns
+from train_scripts.runs.intervals import resample_speakers, speaker_interval
 from train_scripts.runs.results import write_json
 from train_scripts.runs.run_folder import load_model
 

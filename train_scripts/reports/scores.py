@@ -16,11 +16,10 @@ from train_scripts.reports.rows import Row
 from train_scripts.reports.significance import (
     STATISTICS,
     bootstrap_statistics,
-    resample_speakers,
-    speaker_interval,
 )
 from train_scripts.reports.turn_table import TurnTable, fold_scores
 from train_scripts.runs.finished_runs import Run, shared_settings
+from train_scripts.runs.intervals import resample_speakers, speaker_interval
 from train_scripts.runs.metrics import class_metrics, expected_calibration_error, macro_f1
 from train_scripts.runs.metrics import word_error_rate as pooled_word_error_rate
 

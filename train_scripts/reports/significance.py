@@ -1,7 +1,7 @@
-"""Confidence intervals and paired tests for turns that come from a few speakers.
+"""Statistics of resampled speakers, and paired tests for turns that come from a few speakers.
 
 Turns of one speaker resemble each other, so that a test over turns takes far too much for granted:
-the unit of the interval and of the primary test is the speaker.
+the unit of the interval (`runs.intervals`) and of the primary test is the speaker.
 
 Axes: K speakers, L labels, R resamples.
 """
@@ -33,14 +33,6 @@ def average_recalls(confusions: np.ndarray) -> np.ndarray:
 STATISTICS = {"weighted_accuracy": accuracies, "unweighted_average_recall": average_recalls}
 
 
-def resample_speakers(
-    num_speakers: int, num_resamples: int, generator: np.random.Generator
-) -> np.ndarray:
-    """How often each speaker occurs in each resample with replacement, (R, K)."""
-    even = np.full(num_speakers, 1 / num_speakers)
-    return generator.multinomial(num_speakers, even, size=num_resamples)
-
-
 def bootstrap_statistics(confusions: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
     """WA and UAR of each resample of the speakers.
 
@@ -55,25 +47,6 @@ def bootstrap_statistics(confusions: np.ndarray, counts: np.ndarray) -> dict[str
     sums = counts @ confusions.reshape(len(confusions), -1)  # (R, L * L)
     sums = sums.reshape(-1, labels, labels)
     return {name: statistic(sums) for name, statistic in STATISTICS.items()}
-
-
-def speaker_interval(values: np.ndarray, num_speakers: int, level: float = 0.95) -> list[float]:
-    """Expanded percentile interval of bootstrap values, [low, high].
-
-    With few speakers the plain percentiles are too near each other, as a normal interval is beside
-    one of Student's t with the divisor n - 1. Those at the level of that t are taken instead
-    (Hesterberg, The American Statistician 69, 2015). In simulations 95 % became 92, 95 and 95 % for
-    5, 9 and 24 speakers; of plain percentiles it was 84, 91 and 93 %.
-
-    Args:
-        values: of the resamples, (R,).
-        num_speakers: that were resampled, 2 or more.
-        level: wanted coverage.
-    """
-    quantile = stats.t.isf((1 - level) / 2, num_speakers - 1)
-    tail = stats.norm.sf(quantile * np.sqrt(num_speakers / (num_speakers - 1)))
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return [round(float(low), 10), round(float(high), 10)]
 
 
 def mcnemar(first_correct: np.ndarray, second_correct: np.ndarray) -> dict[str, float | int]:
