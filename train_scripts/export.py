@@ -7,7 +7,6 @@ import typer
 
 from train_scripts.cli import run
 from train_scripts.exporting.onnx_export import export_onnx, summarize_export
-from train_scripts.options import SkipBad
 
 app = typer.Typer(add_completion=False)
 
@@ -25,36 +24,9 @@ def onnx(
         bool,
         typer.Option("--int8", help="Also write model_int8.onnx, with 8-bit weights."),
     ] = False,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Corpus to measure accuracy on: prepared folder, folder with metadata.csv, or "
-            "Hub id."
-        ),
-    ] = None,
-    protocol: Annotated[
-        str | None, typer.Option(help="Measure on the test turns of this protocol only.")
-    ] = None,
-    fold: Annotated[str | None, typer.Option(help="Fold of the protocol.")] = None,
-    skip_bad: SkipBad = False,
-    allow_overlap: Annotated[
-        bool,
-        typer.Option(
-            "--allow-overlap", help="Measure on turns or speakers of the training set, marked."
-        ),
-    ] = False,
 ) -> None:
     """Write a model as ONNX, for any batch size and length, and compare it with the original."""
-    content = export_onnx(
-        model,
-        output,
-        int8=int8,
-        data=data,
-        protocol=protocol,
-        fold=fold,
-        skip_bad=skip_bad,
-        allow_overlap=allow_overlap,
-    )
+    content = export_onnx(model, output, int8=int8)
     typer.echo(summarize_export(content))
 
 

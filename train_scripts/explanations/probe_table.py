@@ -6,6 +6,9 @@ from typing import Any
 ASIDE = ("wav2vec2", "log-mel")
 """Rows of the table that are no code: the speech encoder, and what the encoders hear."""
 
+STAGES = {"fine-tuned": "fine-tuning", "pre-trained": "pre-training"}
+"""What a model of each stage comes from."""
+
 NORMALISED_BY = {
     "utterance": "mean and deviation of the utterance",
     "utterance-mean": "the mean of the utterance and the deviation of training turns",
@@ -98,8 +101,25 @@ def join(words: Sequence[str]) -> str:
 
 
 def describe_condition(condition: Mapping[str, Any]) -> str:
-    """A condition in words."""
-    return f"{condition['stage']}, {'with' if condition['resampling'] else 'without'} resampling"
+    """A condition in words.
+
+    Examples:
+        >>> describe_condition({"stage": "fine-tuned", "resampling": False})
+        'fine-tuned, without resampling'
+        >>> describe_condition(
+        ...     {"stage": "fine-tuned", "resampling": True, "resampling_in_training": False}
+        ... )
+        'fine-tuned, with random resampling, which this model did not see in fine-tuning'
+    """
+    stage = condition["stage"]
+    if not condition["resampling"]:
+        return f"{stage}, without resampling"
+    trained = {
+        True: "with random resampling as it was trained",
+        False: f"with random resampling, which this model did not see in {STAGES[stage]}",
+        None: "with resampling",  # an older report does not say
+    }
+    return f"{stage}, {trained[condition.get('resampling_in_training')]}"
 
 
 def render_scores(report: Mapping[str, Any], condition: Mapping[str, Any]) -> str:
