@@ -1,9 +1,8 @@
 """How well a linear map reads a factor of speech from codes, on turns that it was not fitted on.
 
 A number is read by ridge regression and a class by linear discriminant analysis with a shrunk
-covariance (Friedman, "Regularized discriminant analysis", JASA 1989): both have a closed form,
-since chance is measured by fitting shuffled factors too. Strengths are chosen within the training
-turns.
+covariance (Friedman, "Regularized discriminant analysis", JASA 1989), with strengths that are
+chosen within the training turns. Chance is what the same answers get for shuffled factors.
 
 Axes: N turns, D features, R principal components, C classes, S shuffles.
 """
@@ -108,24 +107,19 @@ def probe(
         factor: int class ids or float numbers, (N,).
         folds: which fold tests a turn, (N,); TRAINS_ONLY for none, LEFT_OUT for a turn whose factor
             is unknown.
-        groups: turns of one group are on one side of every split that chooses the ridge, (N,).
+        groups: turns of one group are on one side of every split that chooses the strength, (N,).
         seed: of the shuffles.
         num_shuffles: S.
         projections: what `project` gave for a split of these features; to be shared by factors.
 
     Returns:
-        Outcome on the tested turns in their order, and scores of the shuffled factors, (S,): what
-        the same probe gets by chance.
+        Outcome on the tested turns in their order, and scores of the same answers for factors
+        shuffled over the tested turns, (S,): what they get by chance.
     """
     rng = np.random.default_rng(seed)
     projections = {} if projections is None else projections
-    used = np.flatnonzero(folds != LEFT_OUT)
-    targets = np.stack([factor] * (num_shuffles + 1))  # the factor itself, then shuffled ones
-    for row in range(1, num_shuffles + 1):
-        targets[row, used] = factor[rng.permutation(used)]
-    is_class = np.issubdtype(factor.dtype, np.integer)
-    num_classes = int(factor.max()) + 1 if is_class else 1
-    hits, counts = np.zeros((2, len(targets), len(factor), num_classes))
+    num_classes = int(factor.max()) + 1 if np.issubdtype(factor.dtype, np.integer) else 1
+    answers, without = np.zeros_like(factor), np.zeros(len(factor))
     for fold in np.unique(folds[folds >= 0]):
         test, train = folds == fold, (folds != fold) & (folds != LEFT_OUT)
         key = test.tobytes() + train.tobytes()
@@ -133,26 +127,12 @@ def probe(
             projections[key] = project(features[train], features[test])
         known, new = projections[key]
         strength = choose_strength(known, factor[train], groups[train], num_classes)
-        answers = read(known, targets[:, train], new, strength)
-        for row, target in enumerate(targets):
-            hits[row, test], counts[row, test] = judge(
-                answers[row], target[test], target[train], num_classes
-            )
+        answers[test] = read(known, factor[train], new, strength)
+        without[test] = factor[train].mean()
     tested = folds >= 0
-    outcomes = [Outcome(h[tested], c[tested]) for h, c in zip(hits, counts, strict=True)]
-    return outcomes[0], np.array([outcome.score for outcome in outcomes[1:]])
-
-
-def judge(answers, truth, trained, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hits and counts of answers, (N, C) each: see `Outcome`.
-
-    A number's errors are compared with those of the mean of the training turns.
-    """
-    if num_classes == 1:
-        without = (truth - trained.mean()) ** 2
-        return (without - (truth - answers) ** 2)[:, None], without[:, None]
-    counts = np.eye(num_classes)[truth]
-    return counts * (answers == truth)[:, None], counts
+    given = (answers[tested], without[tested], num_classes)
+    shuffled = [judge(rng.permutation(factor[tested]), *given).score for _ in range(num_shuffles)]
+    return judge(factor[tested], *given), np.array(shuffled)
 
 
 def project(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -190,41 +170,50 @@ def choose_strength(
         return strengths[len(strengths) // 2]  # there is nothing to choose by
     scores = []
     for strength in strengths:
-        hits, counts = np.zeros((2, len(factor), num_classes))
+        answers = np.zeros_like(factor)
         for train, test in GroupKFold(min(INNER_FOLDS, number)).split(features, groups=groups):
-            answers = read(features[train], factor[None, train], features[test], strength)[0]
-            hits[test], counts[test] = judge(answers, factor[test], factor[train], num_classes)
-        scores.append(Outcome(hits, counts).score)
+            answers[test] = read(features[train], factor[train], features[test], strength)
+        scores.append(judge(factor, answers, factor.mean(), num_classes).score)
     return strengths[int(np.argmax(scores))]
 
 
 def read(
-    features: np.ndarray, factors: np.ndarray, test_features: np.ndarray, strength: float
+    features: np.ndarray, factor: np.ndarray, test_features: np.ndarray, strength: float
 ) -> np.ndarray:
-    """Numbers or, for factors of integers, class ids of the test turns, all classes alike likely.
+    """Numbers or, for a factor of integers, class ids of the test turns, all classes alike likely.
 
     Args:
         features: (N, R).
-        factors: several to read from the same features, (S, N).
+        factor: (N,).
         test_features: (N', R).
         strength: one of RIDGES for numbers, of SHRINKAGES for classes.
 
     Returns:
-        (S, N').
+        (N',).
     """
-    if not np.issubdtype(factors.dtype, np.integer):
-        ridge = Ridge(strength * len(features))
-        return ridge.fit(features, factors.T).predict(test_features).T.reshape(len(factors), -1)
-    answers = np.empty((len(factors), len(test_features)), dtype=np.int64)
-    covariance = ShrunkCovariance(store_precision=False, shrinkage=strength)
-    for row, factor in enumerate(factors):
-        present = np.unique(factor)
-        if len(present) == 1:
-            answers[row] = present[0]
-            continue
-        priors = np.full(len(present), 1 / len(present))
-        machine = LinearDiscriminantAnalysis("lsqr", priors=priors, covariance_estimator=covariance)
-        # Of thousands of small fits, most of the time would go into checks of their arguments.
-        with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
-            answers[row] = machine.fit(features, factor).predict(test_features)
-    return answers
+    if not np.issubdtype(factor.dtype, np.integer):
+        return Ridge(strength * len(features)).fit(features, factor).predict(test_features)
+    present = np.unique(factor)
+    if len(present) == 1:
+        return np.full(len(test_features), present[0])
+    discriminant = LinearDiscriminantAnalysis(
+        solver="lsqr",
+        priors=np.full(len(present), 1 / len(present)),
+        covariance_estimator=ShrunkCovariance(store_precision=False, shrinkage=strength),
+    )
+    # Of thousands of small fits, most of the time would go into checks of their arguments.
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+        return discriminant.fit(features, factor).predict(test_features)
+
+
+def judge(truth, answers, without, num_classes: int) -> Outcome:
+    """Outcome of answers, (N,) each.
+
+    A number's errors are compared with those of an answer without the probe: the mean of the
+    training turns.
+    """
+    if num_classes == 1:
+        saved = (truth - without) ** 2 - (truth - answers) ** 2
+        return Outcome(saved[:, None], ((truth - without) ** 2)[:, None])
+    counts = np.eye(num_classes)[truth]
+    return Outcome(counts * (answers == truth)[:, None], counts)
