@@ -141,7 +141,8 @@ def test_many_features_ask_for_a_strong_ridge_and_few_for_a_weak_one():
 
 def test_strengths_are_chosen_on_groups_that_were_not_fitted():
     # the features tell the speaker, of whom the number is drawn: nothing passes to other speakers
-    number, features = noise(10, seed=2)[SPEAKERS], np.eye(10)[SPEAKERS] + 0.1 * noise(120, 10)
+    number = noise(10, seed=2)[SPEAKERS]
+    features = noise(10, 6, seed=22)[SPEAKERS] + 0.1 * noise(120, 6)
     assert choose_strength(features, number, np.arange(120), 1) < 1
     assert choose_strength(features, number, SPEAKERS, 1) > 1
 
