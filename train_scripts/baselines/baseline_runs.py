@@ -68,12 +68,7 @@ def run_baseline(
             missing, or the data are wrong.
     """
     folder = Path(output)
-    if name not in BASELINES:
-        raise InputError(f"no baseline {name!r}. Choose one of: {', '.join(BASELINES)}.")
-    if (folder / RESULTS).is_file():
-        raise InputError(
-            f"{folder}: holds a finished run. Choose another --output, or delete the folder."
-        )
+    check_baseline(name, folder)
     fold_data = load_baseline_data(name, data, protocol, fold, skip_bad=skip_bad)
     begin = time.monotonic()
     rows = fold_data.folds["test"]
@@ -102,6 +97,16 @@ def run_baseline(
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder, rows, turns, fold_data.labels)
     return write_results(folder, results)
+
+
+def check_baseline(name: str, folder: Path) -> None:
+    """Raise InputError where there is no such baseline, or the folder holds a finished run."""
+    if name not in BASELINES:
+        raise InputError(f"no baseline {name!r}. Choose one of: {', '.join(BASELINES)}.")
+    if (folder / RESULTS).is_file():
+        raise InputError(
+            f"{folder}: holds a finished run. Choose another --output, or delete the folder."
+        )
 
 
 def load_baseline_data(

@@ -38,8 +38,7 @@ def export_onnx(model_name: str, output: str | Path, *, int8: bool = False) -> d
     check_output(output)
     onnx_graph, onnx_parity = load_onnx_modules()
     model, processor = load_model(model_name)
-    model.float()
-    extractor = processor.feature_extractor
+    model, extractor = model.float(), processor.feature_extractor
     part = output.with_name(f"{output.name}.part")
     shutil.rmtree(part, ignore_errors=True)  # of an interrupted export
     part.mkdir(parents=True)
