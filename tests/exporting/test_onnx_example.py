@@ -8,7 +8,7 @@ from support.tiny_pipeline import as_dict, encode, tiny_pipeline, voice
 
 from train_scripts.exporting.onnx_export import DESCRIPTION, MODEL_FILE
 from train_scripts.exporting.onnx_graph import describe_graph, write_graph
-from train_scripts.runs.results import write_json
+from train_scripts.runs.record import write_json
 
 EXAMPLE = Path(__file__).parents[2] / "model_cards" / "examples" / "onnx_example.py"
 
