@@ -16,6 +16,10 @@ from .processing_decomp_ser import DecompSerProcessor
 AutoFeatureExtractor.register("decomp_ser", DecompSerFeatureExtractor, exist_ok=True)
 AutoProcessor.register("decomp_ser", DecompSerProcessor, exist_ok=True)
 
+if TYPE_CHECKING:
+    from .collation import DecompSerDataCollator
+    from .folds import load_folds
+
 
 if TYPE_CHECKING:
     from .collation import DecompSerDataCollator

@@ -6,14 +6,7 @@ from typing import Annotated
 import typer
 
 from train_scripts.cli import make_app, run
-from train_scripts.options import (
-    AllowOverlap,
-    ModelName,
-    ScoredFold,
-    ScoredProtocol,
-    SkipBad,
-    check_folder,
-)
+from train_scripts.options import ModelName, check_folder
 
 app = make_app()
 AFTER = "After Ctrl-C: OUTPUT is not made; run it again."
@@ -34,23 +27,11 @@ def onnx(
     int8: Annotated[
         bool, typer.Option("--int8", help="Also write model_int8.onnx, with 8-bit weights.")
     ] = False,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Corpus to measure accuracy on: prepared folder, folder with metadata.csv, or "
-            "Hub id."
-        ),
-    ] = None,
-    protocol: ScoredProtocol = None,
-    fold: ScoredFold = None,
-    skip_bad: SkipBad = False,
-    allow_overlap: AllowOverlap = False,
 ) -> None:
     """Write a model as ONNX, for any batch size and length, and compare it with the original."""
-    options = locals()
     from train_scripts.exporting.onnx_export import export_onnx, summarize_export
 
-    typer.echo(summarize_export(export_onnx(**options)))
+    typer.echo(summarize_export(export_onnx(model_name, output, int8=int8)))
 
 
 if __name__ == "__main__":

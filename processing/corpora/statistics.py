@@ -80,23 +80,26 @@ def format_statistics(statistics: Mapping[str, Any]) -> str:
 
 def plot_statistics(statistics: Mapping[str, Any], durations: Iterable[float], path: Path) -> None:
     """Draw minutes of each emotion, turns of each speaker, and the durations, as one PNG."""
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    figure = Figure(figsize=(12, 4.0), layout="constrained")
     by_emotion, by_speaker, by_duration = figure.subplots(1, 3)
     emotions = list(statistics["emotion"])
-    by_emotion.bar(emotions, [statistics["emotion"][e]["minutes"] for e in emotions])
+    colours = [f"C{i}" for i in range(len(emotions))]
+    minutes = [statistics["emotion"][e]["minutes"] for e in emotions]
+    by_emotion.bar(emotions, minutes, color=colours)
     by_emotion.set(ylabel="minutes", title="emotion")
     by_emotion.tick_params(axis="x", rotation=45)
     speakers = statistics.get("speaker", {})
     bottom = np.zeros(len(speakers))
-    for emotion in emotions:
+    for emotion, colour in zip(emotions, colours, strict=True):
         turns = np.array([count["emotion"][emotion] for count in speakers.values()])
-        by_speaker.bar(list(speakers), turns, bottom=bottom, label=emotion)
+        by_speaker.bar(list(speakers), turns, bottom=bottom, label=emotion, color=colour)
         bottom += turns
     by_speaker.set(ylabel="turns", title="speaker" if speakers else "speakers unknown")
     by_speaker.tick_params(axis="x", rotation=90, labelsize=6)
     if speakers:
-        by_speaker.legend(fontsize=6)
-    by_duration.hist(list(durations), bins=40)
+        # Below the panels, where it hides no bar.
+        figure.legend(loc="outside lower center", ncols=len(emotions), title="emotion of the turns")
+    by_duration.hist(list(durations), bins=40, color="#555555")
     by_duration.set(xlabel="duration [s]", ylabel="turns", title="duration")
     figure.savefig(path, dpi=120)
 

@@ -5,12 +5,24 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from modeling_decomp_ser import DecompSerConfig
 from processing.errors import InputError
 from train_scripts.cli import VERBS
 from train_scripts.explanations.linear_probes import TRAINS_ONLY
-from train_scripts.explanations.probe_table import render_brief, render_findings, render_probe
-from train_scripts.explanations.probing import leave_out_speakers, probe_model, split_turns
+from train_scripts.explanations.probe_table import (
+    describe_condition,
+    render_brief,
+    render_findings,
+    render_probe,
+)
+from train_scripts.explanations.probing import (
+    leave_out_speakers,
+    probe_model,
+    split_turns,
+    trained_with_resampling,
+)
 from train_scripts.probe import app
+from train_scripts.runs.run_folder import load_model
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +71,37 @@ def test_resampling_leaves_rhythm_and_the_speech_encoder_as_they_are(report):
     plain, resampled = report[0]["conditions"][:2]
     for code in ("rhythm", "wav2vec2", "log-mel"):
         assert plain["scores"][code] == resampled["scores"][code]
-    assert plain["scores"]["content"] != resampled["scores"][("content")]
+    assert plain["scores"]["content"] != resampled["scores"]["content"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "trained"),
+    [
+        ("fine-tuned", {}, True),
+        ("fine-tuned", {"resampling_in_finetuning": False}, False),
+        ("pre-trained", {"resampling_in_finetuning": False}, True),
+        ("pre-trained", {"resampling_input": False, "resampling_inner": False}, False),
+    ],
+)
+def test_resampled_codes_are_those_of_training_only_where_training_resampled(
+    stage, settings, trained
+):
+    config = DecompSerConfig(**settings)
+    assert trained_with_resampling(stage, config) is trained
+    said = describe_condition(
+        {"stage": stage, "resampling": True, "resampling_in_training": trained}
+    )
+    where = {"fine-tuned": "fine-tuning", "pre-trained": "pre-training"}[stage]
+    assert ("as it was trained" in said) is trained
+    assert (f"which this model did not see in {where}" in said) is not trained
+
+
+def test_a_report_says_whether_its_models_heard_resampled_speech(report, trained_run):
+    found, _ = report
+    model, _ = load_model(str(trained_run[1]))
+    for condition in found["conditions"]:
+        expected = trained_with_resampling(condition["stage"], model.config)
+        assert condition["resampling_in_training"] is expected
 
 
 def test_the_report_says_what_its_figures_depend_on(report, corpus_folder):

@@ -19,7 +19,7 @@ from train_scripts.exporting.onnx_graph import (
     write_description,
     write_graph,
 )
-from train_scripts.exporting.onnx_measurements import as_classifier, largest_difference
+from train_scripts.exporting.onnx_parity import as_classifier, largest_difference
 
 SPEECH = ["input_values", "attention_mask"]
 SIGNALS = ["mel", "log_f0", "voiced", "frame_mask"]

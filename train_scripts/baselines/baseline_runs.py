@@ -16,7 +16,7 @@ from processing.corpora.loading import load_corpus
 from processing.errors import InputError
 from processing.folds import load_folds
 from train_scripts.baselines.functionals import FEATURE_SETS, add_functionals
-from train_scripts.baselines.vector_machine import choose_setting, describe_grid, fit_and_decide
+from train_scripts.baselines.vector_machine import GRID, choose_setting, fit_and_decide
 from train_scripts.runs.fold_data import FoldData, split_corpus
 from train_scripts.runs.inference import TurnPredictions
 from train_scripts.runs.record import RunRecord, write_record
@@ -63,12 +63,7 @@ def run_baseline(
             missing, or the data are wrong.
     """
     folder = Path(output)
-    if name not in BASELINES:
-        raise InputError(f"no baseline {name!r}. Choose one of: {', '.join(BASELINES)}.")
-    if (folder / RESULTS).is_file():
-        raise InputError(
-            f"{folder}: holds a finished run. Choose another --output, or delete the folder."
-        )
+    check_baseline(name, folder)
     fold_data = load_baseline_data(name, data, protocol, fold, skip_bad=skip_bad)
     begin = time.monotonic()
     logits, how = predict_majority(fold_data) if name == MAJORITY else predict_machine(fold_data)
@@ -91,6 +86,16 @@ def run_baseline(
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder, rows, turns, fold_data.labels)
     return write_record(folder, record)
+
+
+def check_baseline(name: str, folder: Path) -> None:
+    """Raise InputError where there is no such baseline, or the folder holds a finished run."""
+    if name not in BASELINES:
+        raise InputError(f"no baseline {name!r}. Choose one of: {', '.join(BASELINES)}.")
+    if (folder / RESULTS).is_file():
+        raise InputError(
+            f"{folder}: holds a finished run. Choose another --output, or delete the folder."
+        )
 
 
 def load_baseline_data(
@@ -137,7 +142,7 @@ def predict_machine(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:
     entries = {
         "selected_by": "inner folds of training and validation speakers",
         "chosen": {**asdict(chosen.setting), "inner_uar": float(chosen.uar.max())},
-        "grid": describe_grid(),
+        "grid": [asdict(setting) for setting in GRID],
         "probabilities": "softmax of the decision values over a temperature fitted on the inner "
         "folds",
         "temperature": temperature,

@@ -4,10 +4,14 @@ Axes: N turns, D features, L labels, P settings, F inner folds.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
+from sklearn.model_selection import GroupKFold
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from processing.errors import InputError
 from train_scripts.runs.metrics import confusion_matrix, unweighted_average_recall
@@ -74,9 +78,8 @@ def choose_setting(
         grid: candidates; the first of equals is chosen.
 
     Raises:
-        InputError: if scikit-learn is missing, or there is one group only.
+        InputError: if there is one group only.
     """
-    GroupKFold = load_sklearn().model_selection.GroupKFold  # noqa: N806
     num_folds = min(INNER_FOLDS, len(set(groups)))
     if num_folds < 2:
         raise InputError(
@@ -88,14 +91,8 @@ def choose_setting(
         values[:, test] = fit_and_decide(
             features[train], labels[train], features[test], num_labels, grid
         )
-    uar = np.array(
-        [
-            unweighted_average_recall(
-                confusion_matrix(labels, v.argmax(axis=1), num_labels=num_labels)
-            )
-            for v in values
-        ]
-    )
+    confusions = [confusion_matrix(labels, v.argmax(1), num_labels=num_labels) for v in values]
+    uar = np.array([unweighted_average_recall(confusion) for confusion in confusions])
     best = int(uar.argmax())
     return Chosen(grid[best], uar, values[best])
 
@@ -121,17 +118,20 @@ def fit_and_decide(
     Returns:
         Decision values, one class against the rest, (P, M, L); the largest is the answer.
     """
-    classifier = load_sklearn().svm.SVC
     present = np.unique(labels)
     values = np.zeros((len(grid), len(test), num_labels))
     if len(present) == 1:
         values[:, :, present] = 1.0
         return values
-    products = {clip: inner_products(train, test, clip) for clip in {s.clip for s in grid}}
+    # The kernel of many features takes longer than the machine, so that costs share it.
+    kernels = {
+        (clip, gamma): kernel_matrices(train, test, clip, gamma)
+        for clip, gamma in {(setting.clip, setting.gamma) for setting in grid}
+    }
     for place, setting in enumerate(grid):
-        gram_train, gram_test = apply_kernel(setting, *products[setting.clip])
-        machine = classifier(C=setting.cost, kernel="precomputed", class_weight="balanced")
-        found = machine.fit(gram_train, labels).decision_function(gram_test)
+        of_train, of_test = kernels[setting.clip, setting.gamma]
+        machine = SVC(C=setting.cost, kernel="precomputed", class_weight="balanced")
+        found = machine.fit(of_train, labels).decision_function(of_test)
         if found.ndim == 1:  # of two classes it tells the second from the first
             found = np.stack([-found, found], axis=1)
         values[place] = found.min() - 1.0  # a class that training lacks is never the answer
@@ -139,54 +139,16 @@ def fit_and_decide(
     return values
 
 
-def inner_products(
-    train: np.ndarray, test: np.ndarray, clip: float | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inner products x.y / D of features standardised by the training turns.
-
-    Args:
-        train: (N, D).
-        test: (M, D).
-        clip: see `Setting`.
-
-    Returns:
-        Of training turns with each other (N, N), of others with them (M, N), and of the others with
-        themselves (M,).
-    """
-    mean, deviation = train.mean(axis=0), train.std(axis=0)
-    scale = np.where(deviation > 0, deviation, 1.0)
-    limit = np.inf if clip is None else clip
-    a, b = (
-        np.clip((x - mean) / scale, -limit, limit) / np.sqrt(train.shape[1]) for x in (train, test)
-    )
-    return a @ a.T, b @ a.T, (b**2).sum(axis=1)
-
-
-def apply_kernel(
-    setting: Setting, train: np.ndarray, test: np.ndarray, test_squares: np.ndarray
+def kernel_matrices(
+    train: np.ndarray, test: np.ndarray, clip: float | None, gamma: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gram matrices (N, N) and (M, N) of a setting from `inner_products`."""
-    if setting.gamma is None:
-        return train, test
-    squares = np.diag(train)
-    distances = squares[:, None] + squares - 2 * train
-    test_distances = test_squares[:, None] + squares - 2 * test
-    return np.exp(-setting.gamma * distances), np.exp(-setting.gamma * test_distances)
-
-
-def describe_grid(grid: Sequence[Setting] = GRID) -> list[dict]:
-    """The candidates, for results.json."""
-    return [asdict(setting) for setting in grid]
-
-
-def load_sklearn():
-    """The package scikit-learn, with its modules that are used here."""
-    try:
-        import sklearn.model_selection
-        import sklearn.svm
-    except ImportError as error:
-        raise InputError(
-            "the eGeMAPS and ComParE baselines need the extra `baselines`: "
-            "pip install -e '.[baselines]'."
-        ) from error
-    return sklearn
+    """Kernel of training turns with each other (N, N), and of others with them (M, N); features are
+    standardised by the training turns. The arguments are those of `fit_and_decide` and `Setting`.
+    """
+    scaler, limit = StandardScaler().fit(train), np.inf if clip is None else clip
+    known, new = (
+        np.clip(scaler.transform(x), -limit, limit) / np.sqrt(train.shape[1]) for x in (train, test)
+    )
+    if gamma is None:
+        return linear_kernel(known), linear_kernel(new, known)
+    return rbf_kernel(known, gamma=gamma), rbf_kernel(new, known, gamma=gamma)

@@ -39,7 +39,7 @@ def measure_dependence(features: Mapping[str, np.ndarray], seed: int) -> list[di
     number = len(next(iter(features.values())))
     chosen = np.sort(rng.permutation(number)[:MOST_TURNS])
     orders = [rng.permutation(len(chosen)) for _ in range(NUM_SHUFFLES)]
-    reduced = {name: project(x[chosen], x[:0])[0] for name, x in features.items()}
+    reduced = {name: project(x[chosen], x[chosen])[0] for name, x in features.items()}
     bases = {name: np.linalg.qr(x[:, :CCA_COMPONENTS])[0] for name, x in reduced.items()}
     kernels = {name: centered_kernel(x) for name, x in reduced.items()}
     pairs = []

@@ -48,6 +48,11 @@ def informativeness(score: Mapping[str, Any]) -> float:
     low = score["interval"][0] if score["interval"] is not None else score["score"]
     if low <= max(score["shuffled_95"], 0.0):  # a bad R squared by chance is no bar to be above
         return 0.0
+    return way_to_perfect(score)
+
+
+def way_to_perfect(score: Mapping[str, Any]) -> float:
+    """How far a score is on the way from chance to perfect, in [0, 1], however sure it is."""
     chance = max(score["chance"], 0.0)
     return float(np.clip((score["score"] - chance) / (1 - chance), 0.0, 1.0))
 

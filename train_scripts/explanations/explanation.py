@@ -35,7 +35,7 @@ from modeling_decomp_ser.signal_flags import (
 from processing.audio_files import encode_flac, read_audio
 from processing.errors import InputError
 from train_scripts.explanations.counterfactuals import UNCHANGED, Counterfactual, counterfactuals
-from train_scripts.explanations.explanation_plot import plot_explanation
+from train_scripts.explanations.explanation_plot import plot_explanation, strongest_first
 from train_scripts.explanations.input_ablation import ABLATIONS, ablated_shares
 from train_scripts.runs.run_folder import load_model
 
@@ -249,7 +249,7 @@ def describe(summary: Mapping[str, Any]) -> str:
         f"  {'starts at':9}{percent(means['base_probability']):>16}"
         f"{percent(ablated['base_probability']):>16}",
     ]
-    for name in sorted(means["probability"], key=lambda n: -abs(means["probability"][n])):
+    for name in strongest_first(summary):
         first, second = (points(x["probability"][name]) for x in (means, ablated))
         lines.append(f"  {name:9}{first:>16}{second:>16}  {summary['parts'][name]}")
     lines += ["", *describe_counterfactuals(summary)]

@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 COLOURS = ("#4477aa", "#ccbb44", "#ee6677", "#228833", "#66ccee", "#aa3377", "#bbbbbb", "#222255")
 """Of labels, distinct also to colour-blind eyes; repeated beyond eight."""
 
+SHADES = ("#222222", "#999999")
+"""Of the two kinds of values, which are not of any label."""
+
 
 def plot_explanation(
     summary: Mapping[str, Any],
@@ -65,13 +68,19 @@ def plot_spectrogram(axes, mel, f0_hz, seconds_per_frame: float, seconds: float)
     pitch.set_yticks([], minor=True)
 
 
+def strongest_first(summary: Mapping[str, Any]) -> list[str]:
+    """Names of the parts by how far each moved the probability from the average utterance's."""
+    values = summary["shapley_training_mean"]["probability"]
+    return sorted(values, key=lambda name: -abs(values[name]))
+
+
 def plot_shares(axes, summary: Mapping[str, Any]) -> None:
-    """Percentage points that each part adds, by both replacements."""
-    names = list(summary["parts"])
+    """Percentage points that each part adds, by both replacements; the strongest part above."""
+    names = strongest_first(summary)
     places = np.arange(len(names))
     for shift, key, label, colour in (
-        (-0.2, "shapley_training_mean", "over the average utterance", COLOURS[0]),
-        (0.2, "shapley_ablated_input", "over its input ablated", COLOURS[1]),
+        (-0.2, "shapley_training_mean", "over the average utterance", SHADES[0]),
+        (0.2, "shapley_ablated_input", "over its input ablated", SHADES[1]),
     ):
         values = summary[key]
         widths = [100 * values["probability"][name] for name in names]

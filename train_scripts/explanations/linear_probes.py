@@ -1,19 +1,32 @@
 """How well a linear map reads a factor of speech from codes, on turns that it was not fitted on.
 
-A number is read by ridge regression and a class by linear discriminant analysis with a ridge
-(Friedman, "Regularized discriminant analysis", JASA 1989). Both have a closed form, so strengths
-are compared within the training turns, and chance is measured by fitting shuffled factors too,
-at little cost.
+A number is read by ridge regression and a class by linear discriminant analysis with a shrunk
+covariance (Friedman, "Regularized discriminant analysis", JASA 1989), with strengths that are
+chosen within the training turns. Chance is what the same answers get for shuffled factors.
 
 Axes: N turns, D features, R principal components, C classes, S shuffles.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import sklearn
+from sklearn.covariance import ShrunkCovariance
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from train_scripts.runs.intervals import resample_speakers, speaker_interval
 
 RIDGES = tuple(10.0**k for k in range(-3, 4))
-"""Strengths to choose from, in units of the mean variance of a standardised feature, which is 1."""
+"""Strengths of ridge regression, in units of the mean variance of a standardised feature."""
+
+SHRINKAGES = (0.001, 0.01, 0.1, 0.5)
+"""Of the covariance within the classes towards equal variances."""
 
 MOST_COMPONENTS = 128
 """Principal components that a probe reads, so that a code is not better read for being wide."""
@@ -50,6 +63,8 @@ class Outcome:
     def interval(self, clusters: np.ndarray, seed: int) -> tuple[float, float] | None:
         """95 % bootstrap interval of the score that draws whole clusters, such as speakers.
 
+        It is expanded for few clusters; see `speaker_interval`.
+
         Args:
             clusters: name of each turn's, (N,).
             seed: of the draws.
@@ -60,14 +75,11 @@ class Outcome:
         names, index = np.unique(clusters, return_inverse=True)
         if len(names) < 2:
             return None
-        hits, counts = (np.zeros((len(names), self.hits.shape[1])) for _ in range(2))
-        np.add.at(hits, index, self.hits)
-        np.add.at(counts, index, self.counts)
-        rng = np.random.default_rng(seed)
-        draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), NUM_DRAWS)
-        scores = quotients(draws @ hits, draws @ counts)
-        low, high = np.nanquantile(scores, (0.025, 0.975))
-        return float(low), float(high)
+        members = np.eye(len(names))[:, index]  # (clusters, N)
+        draws = resample_speakers(len(names), NUM_DRAWS, np.random.default_rng(seed)) @ members
+        scores = quotients(draws @ self.hits, draws @ self.counts)
+        low, high = speaker_interval(scores[np.isfinite(scores)], len(names))
+        return low, high
 
 
 def quotients(hits: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -95,76 +107,32 @@ def probe(
         factor: int class ids or float numbers, (N,).
         folds: which fold tests a turn, (N,); TRAINS_ONLY for none, LEFT_OUT for a turn whose factor
             is unknown.
-        groups: turns of one group are on one side of every split that chooses the ridge, (N,).
+        groups: turns of one group are on one side of every split that chooses the strength, (N,).
         seed: of the shuffles.
         num_shuffles: S.
         projections: what `project` gave for a split of these features; to be shared by factors.
 
     Returns:
-        Outcome on the tested turns in their order, and scores of the shuffled factors, (S,): what
-        the same probe gets by chance.
+        Outcome on the tested turns in their order, and scores of the same answers for factors
+        shuffled over the tested turns, (S,): what they get by chance.
     """
     rng = np.random.default_rng(seed)
     projections = {} if projections is None else projections
-    used = np.flatnonzero(folds != LEFT_OUT)
-    targets = np.stack([factor] * (num_shuffles + 1))  # the factor itself, then shuffled ones
-    for row in range(1, num_shuffles + 1):
-        targets[row, used] = factor[rng.permutation(used)]
-    is_class = np.issubdtype(factor.dtype, np.integer)
-    num_classes = int(factor.max()) + 1 if is_class else 1
-    fit = discriminate if is_class else regress
-    hits, counts = np.zeros((2, len(targets), len(factor), num_classes))
+    num_classes = int(factor.max()) + 1 if np.issubdtype(factor.dtype, np.integer) else 1
+    answers, without = np.zeros_like(factor), np.zeros(len(factor))
     for fold in np.unique(folds[folds >= 0]):
         test, train = folds == fold, (folds != fold) & (folds != LEFT_OUT)
         key = test.tobytes() + train.tobytes()
         if key not in projections:
             projections[key] = project(features[train], features[test])
-        train_features, test_features = projections[key]
-        ridge = choose_ridge(fit, train_features, factor[train], groups[train], num_classes)
-        answers = fit(train_features, targets[:, train], test_features, (ridge,))
-        for row, target in enumerate(targets):
-            hits[row, test], counts[row, test] = judge(
-                answers[row][0], target[test], target[train], num_classes
-            )
+        known, new = projections[key]
+        strength = choose_strength(known, factor[train], groups[train], num_classes)
+        answers[test] = read(known, factor[train], new, strength)
+        without[test] = factor[train].mean()
     tested = folds >= 0
-    outcomes = [Outcome(h[tested], c[tested]) for h, c in zip(hits, counts, strict=True)]
-    return outcomes[0], np.array([outcome.score for outcome in outcomes[1:]])
-
-
-def choose_ridge(fit, features, factor, groups, num_classes: int) -> float:
-    """The strength that reads groups best which the others did not train on; the weaker of equals.
-
-    Args:
-        fit: `discriminate` or `regress`.
-        features: (N, R).
-        factor: (N,).
-        groups: (N,).
-        num_classes: 1 for numbers.
-    """
-    _, index = np.unique(groups, return_inverse=True)
-    inner = index % min(INNER_FOLDS, index.max() + 1)
-    hits, counts = np.zeros((2, len(RIDGES), len(factor), num_classes))
-    for fold in np.unique(inner):
-        test = inner == fold
-        if test.all():
-            return 1.0  # one group alone: there is nothing to choose by
-        (answers,) = fit(features[~test], factor[None, ~test], features[test], RIDGES)
-        for k, answer in enumerate(answers):
-            hits[k, test], counts[k, test] = judge(answer, factor[test], factor[~test], num_classes)
-    scores = [Outcome(h, c).score for h, c in zip(hits, counts, strict=True)]
-    return RIDGES[int(np.argmax(scores))]
-
-
-def judge(answers, truth, trained, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hits and counts of answers, (N, C) each: see `Outcome`.
-
-    A number's errors are compared with those of the mean of the training turns.
-    """
-    if num_classes == 1:
-        without = (truth - trained.mean()) ** 2
-        return (without - (truth - answers) ** 2)[:, None], without[:, None]
-    counts = np.eye(num_classes)[truth]
-    return counts * (answers == truth)[:, None], counts
+    given = (answers[tested], without[tested], num_classes)
+    shuffled = [judge(rng.permutation(factor[tested]), *given).score for _ in range(num_shuffles)]
+    return judge(factor[tested], *given), np.array(shuffled)
 
 
 def project(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -177,69 +145,75 @@ def project(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray
     Returns:
         (N, R) and (N', R), R at most MOST_COMPONENTS; features that are constant are left out.
     """
-    mean, deviation = train.mean(0), train.std(0)
-    varies = deviation > 1e-8 * (np.abs(mean) + 1e-8)
+    varies = train.std(0) > 1e-8 * (np.abs(train.mean(0)) + 1e-8)
     if not varies.any():
         return np.zeros((len(train), 1)), np.zeros((len(test), 1))
-    train, test = ((x[:, varies] - mean[varies]) / deviation[varies] for x in (train, test))
-    if train.shape[0] < train.shape[1]:  # the smaller of two matrices that have the same axes
-        values, vectors = np.linalg.eigh(train @ train.T)
-        values, vectors = values[::-1][:MOST_COMPONENTS], vectors[:, ::-1][:, :MOST_COMPONENTS]
-        kept = values > 1e-9 * values[0]
-        axes = train.T @ (vectors[:, kept] / np.sqrt(values[kept]))
-    else:
-        values, vectors = np.linalg.eigh(train.T @ train)
-        kept = values[::-1][:MOST_COMPONENTS] > 1e-9 * values[-1]
-        axes = vectors[:, ::-1][:, :MOST_COMPONENTS][:, kept]
-    return train @ axes, test @ axes
+    number = min(MOST_COMPONENTS, len(train) - 1, int(varies.sum()))
+    turn = make_pipeline(StandardScaler(), PCA(number, svd_solver="full"))
+    return turn.fit_transform(train[:, varies]), turn.transform(test[:, varies])
 
 
-def regress(features, factors, test_features, ridges) -> list[list[np.ndarray]]:
-    """Ridge regression: numbers of the test turns.
+def choose_strength(
+    features: np.ndarray, factor: np.ndarray, groups: np.ndarray, num_classes: int
+) -> float:
+    """Strength that reads groups best which the others did not train on; the weaker of equals.
 
     Args:
         features: (N, R).
-        factors: several to read from the same features, (S, N).
-        test_features: (N', R).
-        ridges: strengths.
-
-    Returns:
-        For each factor and each strength, (N',).
+        factor: ids or numbers, (N,).
+        groups: (N,).
+        num_classes: 1 for numbers.
     """
-    center, means = features.mean(0), factors.mean(1)
-    x = features - center
-    values, axes = np.linalg.eigh(x.T @ x / len(x))
-    correlations = axes.T @ (x.T @ (factors - means[:, None]).T) / len(x)  # (R, S)
-    turned = (test_features - center) @ axes
-    return [
-        [turned @ (correlation / (values + ridge)) + mean for ridge in ridges]
-        for correlation, mean in zip(correlations.T, means, strict=True)
-    ]
+    strengths: Sequence[float] = RIDGES if num_classes == 1 else SHRINKAGES
+    number = len(np.unique(groups))
+    if number < 2:
+        return strengths[len(strengths) // 2]  # there is nothing to choose by
+    scores = []
+    for strength in strengths:
+        answers = np.zeros_like(factor)
+        for train, test in GroupKFold(min(INNER_FOLDS, number)).split(features, groups=groups):
+            answers[test] = read(features[train], factor[train], features[test], strength)
+        scores.append(judge(factor, answers, factor.mean(), num_classes).score)
+    return strengths[int(np.argmax(scores))]
 
 
-def discriminate(features, factors, test_features, ridges) -> list[list[np.ndarray]]:
-    """Linear discriminant analysis, all classes alike likely: ids of the test turns.
+def read(
+    features: np.ndarray, factor: np.ndarray, test_features: np.ndarray, strength: float
+) -> np.ndarray:
+    """Numbers or, for a factor of integers, class ids of the test turns, all classes alike likely.
 
     Args:
         features: (N, R).
-        factors: ids, several to read from the same features, (S, N).
+        factor: (N,).
         test_features: (N', R).
-        ridges: strengths, added to the variances within the classes.
+        strength: one of RIDGES for numbers, of SHRINKAGES for classes.
 
     Returns:
-        For each factor and each strength, (N',).
+        (N',).
     """
-    moments, found = features.T @ features, []
-    for factor in factors:
-        present, index = np.unique(factor, return_inverse=True)
-        members = np.eye(len(present))[index]  # (N, C)
-        sizes = members.sum(0)[:, None]
-        means = (members.T @ features) / sizes  # (C, R)
-        within = (moments - means.T @ (sizes * means)) / len(features)
-        answers = []
-        for ridge in ridges:
-            weights = np.linalg.solve(within + ridge * np.eye(len(within)), means.T)  # (R, C)
-            scores = test_features @ weights - 0.5 * (means.T * weights).sum(0)
-            answers.append(present[scores.argmax(1)])
-        found.append(answers)
-    return found
+    if not np.issubdtype(factor.dtype, np.integer):
+        return Ridge(strength * len(features)).fit(features, factor).predict(test_features)
+    present = np.unique(factor)
+    if len(present) == 1:
+        return np.full(len(test_features), present[0])
+    discriminant = LinearDiscriminantAnalysis(
+        solver="lsqr",
+        priors=np.full(len(present), 1 / len(present)),
+        covariance_estimator=ShrunkCovariance(store_precision=False, shrinkage=strength),
+    )
+    # Of thousands of small fits, most of the time would go into checks of their arguments.
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+        return np.asarray(discriminant.fit(features, factor).predict(test_features))
+
+
+def judge(truth, answers, without, num_classes: int) -> Outcome:
+    """Outcome of answers, (N,) each.
+
+    A number's errors are compared with those of an answer without the probe: the mean of the
+    training turns.
+    """
+    if num_classes == 1:
+        saved = (truth - without) ** 2 - (truth - answers) ** 2
+        return Outcome(saved[:, None], ((truth - without) ** 2)[:, None])
+    counts = np.eye(num_classes)[truth]
+    return Outcome(counts * (answers == truth)[:, None], counts)

@@ -8,13 +8,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from train_scripts.explanations.disentanglement import way_to_perfect
 from train_scripts.explanations.probe_table import ASIDE, describe_condition, two_digits
 
 
 def plot_probe(report: Mapping[str, Any], path: Path) -> None:
-    """Draw one heat map a condition: colour is informativeness, the number is the score.
+    """Draw one heat map a condition: colour is how far the score is from chance to perfect.
 
-    A frame marks the factors that a code is named for.
+    The number is the score, in brackets where it is not surely above chance: such a score counts
+    as 0 in the verdict, but it is drawn as what it is. A frame marks the factors that a code is
+    named for.
 
     Args:
         report: content of probe.json.
@@ -39,7 +42,8 @@ def plot_probe(report: Mapping[str, Any], path: Path) -> None:
         image,
         ax=list(panels.flat),
         shrink=0.8,
-        label="from chance (0) to perfect (1); number: score; frame: its own factors",
+        label="from chance (0) to perfect (1); number: score,\nin brackets where not surely above "
+        "chance; frame: its own factors",
     )
     figure.savefig(path, dpi=130)
 
@@ -52,7 +56,7 @@ def plot_condition(axes, report: Mapping[str, Any], condition: Mapping[str, Any]
     for i, code in enumerate(codes):
         for j, factor in enumerate(factors):
             if factor in scores[code]:
-                values[i, j] = scores[code][factor]["informativeness"]
+                values[i, j] = way_to_perfect(scores[code][factor])
     image = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     for i, code in enumerate(codes):
         for j, factor in enumerate(factors):
@@ -60,7 +64,9 @@ def plot_condition(axes, report: Mapping[str, Any], condition: Mapping[str, Any]
                 continue
             colour = "black" if values[i, j] > 0.6 else "white"
             score = max(scores[code][factor]["score"], -9.99)
-            axes.text(j, i, two_digits(score), ha="center", va="center", fontsize=8, color=colour)
+            sure = scores[code][factor]["informativeness"] > 0
+            text = two_digits(score) if sure else f"({two_digits(score)})"
+            axes.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
             if factor in report["subjects"].get(code, ()):
                 corner = (j - 0.47, i - 0.47)
                 axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, ec="#ee3333", lw=2))
@@ -68,5 +74,6 @@ def plot_condition(axes, report: Mapping[str, Any], condition: Mapping[str, Any]
     axes.set_xticks(range(len(factors)), names, rotation=35, ha="right")
     axes.set_yticks(range(len(codes)), codes)
     verdict = condition["verdict"]["verdict"] or "no codes to judge"
-    axes.set_title(f"{describe_condition(condition)}: {verdict}")
+    title = f"{describe_condition(condition)}: {verdict}"
+    axes.set_title(title.replace(", which", ",\nwhich"))
     return image

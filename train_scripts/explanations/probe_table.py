@@ -1,10 +1,18 @@
 """The report of the probes in words and Markdown, made from probe.json alone."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from jinja2 import StrictUndefined, Template
+
+TEMPLATE = Path(__file__).with_name("probe.md.jinja")
 
 ASIDE = ("wav2vec2", "log-mel")
 """Rows of the table that are no code: the speech encoder, and what the encoders hear."""
+
+STAGES = {"fine-tuned": "fine-tuning", "pre-trained": "pre-training"}
+"""What a model of each stage comes from."""
 
 NORMALISED_BY = {
     "utterance": "mean and deviation of the utterance",
@@ -15,47 +23,44 @@ NORMALISED_BY = {
 """Settings of `features.f0_stats` in words."""
 
 
-def render_probe(report: Mapping[str, Any]) -> str:
-    """The whole report as Markdown, for the card: what was found, scores, verdicts, dependence, how
-    measured.
+def render_probe(report: Mapping[str, Any], *, brief: bool = False) -> str:
+    """The whole report as Markdown, by `probe.md.jinja`.
 
     Args:
         report: content of probe.json.
+        brief: leave out stages, dependence and definitions.
     """
-    first = report["conditions"][0]
-    parts = [
-        render_findings(report),
-        "",
-        render_scores(report, first),
-        "",
-        "How far each code is on the way from chance to perfect about each subject, by stage",
-        "",
-        render_subjects(report),
-        "",
-        "Dependence of the codes on each other, beside shuffled turns "
-        f"({describe_condition(first)})",
-        "",
-        render_dependence(first),
-        "",
-        *render_definitions(report),
-        "",
-        describe_origin(report),
-    ]
-    return "\n".join(parts)
+    known = report["num_known_speakers"]
+    commit, changed, _ = (report["commit"] or "unknown").partition("+changes")
+    template = Template(
+        TEMPLATE.read_text(encoding="utf-8"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return template.render(
+        report=report,
+        first=report["conditions"][0],
+        brief=brief,
+        findings=render_findings(report),
+        known=known,
+        commit=commit[:12] + changed,
+        normalised_by=NORMALISED_BY,
+        aside=ASIDE,
+        describe=describe_condition,
+        cell=format_score,
+        best=max_of,
+        join=join,
+    )
 
 
 def render_brief(report: Mapping[str, Any]) -> str:
-    """What was found, the scores and what they depend on as Markdown, for the README.
+    """What was found, the scores and what they depend on as Markdown, for the card.
 
     Args:
         report: content of probe.json.
     """
-    parts = [
-        render_findings(report),
-        render_scores(report, report["conditions"][0]),
-        describe_origin(report),
-    ]
-    return "\n\n".join(parts)
+    return render_probe(report, brief=True)
 
 
 def render_findings(report: Mapping[str, Any]) -> str:
@@ -98,26 +103,25 @@ def join(words: Sequence[str]) -> str:
 
 
 def describe_condition(condition: Mapping[str, Any]) -> str:
-    """A condition in words."""
-    return f"{condition['stage']}, {'with' if condition['resampling'] else 'without'} resampling"
+    """A condition in words.
 
-
-def render_scores(report: Mapping[str, Any], condition: Mapping[str, Any]) -> str:
-    """Codes in rows, factors in columns, chance below, and what the numbers are above."""
-    factors, scores = report["factors"], condition["scores"]
-    titles = [f"{name.replace('_', ' ')} ({f['metric']})" for name, f in factors.items()]
-    lines = [
-        f"Scores of linear probes, {describe_condition(condition)} (95 % interval over speakers; "
-        "bold: its lower end is above 0 and 95 % of shuffled factors; chance: best of the codes)",
-        "",
-    ]
-    lines += ["| code | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
-    for code in sorted(scores, key=lambda name: name in ASIDE):
-        cells = [format_score(scores[code].get(name)) for name in factors]
-        lines.append(f"| {code} | " + " | ".join(cells) + " |")
-    chance = [max_of(scores, name, "chance") for name in factors]
-    lines.append("| *chance (shuffled)* | " + " | ".join(chance) + " |")
-    return "\n".join(lines)
+    Examples:
+        >>> describe_condition({"stage": "fine-tuned", "resampling": False})
+        'fine-tuned, without resampling'
+        >>> describe_condition(
+        ...     {"stage": "fine-tuned", "resampling": True, "resampling_in_training": False}
+        ... )
+        'fine-tuned, with random resampling, which this model did not see in fine-tuning'
+    """
+    stage = condition["stage"]
+    if not condition["resampling"]:
+        return f"{stage}, without resampling"
+    trained = {
+        True: "with random resampling as it was trained",
+        False: f"with random resampling, which this model did not see in {STAGES[stage]}",
+        None: "with resampling",  # an older report does not say
+    }
+    return f"{stage}, {trained[condition.get('resampling_in_training')]}"
 
 
 def format_score(score: Mapping[str, Any] | None) -> str:
@@ -144,78 +148,6 @@ def max_of(scores: Mapping[str, Any], factor: str, field: str) -> str:
     """The largest of a field over the codes that have the factor."""
     values = [code[factor][field] for code in scores.values() if factor in code]
     return two_digits(max(values)) if values else "-"
-
-
-def render_subjects(report: Mapping[str, Any]) -> str:
-    """Each condition's matrix of codes and subjects, with the verdict on each code."""
-    subjects = list(report["subjects"])
-    lines = [
-        "| codes | code | " + " | ".join(subjects) + " | modularity | verdict |",
-        "|---" * (len(subjects) + 4) + "|",
-    ]
-    stages = [(describe_condition(c), c) for c in report["conditions"]]
-    for title, condition in [*stages, ("perfect codes", report["ideal"])]:
-        for code, row in condition["subject_matrix"].items():
-            cells = [
-                f"**{row[s]:.2f}**" if s == code else f"{row[s]:.2f}" if s in row else "-"
-                for s in subjects
-            ]
-            judged = condition["verdict"]["codes"][code]
-            modularity = "-" if judged["modularity"] is None else f"{judged['modularity']:.2f}"
-            lines.append(
-                f"| {title} | {code} | "
-                + " | ".join(cells)
-                + f" | {modularity} | {judged['verdict']} |"
-            )
-    return "\n".join(lines)
-
-
-def render_dependence(condition: Mapping[str, Any]) -> str:
-    """Canonical correlation and HSIC of each pair of codes."""
-    lines = [
-        "| codes | mean canonical correlation | shuffled | p | HSIC (normalised) | shuffled | p |",
-        "|---" * 7 + "|",
-    ]
-    for pair in condition["dependence"]:
-        cells = [
-            f"{pair[kind]['value']:.2f} | {pair[kind]['shuffled']:.2f} | {pair[kind]['p']:.2g}"
-            for kind in ("cca", "hsic")
-        ]
-        lines.append(f"| {' and '.join(pair['codes'])} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def render_definitions(report: Mapping[str, Any]) -> list[str]:
-    """What each factor is and how its probe was tested, a line each."""
-    lines = []
-    for name, factor in report["factors"].items():
-        classes = f", {factor['num_classes']} classes" if factor["num_classes"] else ""
-        lines.append(
-            f"- {name.replace('_', ' ')}: {factor['definition']} ({factor['metric']}, "
-            f"{factor['num_turns']} turns{classes}; held out: {factor['held_out']})"
-        )
-    return lines
-
-
-def describe_origin(report: Mapping[str, Any]) -> str:
-    """All that the figures depend on, in one paragraph."""
-    protocol, known = report["protocol"], report["num_known_speakers"]
-    seen = (
-        "which speakers the encoders were trained on is not recorded"
-        if known is None
-        else f"the encoders were trained on {known} of the speakers; the probes never saw those "
-        "they were tested on, except to tell them apart"
-    )
-    fold = f"fold {report['fold']}" if report["fold"] else f"all {protocol['num_folds']} folds"
-    commit, changed, _ = (report["commit"] or "unknown").partition("+changes")
-    return (
-        f"{report['num_turns']} turns of {report['num_speakers']} speakers "
-        f"({join(report['corpus'])}); {seen}. "
-        f"F0 is normalised by {NORMALISED_BY[report['f0_stats']]}. "
-        f"Protocol `{protocol['name']}` version {protocol['version']} ({protocol['hash']}), "
-        f"{fold}, seed {report['seed']}, {report['num_shuffles']} shuffles, "
-        f"commit {commit[:12]}{changed}."
-    )
 
 
 def summarize_probe(report: Mapping[str, Any]) -> str:

@@ -2,8 +2,9 @@
 disentangled.
 
 Codes of whole turns are read by linear probes, on turns of speakers that the probe was not fitted
-on; before and after fine-tuning, without random resampling as the model answers, and with it as it
-was trained: only then are content, pitch and timbre denied the rhythm.
+on; before and after fine-tuning, without random resampling as the model answers, and with it, as
+pre-training hears speech and fine-tuning where `resampling_in_finetuning` is on: only then are
+content, pitch and timbre denied the rhythm.
 """
 
 import hashlib
@@ -389,9 +390,16 @@ def probe_stages(stages, rows: Dataset, scorer: Scorer, seed: int, batch_size: i
             yield {
                 "stage": stage,
                 "resampling": resampling,
+                "resampling_in_training": trained_with_resampling(stage, model.config),
                 "scores": scorer.score_all(features, sequences, label),
                 "dependence": measure_dependence(codes, seed),
             }
+
+
+def trained_with_resampling(stage: str, config) -> bool:
+    """Whether the encoders of a stage heard randomly resampled speech when they were trained."""
+    resampled = config.resampling_input or config.resampling_inner
+    return resampled and (stage != "fine-tuned" or config.resampling_in_finetuning)
 
 
 def write_report(report: dict[str, Any], folder: Path) -> None:

@@ -22,6 +22,7 @@ from train_scripts.runs.finished_runs import Run
 from train_scripts.runs.record import Calibration, RunRecord
 
 TEMPLATE = Path(__file__).with_name("card_template.md.jinja")
+PAPER = Path(__file__).with_name("paper.bib")
 
 METRICS = {
     "weighted_accuracy": ("WA, weighted accuracy", "accuracy", "correct / all"),

@@ -35,7 +35,6 @@ def report_pretraining(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]
             loss: [[line[loss] for line in log if loss in line] for log in logs]
             for loss in ("loss_reconstruction", "loss_speaker")
         }
-        metrics = [run.results.metrics for run in same]
         curves.append(
             {
                 "row": slug,
@@ -52,7 +51,7 @@ def report_pretraining(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]
                     for loss, of_runs in losses.items()
                 },
                 "metrics": {
-                    name: mean_of_known([getattr(scores, name) for scores in metrics])
+                    name: mean_of_known([getattr(run.results.metrics, name) for run in same])
                     for name in ("speech_mse", "speech_mse_padded", "speaker_accuracy")
                 },
                 "figure": figure,

@@ -41,7 +41,7 @@ def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
     """
     by_speaker = row.turns.by_speaker()
     confusion = by_speaker.sum(axis=0)
-    results = row.first.results
+    first = row.first.results
     scored = {
         "row": row.key.slug,
         "title": row.key.title,
@@ -49,11 +49,11 @@ def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
         "preset": row.key.preset,
         "size": row.key.size,
         "overrides": list(row.key.overrides),
-        "backbone": results.backbone,
+        "backbone": first.backbone,
         "resampled": is_resampled(row),
-        "pretrained": bool(results.pretrained),
+        "pretrained": bool(first.pretrained),
         "pretraining_steps": pretraining_steps(row),
-        "n_parameters": results.n_parameters,
+        "n_parameters": first.n_parameters,
         "protocol": describe_protocols(row),
         "seeds": row.seeds,
         "folds": row.folds,
@@ -147,16 +147,18 @@ def score_others(row: Row) -> dict[str, Any]:
 
 def pool_mean(runs: Sequence[Run], name: str) -> float | None:
     """Mean of a metric over the turns that it is of, from those of the folds that have it."""
-    values, turns = [], []
-    for run in runs:
-        value = getattr(run.results.metrics, name)
-        if value is not None:
-            # Speaker accuracy is of held-out turns of training speakers, anything else of test
-            # turns.
-            heldout = name == "speaker_accuracy" and run.results.leaks
-            turns.append(heldout.turns["heldout_turns"] if heldout else len(run.turns["id"]))
-            values.append(value)
-    return float(np.average(values, weights=turns)) if values else None
+    known = [run for run in runs if getattr(run.results.metrics, name) is not None]
+    if not known:
+        return None
+    # Speaker accuracy is of held-out turns of training speakers, anything else of test turns.
+    turns = [
+        run.results.leaks.turns["heldout_turns"]
+        if name == "speaker_accuracy" and run.results.leaks
+        else len(run.turns["id"])
+        for run in known
+    ]
+    values = [getattr(run.results.metrics, name) for run in known]
+    return float(np.average(values, weights=turns))
 
 
 def pool_word_errors(runs: Sequence[Run]) -> float | None:
