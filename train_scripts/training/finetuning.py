@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers import EarlyStoppingCallback, TrainerState, set_seed
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification
 from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompSerProcessor

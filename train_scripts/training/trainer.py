@@ -48,6 +48,10 @@ class DecompSerTrainer(Trainer):
         **kwargs: as in `transformers.Trainer`. The collator must give `row_keys`.
     """
 
+    # transformers declares them as all that any Trainer may have
+    model: Any
+    data_collator: Any
+    eval_dataset: Any
     # compute_loss divides by the turns of the whole step
     loss_is_scaled_for_ga = True
 
