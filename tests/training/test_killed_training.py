@@ -56,7 +56,8 @@ def die_before(function):
     """Kill the process where finetune calls a function."""
 
     def plant():
-        setattr(train_scripts.training.finetuning, function, die)
+        module = stage if hasattr(stage, function) else finetuning
+        setattr(module, function, die)
 
     return plant
 
