@@ -56,8 +56,7 @@ def die_before(function):
     """Kill the process where finetune calls a function."""
 
     def plant():
-        module = stage if hasattr(stage, function) else finetuning
-        setattr(module, function, die)
+        setattr(train_scripts.training.finetuning, function, die)
 
     return plant
 
