@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import set_seed
 
@@ -164,8 +165,8 @@ def score(model, collator: PreTrainingCollator, data: FoldData, rows: Dataset) -
         accuracy = sum(a == b for a, b in pairs) / len(heldout.speakers)
     return Metrics(
         speaker_accuracy=accuracy,
-        speech_mse=float(turns.speech_mse.mean()),
-        speech_mse_padded=float(turns.speech_mse_padded.mean()),
+        speech_mse=float(np.asarray(turns.speech_mse).mean()),
+        speech_mse_padded=float(np.asarray(turns.speech_mse_padded).mean()),
     )
 
 
