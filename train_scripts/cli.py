@@ -1,7 +1,8 @@
 """The command `decomp-ser`: one verb a module, which loads what it computes with when it is called.
 
 Exit codes: 0 done; 2 wrong input, usage or an output that cannot be written, with one line on
-standard error; 1 anything unforeseen, with a traceback; 130 interrupted.
+standard error; 3 done but for files that are listed there; 1 anything unforeseen, with a traceback;
+130 interrupted.
 """
 
 import difflib
@@ -54,6 +55,7 @@ HELP = "\n".join(
 COMPLETION_VARIABLE = "_DECOMP_SER_COMPLETE"
 """Set by a shell that asks what may follow."""
 
+SOME_LEFT_OUT = 3
 INTERRUPTED = 130
 AFTER_INTERRUPTION = "After Ctrl-C: "
 """How the epilog of a verb's help begins, which is what an interrupted verb says too."""

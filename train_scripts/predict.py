@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from train_scripts.answers.formats import Format
-from train_scripts.cli import make_app, run
+from train_scripts.cli import SOME_LEFT_OUT, make_app, run
 from train_scripts.options import ModelName
 
 app = make_app()
@@ -32,7 +32,9 @@ BatchSize = Annotated[
 ]
 SkipBad = Annotated[
     bool,
-    typer.Option("--skip-bad", help="Leave out files that cannot be used; they are listed."),
+    typer.Option(
+        "--skip-bad", help="Leave out files that cannot be used: they are listed, exit code 3."
+    ),
 ]
 
 
@@ -60,6 +62,8 @@ def command(
             typer.echo(format_answers(answers, form))
         raise
     typer.echo(format_answers(answers, form))
+    if len(answers) < len(files):
+        raise typer.Exit(SOME_LEFT_OUT)
 
 
 if __name__ == "__main__":

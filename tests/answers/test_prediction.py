@@ -130,6 +130,15 @@ def test_a_bad_file_is_one_line_and_exit_code_2(monkeypatch, capsys, model, file
     assert line.startswith(f"decomp-ser predict: {bad_file}: cannot be read")
 
 
+def test_a_file_left_out_is_listed_and_exit_code_3(
+    monkeypatch, capsys, caplog, model, files, bad_file
+):
+    assert call(monkeypatch, model, bad_file, files[0], "--skip-bad") == 3
+    assert [answer["file"] for answer in json.loads(capsys.readouterr().out)] == [files[0]]
+    assert caplog.messages[-1].startswith(f"1 of 2 files cannot be used:\n{bad_file}: ")
+    assert call(monkeypatch, model, files[0], "--skip-bad") == 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -74,7 +74,7 @@ def finetune(
     """
     overrides = overrides or []
     settings = load_settings(preset, overrides)
-    folder = open_run_folder(output, settings)
+    folder = open_run_folder(output, settings, data=data, protocol=protocol, fold=fold)
     fold_data, processor = load_run_data(settings, folder, data, protocol, fold, skip_bad)
     if settings.finetuning.select == "validation" and not len(fold_data.folds["validation"]):
         raise InputError(

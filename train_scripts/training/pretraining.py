@@ -66,7 +66,7 @@ def pretrain(
             f"preset '{preset}' has no decomposition, so there is nothing to pre-train. Fine-tune "
             "it directly."
         )
-    folder = open_run_folder(output, settings)
+    folder = open_run_folder(output, settings, data=data, protocol=protocol, fold=fold)
     fold_data, processor = load_run_data(settings, folder, data, protocol, fold, skip_bad)
     if settings.pretraining.scope == "all":
         fold_data = train_on_all(fold_data)
