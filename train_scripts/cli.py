@@ -74,12 +74,8 @@ def make_app() -> typer.Typer:
 
 
 def run(app: typer.Typer, arguments: list[str] | None = None, verb: str | None = None) -> None:
-    """Run one verb, and answer what a user can put right with one line and exit code 2.
-
-    Args:
-        app: of the verb's module.
-        arguments: of the command line; default those of this process.
-        verb: as called from `decomp-ser`.
+    """Run one verb, on the arguments of this process unless others are given, and answer what a
+    user can put right with one line and exit code 2.
     """
     name = f"decomp-ser {verb}" if verb else "decomp-ser"
     logging.basicConfig(
@@ -122,7 +118,7 @@ def fail(name: str, message: str) -> NoReturn:
 
 
 def load_app(verb: str) -> typer.Typer:
-    """The application of a verb."""
+    """Import the module of a verb for its application."""
     return importlib.import_module(f"train_scripts.{VERBS[verb][0]}").app
 
 

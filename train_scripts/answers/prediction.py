@@ -3,22 +3,16 @@
 import json
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Literal
 
 from datasets.utils import tqdm
 
 from modeling_decomp_ser.audio_windows import window_samples
 from modeling_decomp_ser.pipeline_decomp_ser import WINDOW_SECONDS, DecompSerPipeline
 from processing.errors import InputError
-from train_scripts.answers.formats import Format
 from train_scripts.runs.run_folder import load_model
 
 logger = logging.getLogger(__name__)
-
-
-def predict(model_name: str, files: list[str], **options: Any) -> list[dict]:
-    """The answers of `answer_files`, all at once."""
-    return list(answer_files(model_name, files, **options))
 
 
 def answer_files(
@@ -72,7 +66,11 @@ def answer_files(
                 raise InputError(f"{answer} --skip-bad leaves out what cannot be used.") from answer
             problems.append(str(answer))
         else:
-            yield {"file": file, **describe(answer), "timeline": timeline(answer)}
+            windows = [
+                {"start": window["start"], "end": window["end"], **describe(window)}
+                for window in answer["timeline"]
+            ]
+            yield {"file": file, **describe(answer), "timeline": windows}
     if problems:
         logger.warning(
             "%d of %d files cannot be used:\n%s", len(problems), len(files), "\n".join(problems)
@@ -106,25 +104,14 @@ def describe(answer: dict) -> dict:
     }
 
 
-def timeline(answer: dict) -> list[dict]:
-    """Windows of an answer."""
-    return [
-        {"start": window["start"], "end": window["end"], **describe(window)}
-        for window in answer["timeline"]
-    ]
-
-
-def format_answers(answers: list[dict], form: Format) -> str:
-    """Write what `predict` returns as text.
-
-    Args:
-        answers: of at least one file.
-        form: "json": the list; "csv" and "rttm": see `timeline_csv` and `timeline_rttm`.
+def format_answers(answers: list[dict], form: Literal["json", "csv", "rttm"]) -> str:
+    """Write answers of `answer_files`, one or more, as text; see `timeline_csv` and
+    `timeline_rttm` for the forms other than JSON.
     """
-    if form is Format.json:
+    if form == "json":
         return json.dumps(answers, indent=2, ensure_ascii=False)
     timelines = [(a["file"], [rank_window(w) for w in a["timeline"]]) for a in answers]
-    return DecompSerPipeline.format_timelines(timelines, form.value)
+    return DecompSerPipeline.format_timelines(timelines, form)
 
 
 def rank_window(window: dict) -> dict:

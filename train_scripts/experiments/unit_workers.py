@@ -27,11 +27,8 @@ STOP_SECONDS = 30.0
 
 
 class Worker:
-    """A process that runs units one after another.
-
-    Args:
-        attempt: see `run_units`.
-        variables: of its environment, set before it imports anything.
+    """A process that runs units one after another, with variables of its environment that are set
+    before it imports anything.
     """
 
     def __init__(self, attempt: Attempt, variables: Mapping[str, str]):
@@ -57,11 +54,6 @@ class Worker:
         except (EOFError, ConnectionResetError):
             self.process.join()
             return unit, f"its process ended with exit code {self.process.exitcode}"
-
-    def stop(self) -> None:
-        """Ask it to stop; `join` waits for it."""
-        if self.process.is_alive():
-            self.process.terminate()
 
     def join(self) -> None:
         """Wait until it has stopped, and see to it after a while."""
@@ -124,7 +116,11 @@ def run_units(
             for worker in [w for w in busy if w.connection in ready]:
                 finish(*worker.end())
     finally:
-        stop_workers([w for w in workers if w is not None])
+        alive = [w for w in workers if w is not None]
+        for worker in alive:  # all at once, not one after another
+            worker.process.terminate()
+        for worker in alive:
+            worker.join()
     return failed
 
 
@@ -143,14 +139,6 @@ def assign(pending: Sequence["Unit"], workers: Sequence[Worker | None]) -> list[
     ready = [unit for unit in pending if unit.pretrained not in unfinished]
     free = [slot for slot, worker in enumerate(workers) if worker is None or worker.unit is None]
     return list(zip(free, ready, strict=False))
-
-
-def stop_workers(workers: Sequence[Worker]) -> None:
-    """Stop all at once, not one after another."""
-    for worker in workers:
-        worker.stop()
-    for worker in workers:
-        worker.join()
 
 
 def work(connection: Connection, attempt: Attempt) -> None:
