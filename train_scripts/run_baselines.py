@@ -1,6 +1,4 @@
-"""`decomp-ser baselines`: the majority class, and openSMILE functionals with a support vector
-machine, in the folds of the experiments.
-"""
+"""`decomp-ser baselines`: other systems in the folds of the experiments."""
 
 from typing import Annotated
 

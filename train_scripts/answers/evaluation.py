@@ -50,9 +50,10 @@ def evaluate(
     corpus, described, overlap, collator = scored_turns(
         model_name, model, processor, data=data, protocol=protocol, fold=fold, **allowed
     )
+    labels = list(collator.labels)
     turns = predict_turns(model, collator, corpus, batch_size=batch_size)
     record = RunRecord(
-        **vars(score_rows(corpus, turns, collator.labels)),
+        **vars(score_rows(corpus, turns, labels)),
         backbone=model.config.speech_config.model_type if model.config.use_speech_encoder else None,
         model=model_name,
         corpus=name_corpora(set(corpus["corpus"]) - {None}),
@@ -60,7 +61,7 @@ def evaluate(
         overlap=overlap,
         fold=fold,
         n_parameters=sum(p.numel() for p in model.parameters()),
-        labels=collator.labels,
+        labels=labels,
         predictions=PREDICTIONS if output is not None else None,
         settings={"data": str(data)},
         seconds=time.monotonic() - begin,
@@ -68,7 +69,7 @@ def evaluate(
     if output is None:
         return record
     Path(output).mkdir(parents=True, exist_ok=True)
-    write_predictions(Path(output), corpus, turns, collator.labels)
+    write_predictions(Path(output), corpus, turns, labels)
     return write_record(Path(output), record)
 
 

@@ -42,22 +42,7 @@ def answer_files(
     Raises:
         InputError: if the model, an option or a file cannot be used, or no file is left.
     """
-    try:
-        window_samples(window_seconds, hop_seconds, 1000)
-    except ValueError as error:
-        raise InputError(f"--window and --hop: {error}") from error
-    model, processor = load_model(model_name)
-    recognize = DecompSerPipeline(
-        model=model,
-        feature_extractor=processor.feature_extractor,
-        task="audio-classification",
-        batch_size=batch_size,
-        top_k=None,
-        return_timeline=True,
-        return_flags=True,
-        window_seconds=window_seconds,
-        hop_seconds=hop_seconds,
-    )
+    recognize = load_pipeline(model_name, window_seconds, hop_seconds, batch_size)
     problems = []
     found = recognize_files(recognize, files, batch_size)
     for file, answer in zip(files, tqdm(found, total=len(files), unit="file"), strict=True):
@@ -77,6 +62,28 @@ def answer_files(
         )
     if len(problems) == len(files):
         raise InputError(f"none of the {len(files)} files can be used.")
+
+
+def load_pipeline(
+    model_name: str, window_seconds: float, hop_seconds: float | None, batch_size: int
+) -> DecompSerPipeline:
+    """The pipeline of a saved model, with all that `answer_files` tells of a file."""
+    try:
+        window_samples(window_seconds, hop_seconds, 1000)
+    except ValueError as error:
+        raise InputError(f"--window and --hop: {error}") from error
+    model, processor = load_model(model_name)
+    return DecompSerPipeline(
+        model=model,
+        feature_extractor=processor.feature_extractor,
+        task="audio-classification",
+        batch_size=batch_size,
+        top_k=None,
+        return_timeline=True,
+        return_flags=True,
+        window_seconds=window_seconds,
+        hop_seconds=hop_seconds,
+    )
 
 
 def recognize_files(

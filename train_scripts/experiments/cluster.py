@@ -7,8 +7,8 @@ runs are on storage that all machines see; a task whose time is up is queued aga
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,13 @@ class Share:
 
     units: list[Unit]
     attempt: Attempt
-    limits: Mapping[str, int | None] = field(default_factory=dict)
+    jobs: int | None = None
+    threads: int | None = None
 
     def __call__(self) -> dict[Unit, str]:
         """Run what is not finished; returns why each unit that failed did."""
         left = [unit for unit in self.units if not unit.finished]
-        return run_on_this_machine(left, self.attempt, **self.limits)
+        return run_on_this_machine(left, self.attempt, jobs=self.jobs, threads=self.threads)
 
     def checkpoint(self):
         """What submitit queues again when the time of the task is up."""
@@ -76,7 +77,7 @@ def run_on_cluster(
     Raises:
         InputError: if submitit is missing, there is no such cluster here, or a parameter is wrong.
     """
-    shares = [Share(part, attempt, limits) for part in deal_out(units, nodes)]
+    shares = [Share(part, attempt, **limits) for part in deal_out(units, nodes)]
     tasks = submit(shares, build_executor(cluster, folder, parameters))
     waiting = dict(zip(tasks, shares, strict=True))
     failed: dict[Unit, str] = {}

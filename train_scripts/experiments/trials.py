@@ -62,11 +62,8 @@ def compare_trials(runs: Sequence[str | Path], *, seed: int = 0) -> dict[str, An
 
 
 def differing_settings(trials: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """Settings that are not the same in all trials, as "name=value".
-
-    Args:
-        trials: settings by dotted name. One of the model that is not there has the default of its
-            configuration, another is left out.
+    """Settings that are not the same in all trials, as "name=value". One of the model that a trial
+    does not have counts with the default of its configuration, another is left out.
 
     Examples:
         >>> differing_settings([{"seed": 0, "model.num_f0_bins": 8}, {"seed": 0}])

@@ -116,11 +116,7 @@ def run_units(
             for worker in [w for w in busy if w.connection in ready]:
                 finish(*worker.end())
     finally:
-        alive = [w for w in workers if w is not None]
-        for worker in alive:  # all at once, not one after another
-            worker.process.terminate()
-        for worker in alive:
-            worker.join()
+        stop_workers([w for w in workers if w is not None])
     return failed
 
 
@@ -139,6 +135,14 @@ def assign(pending: Sequence["Unit"], workers: Sequence[Worker | None]) -> list[
     ready = [unit for unit in pending if unit.pretrained not in unfinished]
     free = [slot for slot, worker in enumerate(workers) if worker is None or worker.unit is None]
     return list(zip(free, ready, strict=False))
+
+
+def stop_workers(workers: Sequence[Worker]) -> None:
+    """Stop all at once, not one after another."""
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
+        worker.join()
 
 
 def work(connection: Connection, attempt: Attempt) -> None:

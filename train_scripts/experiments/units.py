@@ -1,7 +1,6 @@
 """Units of a cross-validation: one fold of one preset and seed, and the pre-trainings they share.
 
-A unit has its own folder, which is a run folder of `pretrain` or `finetune`. It is finished when
-its results.json exists; run again before that, it goes on where it stopped.
+The folder of a unit is a run folder: finished once its results.json exists, resumed before that.
 """
 
 import hashlib
@@ -135,6 +134,11 @@ def check_rows(presets: Sequence[str]) -> list[str]:
     return rows
 
 
+def is_baseline(preset: str) -> bool:
+    """Whether a preset names a baseline."""
+    return preset.startswith(BASELINE_PREFIX)
+
+
 def load_preset(preset: str, overrides: Sequence[str]) -> RunSettings | None:
     """Settings of a preset whose packages are installed, None for a baseline, which has none."""
     if is_baseline(preset):
@@ -142,11 +146,6 @@ def load_preset(preset: str, overrides: Sequence[str]) -> RunSettings | None:
     settings = load_settings(preset, overrides)
     require_packages(settings)
     return settings
-
-
-def is_baseline(preset: str) -> bool:
-    """Whether a preset names a baseline."""
-    return preset.startswith(BASELINE_PREFIX)
 
 
 def plan_pretraining(settings: RunSettings, output: Path, place: Path, common: dict) -> Unit | None:
@@ -171,9 +170,7 @@ def plan_pretraining(settings: RunSettings, output: Path, place: Path, common: d
 
 
 def pretraining_settings(settings: RunSettings) -> dict | None:
-    """Everything that decides a pre-training beside data, fold and seed, as a preset; None if there
-    is none.
-    """
+    """All that decides a pre-training beside data, fold and seed, as a preset; None without one."""
     config = build_config(settings)
     if not config.components or settings.pretraining.arguments.get("max_steps") == 0:
         return None
