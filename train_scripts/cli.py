@@ -1,7 +1,8 @@
 """The command `decomp-ser`: one verb a module, which loads what it computes with when it is called.
 
 Exit codes: 0 done; 2 wrong input, usage or an output that cannot be written, with one line on
-standard error; 1 anything unforeseen, with a traceback; 130 interrupted.
+standard error; 3 done but for files that are listed there; 1 anything unforeseen, with a traceback;
+130 interrupted.
 """
 
 import difflib
@@ -54,6 +55,7 @@ HELP = "\n".join(
 COMPLETION_VARIABLE = "_DECOMP_SER_COMPLETE"
 """Set by a shell that asks what may follow."""
 
+SOME_LEFT_OUT = 3
 INTERRUPTED = 130
 AFTER_INTERRUPTION = "After Ctrl-C: "
 """How the epilog of a verb's help begins, which is what an interrupted verb says too."""
@@ -72,12 +74,8 @@ def make_app() -> typer.Typer:
 
 
 def run(app: typer.Typer, arguments: list[str] | None = None, verb: str | None = None) -> None:
-    """Run one verb, and answer what a user can put right with one line and exit code 2.
-
-    Args:
-        app: of the verb's module.
-        arguments: of the command line; default those of this process.
-        verb: as called from `decomp-ser`.
+    """Run one verb, on the arguments of this process unless others are given, and answer what a
+    user can put right with one line and exit code 2.
     """
     name = f"decomp-ser {verb}" if verb else "decomp-ser"
     logging.basicConfig(
@@ -120,7 +118,7 @@ def fail(name: str, message: str) -> NoReturn:
 
 
 def load_app(verb: str) -> typer.Typer:
-    """The application of a verb."""
+    """Import the module of a verb for its application."""
     return importlib.import_module(f"train_scripts.{VERBS[verb][0]}").app
 
 

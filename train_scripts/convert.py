@@ -1,9 +1,4 @@
-"""`decomp-ser convert`: remove a component of speech or take it from another recording, and listen.
-
-The decoder turns the codes back into a spectrogram, and Griffin and Lim's algorithm turns that into
-sound. How much of a factor goes with its code shows how well the components are told apart, as in
-the figures of SpeechSplit (Qian et al., ICML 2020).
-"""
+"""`decomp-ser convert`: hear speech without a component, or with that of another recording."""
 
 from typing import Annotated
 

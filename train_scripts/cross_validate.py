@@ -1,6 +1,4 @@
-"""`decomp-ser cross-validate`: every fold of every preset and seed, each a unit of work with its
-own folder.
-"""
+"""`decomp-ser cross-validate`: every fold of every preset and seed, each in its own folder."""
 
 import sys
 from typing import Annotated

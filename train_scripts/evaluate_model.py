@@ -2,42 +2,33 @@
 
 import typer
 
+from train_scripts import options
 from train_scripts.cli import make_app, run
-from train_scripts.options import (
-    AllowOverlap,
-    BatchSize,
-    Data,
-    ModelName,
-    ScoredFold,
-    ScoredProtocol,
-    SkipBad,
-    WantedFolder,
-)
 
 app = make_app()
 
 
 @app.command(epilog="After Ctrl-C: no result is written; extracted signals are kept for next time.")
 def command(
-    model_name: ModelName,
+    model_name: options.ModelName,
     *,
-    data: Data,
-    protocol: ScoredProtocol = None,
-    fold: ScoredFold = None,
-    output: WantedFolder = None,
-    skip_bad: SkipBad = False,
-    allow_overlap: AllowOverlap = False,
-    batch_size: BatchSize = 8,
+    data: options.Data,
+    protocol: options.ScoredProtocol = None,
+    fold: options.ScoredFold = None,
+    output: options.WantedFolder = None,
+    skip_bad: options.SkipBad = False,
+    allow_overlap: options.AllowOverlap = False,
+    batch_size: options.BatchSize = 8,
 ) -> None:
     """Score a trained model on a corpus, or on the test turns of one of its folds.
 
     --output gets results.json and predictions.parquet.
     """
-    options = locals()
+    given = locals()
     from train_scripts.answers.evaluation import evaluate
     from train_scripts.runs.results import summarize
 
-    typer.echo(summarize(evaluate(**options)))
+    typer.echo(summarize(evaluate(**given)))
 
 
 if __name__ == "__main__":

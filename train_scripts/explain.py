@@ -1,9 +1,4 @@
-"""`decomp-ser explain`: why a recording got its answer, in words, numbers and a figure.
-
-Three answers to one question: how much each part of the model moved the probability away from that
-of the average training utterance, how much it moved it over an ablated input, and what the model
-says when one property of the sound is changed.
-"""
+"""`decomp-ser explain`: why a recording got its answer, in words, numbers and a figure."""
 
 from typing import Annotated
 

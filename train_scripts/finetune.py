@@ -1,19 +1,7 @@
-"""`decomp-ser finetune`: train on all tasks at once and score the test fold (section 3.3, equation
-5).
-"""
+"""`decomp-ser finetune`: train on all tasks and score the test fold (section 3.3, equation 5)."""
 
+from train_scripts import options
 from train_scripts.cli import make_app, run
-from train_scripts.options import (
-    AllowOverlap,
-    Data,
-    FoldName,
-    Overrides,
-    PresetName,
-    Pretrained,
-    ProtocolName,
-    RunFolder,
-    SkipBad,
-)
 
 app = make_app()
 
@@ -23,23 +11,23 @@ app = make_app()
     "resumes from there."
 )
 def command(
-    preset: PresetName,
-    overrides: Overrides = None,
+    preset: options.PresetName,
+    overrides: options.Overrides = None,
     *,
-    data: Data,
-    protocol: ProtocolName,
-    fold: FoldName,
-    output: RunFolder,
-    pretrained: Pretrained = None,
-    skip_bad: SkipBad = False,
-    allow_overlap: AllowOverlap = False,
+    data: options.Data,
+    protocol: options.ProtocolName,
+    fold: options.FoldName,
+    output: options.RunFolder,
+    pretrained: options.Pretrained = None,
+    skip_bad: options.SkipBad = False,
+    allow_overlap: options.AllowOverlap = False,
 ) -> None:
     """Train on all tasks (equation 5), score the test fold and save the model."""
-    options = locals()
+    given = locals()
     from train_scripts.training.finetuning import finetune
     from train_scripts.training.stage import report
 
-    report(finetune(**options), output)
+    report(finetune(**given), output)
 
 
 if __name__ == "__main__":

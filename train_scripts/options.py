@@ -1,6 +1,4 @@
-"""Options of the command line that several verbs share, each with its help, and what can be told
-wrong of them before anything is loaded.
-"""
+"""Options that several verbs share, checked before anything is loaded."""
 
 import os
 from pathlib import Path
@@ -10,14 +8,7 @@ import typer
 
 
 def check_folder(folder: Path | None) -> Path | None:
-    """Refuse a folder that cannot be written to, before anything is computed for it.
-
-    Args:
-        folder: to be created or filled; None passes.
-
-    Raises:
-        typer.BadParameter: if it or a folder above it is a file, or nothing may be written there.
-    """
+    """Refuse a folder that cannot be written to, before anything is computed for it."""
     if folder is None:
         return None
     existing = folder.absolute()
@@ -31,14 +22,7 @@ def check_folder(folder: Path | None) -> Path | None:
 
 
 def check_model(name: str | None) -> str | None:
-    """Refuse a model that is neither a folder nor can be a repository of the Hub.
-
-    Args:
-        name: of a folder, or a repository id; None passes.
-
-    Raises:
-        typer.BadParameter: if it does not exist, or is a folder without a model.
-    """
+    """Refuse a model that is neither a folder with one nor can be a repository of the Hub."""
     if name is None:
         return None
     folder = Path(name)
@@ -111,4 +95,6 @@ AllowOverlap = Annotated[
         help="Allow test turns or speakers in the model's training set; the result is marked.",
     ),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Turns a batch; does not change the result.")]
+BatchSize = Annotated[
+    int, typer.Option(min=1, help="Turns or windows a batch; does not change the result.")
+]

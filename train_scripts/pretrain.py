@@ -1,21 +1,11 @@
-"""`decomp-ser pretrain`: the decomposition autoencoder and its speaker head (section 3.2, equation
-7).
-"""
+"""`decomp-ser pretrain`: the decomposition and its speaker head (section 3.2, equation 7)."""
 
 from typing import Annotated
 
 import typer
 
+from train_scripts import options
 from train_scripts.cli import make_app, run
-from train_scripts.options import (
-    Data,
-    FoldName,
-    Overrides,
-    PresetName,
-    ProtocolName,
-    RunFolder,
-    SkipBad,
-)
 
 app = make_app()
 
@@ -25,14 +15,14 @@ app = make_app()
     "finished weights of a sweep stay, and the same command resumes from there."
 )
 def command(
-    preset: PresetName,
-    overrides: Overrides = None,
+    preset: options.PresetName,
+    overrides: options.Overrides = None,
     *,
-    data: Data,
-    protocol: ProtocolName,
-    fold: FoldName,
-    output: RunFolder,
-    skip_bad: SkipBad = False,
+    data: options.Data,
+    protocol: options.ProtocolName,
+    fold: options.FoldName,
+    output: options.RunFolder,
+    skip_bad: options.SkipBad = False,
     sweep: Annotated[
         str | None,
         typer.Option(
@@ -42,13 +32,13 @@ def command(
     ] = None,
 ) -> None:
     """Pre-train the decomposition on the training turns of a fold (equation 7)."""
-    options = locals()
-    del options["sweep"]
+    given = locals()
+    del given["sweep"]
     from train_scripts.training.pretraining import pretrain, sweep_omega
     from train_scripts.training.stage import report
 
     if sweep is None:
-        report(pretrain(**options), output)
+        report(pretrain(**given), output)
         return
     try:
         omegas = [float(text) for text in sweep.split(",")]
@@ -56,7 +46,7 @@ def command(
         raise typer.BadParameter(
             f"--sweep-omega {sweep}: expected numbers divided by commas."
         ) from error
-    for row in sweep_omega(omegas, **options):
+    for row in sweep_omega(omegas, **given):
         accuracy = row["speaker_accuracy"]
         said = "none" if accuracy is None else f"{accuracy:.3f}"
         typer.echo(f"omega {row['omega']:<5g} speech MSE {row['speech_mse']:.5f}  speaker {said}")

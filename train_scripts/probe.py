@@ -1,11 +1,4 @@
-"""`decomp-ser probe`: which code carries which factor of speech, and how far the codes are from
-disentangled.
-
-Codes of whole turns are read by linear probes, on turns of speakers that the probe was not fitted
-on; before and after fine-tuning, without random resampling as the model answers, and with it, which
-is how pre-training hears speech, and fine-tuning where `resampling_in_finetuning` is on: only then
-are content, pitch and timbre denied the rhythm.
-"""
+"""`decomp-ser probe`: which code carries which factor of speech."""
 
 from typing import Annotated
 

@@ -1,9 +1,4 @@
-"""`decomp-ser push`: a trained model with its card to the Hub, in one commit.
-
-What is published: weights, configuration, processor, the code that loads them, the card, the
-results, and which speakers and turns it was trained on. What is not: checkpoints, logs, and
-predictions, since these hold the transcripts of licensed corpora.
-"""
+"""`decomp-ser push`: a trained model with its card to the Hub, in one commit."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,6 +1,4 @@
-"""`decomp-ser quickstart`: the whole job on the embedded corpus: synthesise, train, score, save,
-predict.
-"""
+"""`decomp-ser quickstart`: synthesise the embedded corpus, train, score, save and predict."""
 
 import shutil
 from pathlib import Path
@@ -22,18 +20,13 @@ def command(
     again: Annotated[bool, typer.Option("--again", help="Delete the folder first.")] = False,
 ) -> None:
     """Do the whole job on a small synthetic corpus: a few minutes on two processors."""
-    from train_scripts.experiments.demonstration import (
-        pipeline_lines,
-        predict_elsewhere,
-        quickstart,
-        write_clip,
-    )
+    from train_scripts.experiments import demonstration
     from train_scripts.runs.results import summarize
     from train_scripts.runs.run_folder import RESULTS
 
     if again:
         shutil.rmtree(output, ignore_errors=True)
-    results = quickstart(output)
+    results = demonstration.quickstart(output)
     typer.echo(summarize(results))
     constant = results.constant_baselines or {}
     typer.echo(
@@ -41,10 +34,10 @@ def command(
         f"{'best constant spectrum, MSE':34} {constant['speech_mse']:.4g}"
     )
     clip = output / "clip.flac"
-    emotion = write_clip(output / "corpus", clip)
-    lines = pipeline_lines(output / "model", clip)
+    emotion = demonstration.write_clip(output / "corpus", clip)
+    lines = demonstration.pipeline_lines(output / "model", clip)
     typer.echo("\n{}\n{}  # {}".format(*lines, emotion))
-    for answer in predict_elsewhere(lines, output):
+    for answer in demonstration.predict_elsewhere(lines, output):
         typer.echo(f"  {answer['label']:10} {answer['score']:.3f}")
     typer.echo(
         f"\nLosses: {output / 'model' / 'losses.png'}\nResults: {output / 'model' / RESULTS}"

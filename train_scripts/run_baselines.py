@@ -1,8 +1,4 @@
-"""Baselines in the folds of the experiments: the majority class, and openSMILE functionals with a
-support vector machine.
-
-`decomp-ser baselines NAME --data DATA --protocol NAME --output DIR` runs all folds.
-"""
+"""`decomp-ser baselines`: other systems in the folds of the experiments."""
 
 from typing import Annotated
 
@@ -38,18 +34,12 @@ def command(
     from train_scripts.baselines.baseline_runs import run_baseline
     from train_scripts.runs.run_folder import RESULTS
 
+    shared = {"data": data, "protocol": protocol, "skip_bad": skip_bad}
     names = fold or fold_names(load_corpus(data, skip_bad=skip_bad), protocol)
     for fold_name in tqdm(names, desc=name, unit="fold"):
         folder = output / name / "seed-0" / f"fold-{fold_name}"
         if not (folder / RESULTS).is_file():
-            run_baseline(
-                name,
-                data=data,
-                protocol=protocol,
-                fold=fold_name,
-                output=folder,
-                skip_bad=skip_bad,
-            )
+            run_baseline(name, fold=fold_name, output=folder, **shared)
     typer.echo(f"Saved to {output / name}; `decomp-ser report` pools the folds.")
 
 

@@ -9,8 +9,7 @@ from support.tiny_pipeline import RATE, as_dict, encode, save_tiny_model, tiny_p
 
 from modeling_decomp_ser.pipeline_decomp_ser import DecompSerPipeline
 from processing.errors import InputError
-from train_scripts.answers.formats import Format
-from train_scripts.answers.prediction import format_answers, predict
+from train_scripts.answers.prediction import answer_files, format_answers
 from train_scripts.cli import main
 
 
@@ -36,6 +35,10 @@ def bad_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("bad") / "bad.wav"
     path.write_bytes(b"no sound")
     return str(path)
+
+
+def predict(*arguments, **options) -> list[dict]:
+    return list(answer_files(*arguments, **options))
 
 
 WINDOWS = {"window_seconds": 4.0, "hop_seconds": 2.0}
@@ -77,7 +80,7 @@ def test_json_is_the_answers(monkeypatch, capsys, model, files, answers):
 
 
 def test_csv_has_a_row_a_window(answers, files):
-    rows = list(csv.DictReader(io.StringIO(format_answers(answers, Format.csv))))
+    rows = list(csv.DictReader(io.StringIO(format_answers(answers, "csv"))))
     windows = [(a["file"], w) for a in answers for w in a["timeline"]]
     assert len(rows) == len(windows) == 4
     for row, (file, window) in zip(rows, windows, strict=True):
@@ -90,7 +93,7 @@ def test_csv_has_a_row_a_window(answers, files):
 
 
 def test_rttm_labels_each_instant_once(answers, files):
-    lines = [line.split(" ") for line in format_answers(answers, Format.rttm).splitlines()]
+    lines = [line.split(" ") for line in format_answers(answers, "rttm").splitlines()]
     assert all(len(line) == 10 for line in lines)
     assert {line[0] for line in lines} == {"SPEAKER"}
     of_long = [line for line in lines if line[1] == files[1].replace(" ", "_")]
@@ -108,13 +111,13 @@ def test_flags_are_in_every_format(tmp_path, model):
     path.write_bytes(encode(np.zeros(RATE)))
     answers = predict(model, [str(path)])
     assert answers[0]["flags"] == answers[0]["timeline"][0]["flags"] == ["too_quiet"]
-    assert format_answers(answers, Format.csv).splitlines()[1].endswith(",too_quiet")
+    assert format_answers(answers, "csv").splitlines()[1].endswith(",too_quiet")
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_a_bad_file_stops_with_its_name_unless_skipped(model, files, bad_file, caplog, batch_size):
     given = [files[0], bad_file, files[1]]
-    with pytest.raises(InputError, match=r"bad\.wav: cannot be read .* --skip-bad"):
+    with pytest.raises(InputError, match=r"bad\.wav: cannot be decoded .* --skip-bad"):
         predict(model, given, batch_size=batch_size)
     answers = predict(model, given, batch_size=batch_size, skip_bad=True)
     assert [a["file"] for a in answers] == files
@@ -127,7 +130,16 @@ def test_a_bad_file_is_one_line_and_exit_code_2(monkeypatch, capsys, model, file
     written = capsys.readouterr()
     assert written.out == ""
     [line] = [x for x in written.err.splitlines() if x.startswith("decomp-ser")]
-    assert line.startswith(f"decomp-ser predict: {bad_file}: cannot be read")
+    assert line.startswith(f"decomp-ser predict: {bad_file}: cannot be decoded")
+
+
+def test_a_file_left_out_is_listed_and_exit_code_3(
+    monkeypatch, capsys, caplog, model, files, bad_file
+):
+    assert call(monkeypatch, model, bad_file, files[0], "--skip-bad") == 3
+    assert [answer["file"] for answer in json.loads(capsys.readouterr().out)] == [files[0]]
+    assert caplog.messages[-1].startswith(f"1 of 2 files cannot be used:\n{bad_file}: ")
+    assert call(monkeypatch, model, files[0], "--skip-bad") == 0
 
 
 @pytest.mark.parametrize(

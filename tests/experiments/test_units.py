@@ -100,7 +100,7 @@ def test_no_pretraining_where_there_is_none():
         (["base", "base"], [], "given 2 times"),
         (["nothing"], [], "preset 'nothing'"),
         (["base"], ["seed=3"], "--seeds"),
-        (["base"], ["finetuning.epoch=3"], "finetuning.num_train_epochs"),
+        (["base"], ["finetuning.num_train_epoch=3"], "finetuning.num_train_epochs"),
     ],
 )
 def test_wrong_presets_and_settings_are_refused(presets, overrides, message):
@@ -112,7 +112,7 @@ def test_wrong_presets_and_settings_are_refused(presets, overrides, message):
 def test_a_folder_of_other_settings_is_refused_by_name(finished, tmp_path):
     unit = plan_units(["table3_m1"], ["a"], 1, tmp_path, overrides=["size=tiny"], **SHARED)[0]
     settings = load_settings("table3_m1", unit.overrides).as_dict()
-    unit.folder.mkdir(parents=True)
+    (unit.folder / "checkpoints" / "checkpoint-1").mkdir(parents=True)
 
     def store(content):
         if finished:
@@ -125,6 +125,6 @@ def test_a_folder_of_other_settings_is_refused_by_name(finished, tmp_path):
     # of a version that lacked one of today's settings
     store({k: v for k, v in settings.items() if k != "vocabulary"})
     check_folder(unit)
-    store({**settings, "finetuning": {**settings["finetuning"], "epochs": 3}})
-    with pytest.raises(InputError, match="finetuning.num_train_epochs=3 there and 25 now"):
+    store({**settings, "finetuning": {**settings["finetuning"], "num_train_epochs": 3}})
+    with pytest.raises(InputError, match="finetuning.num_train_epochs=3 there and 25.0 now"):
         check_folder(unit)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 
 import pytest
+import yaml
 
 from processing.errors import InputError
 from train_scripts.runs.run_folder import find_overlap, load_model, open_run_folder
@@ -22,17 +23,55 @@ def test_a_call_with_a_wrong_fold_does_not_block_the_corrected_one(
         run("base", fold="nobody", overrides=quick_settings, **given)
     (tmp_path / "run" / "log.jsonl").write_text('{"step": 1, "loss": 99.0}\n')
     results = run("base", fold=fold, overrides=[*quick_settings, "seed=1"], **given)
-    assert results["seed"] == 1
+    assert results.seed == 1
     assert json.loads((tmp_path / "run" / "results.json").read_text())["seed"] == 1
     assert '"loss": 99.0' not in (tmp_path / "run" / "log.jsonl").read_text()
 
 
-def test_a_checkpoint_is_not_resumed_with_other_settings(tmp_path):
-    open_run_folder(tmp_path, load_settings("base", ["size=tiny"]))
+FOLD = {"data": "nobody/corpus", "protocol": "speaker", "fold": "1"}
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """A folder that holds a checkpoint."""
+    open_run_folder(tmp_path, load_settings("base", ["size=tiny"]), **FOLD)
     (tmp_path / "checkpoints" / "checkpoint-10").mkdir(parents=True)
-    open_run_folder(tmp_path, load_settings("base", ["size=tiny"]))
-    with pytest.raises(InputError, match="interrupted run with other settings"):
-        open_run_folder(tmp_path, load_settings("base", ["size=tiny", "seed=1"]))
+    return tmp_path
+
+
+def test_a_checkpoint_is_not_resumed_with_other_settings(interrupted):
+    open_run_folder(interrupted, load_settings("base", ["size=tiny"]), **FOLD)
+    with pytest.raises(InputError, match="interrupted run with other settings: seed"):
+        open_run_folder(interrupted, load_settings("base", ["size=tiny", "seed=1"]), **FOLD)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("data", "nobody/other"), ("protocol", "session"), ("fold", "2")]
+)
+def test_a_checkpoint_is_not_resumed_on_another_fold(interrupted, name, other):
+    settings = load_settings("base", ["size=tiny"])
+    before = (interrupted / "settings.yaml").read_text()
+    with pytest.raises(InputError, match=rf"with other settings: {name} \(see") as raised:
+        open_run_folder(interrupted, settings, **{**FOLD, name: other})
+    assert "\n" not in str(raised.value)
+    assert (interrupted / "settings.yaml").read_text() == before
+
+
+def test_a_checkpoint_of_an_earlier_version_is_resumed(interrupted):
+    """Its settings.yaml does not say on what it was trained."""
+    settings = load_settings("base", ["size=tiny"])
+    (interrupted / "settings.yaml").write_text(yaml.safe_dump(settings.as_dict()))
+    open_run_folder(interrupted, settings, **FOLD)
+    with pytest.raises(InputError, match="with other settings: fold"):
+        open_run_folder(interrupted, settings, **{**FOLD, "fold": "2"})
+
+
+def test_a_path_of_the_data_may_be_written_another_way(tmp_path, monkeypatch):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "run" / "checkpoints" / "checkpoint-10").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for data in ("corpus", str(tmp_path / "corpus"), "./run/../corpus"):
+        open_run_folder("run", load_settings("base"), **{**FOLD, "data": data})
 
 
 @pytest.mark.parametrize(
@@ -53,7 +92,7 @@ def test_a_package_that_a_setting_needs_is_missed_at_once(
     settings = load_settings("base", ["size=tiny", setting])
     message = rf"{setting}: {package} is not installed: .* 'decomp-ser\[{extra}\]'"
     with pytest.raises(InputError, match=message):
-        open_run_folder(tmp_path / "run", settings)
+        open_run_folder(tmp_path / "run", settings, **FOLD)
     assert not (tmp_path / "run").exists()
 
 

@@ -24,9 +24,8 @@ def evaluate(
     protocol: str | None = None,
     fold: str | None = None,
     output: str | Path | None = None,
-    skip_bad: bool = False,
-    allow_overlap: bool = False,
     batch_size: int = 8,
+    **allowed: bool,
 ) -> RunRecord:
     """Score a model.
 
@@ -36,9 +35,8 @@ def evaluate(
         protocol: see `load_folds`; None scores the whole corpus.
         fold: see `load_folds`.
         output: where to write results.json and predictions.parquet.
-        skip_bad: leave out clips that cannot be used.
-        allow_overlap: score turns or speakers that the model was trained on; the result is marked.
         batch_size: turns a batch; does not change the result.
+        **allowed: `skip_bad` and `allow_overlap` of `scored_turns`.
 
     Returns:
         The record of the evaluation.
@@ -46,25 +44,13 @@ def evaluate(
     Raises:
         InputError: if anything of it is wrong, or the model knows the turns or speakers.
     """
-    check_protocol(protocol, fold)
-    if output is not None and (Path(output) / RESULTS).exists():
-        raise InputError(
-            f"{output}: holds results already. Choose another --output, or delete the folder."
-        )
+    check_request(protocol, fold, output)
     model, processor = load_model(model_name)
-    labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
     begin = time.monotonic()
-    scored = scored_turns(
-        model_name,
-        model,
-        processor,
-        data=data,
-        protocol=protocol,
-        fold=fold,
-        skip_bad=skip_bad,
-        allow_overlap=allow_overlap,
+    corpus, described, overlap, collator = scored_turns(
+        model_name, model, processor, data=data, protocol=protocol, fold=fold, **allowed
     )
-    corpus, described, overlap, collator = scored
+    labels = list(collator.labels)
     turns = predict_turns(model, collator, corpus, batch_size=batch_size)
     record = RunRecord(
         **vars(score_rows(corpus, turns, labels)),
@@ -82,17 +68,20 @@ def evaluate(
     )
     if output is None:
         return record
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_predictions(folder, corpus, turns, labels)
-    return write_record(folder, record)
+    Path(output).mkdir(parents=True, exist_ok=True)
+    write_predictions(Path(output), corpus, turns, labels)
+    return write_record(Path(output), record)
 
 
-def check_protocol(protocol: str | None, fold: str | None) -> None:
-    """Raise InputError where only one of the two is given."""
+def check_request(protocol: str | None, fold: str | None, output: str | Path | None) -> None:
+    """Refuse half a fold, and a folder that holds results."""
     if (protocol is None) != (fold is None):
         raise InputError(
             "--protocol and --fold go together: give both, or neither to score the whole corpus."
+        )
+    if output is not None and (Path(output) / RESULTS).exists():
+        raise InputError(
+            f"{output}: holds results already. Choose another --output, or delete the folder."
         )
 
 
@@ -104,20 +93,20 @@ def scored_turns(
     data: str,
     protocol: str | None,
     fold: str | None,
-    skip_bad: bool,
-    allow_overlap: bool,
+    skip_bad: bool = False,
+    allow_overlap: bool = False,
 ) -> tuple[Dataset, dict, str | None, DecompSerDataCollator]:
     """The turns that a model is scored on, with their signals.
 
     Args:
-        model_name: where the model was loaded from.
+        model_name: where model and processor were loaded from.
         model: the model.
         processor: its processor.
         data: see `load_corpus`.
         protocol: see `load_folds`; None takes the whole corpus.
         fold: see `load_folds`.
         skip_bad: leave out clips that cannot be used.
-        allow_overlap: take turns or speakers that the model was trained on.
+        allow_overlap: take turns or speakers that the model was trained on; the result is marked.
 
     Returns:
         Turns, description of the protocol, what of the turns the model was trained on, and what

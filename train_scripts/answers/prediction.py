@@ -3,22 +3,16 @@
 import json
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Literal
 
 from datasets.utils import tqdm
 
 from modeling_decomp_ser.audio_windows import window_samples
 from modeling_decomp_ser.pipeline_decomp_ser import WINDOW_SECONDS, DecompSerPipeline
 from processing.errors import InputError
-from train_scripts.answers.formats import Format
 from train_scripts.runs.run_folder import load_model
 
 logger = logging.getLogger(__name__)
-
-
-def predict(model_name: str, files: list[str], **options: Any) -> list[dict]:
-    """The answers of `answer_files`, all at once."""
-    return list(answer_files(model_name, files, **options))
 
 
 def answer_files(
@@ -48,12 +42,38 @@ def answer_files(
     Raises:
         InputError: if the model, an option or a file cannot be used, or no file is left.
     """
+    recognize = load_pipeline(model_name, window_seconds, hop_seconds, batch_size)
+    problems = []
+    found = recognize_files(recognize, files, batch_size)
+    for file, answer in zip(files, tqdm(found, total=len(files), unit="file"), strict=True):
+        if isinstance(answer, ValueError):
+            if not skip_bad:
+                raise InputError(f"{answer} --skip-bad leaves out what cannot be used.") from answer
+            problems.append(str(answer))
+        else:
+            windows = [
+                {"start": window["start"], "end": window["end"], **describe(window)}
+                for window in answer["timeline"]
+            ]
+            yield {"file": file, **describe(answer), "timeline": windows}
+    if problems:
+        logger.warning(
+            "%d of %d files cannot be used:\n%s", len(problems), len(files), "\n".join(problems)
+        )
+    if len(problems) == len(files):
+        raise InputError(f"none of the {len(files)} files can be used.")
+
+
+def load_pipeline(
+    model_name: str, window_seconds: float, hop_seconds: float | None, batch_size: int
+) -> DecompSerPipeline:
+    """The pipeline of a saved model, with all that `answer_files` tells of a file."""
     try:
         window_samples(window_seconds, hop_seconds, 1000)
     except ValueError as error:
         raise InputError(f"--window and --hop: {error}") from error
     model, processor = load_model(model_name)
-    recognize = DecompSerPipeline(
+    return DecompSerPipeline(
         model=model,
         feature_extractor=processor.feature_extractor,
         task="audio-classification",
@@ -64,21 +84,6 @@ def answer_files(
         window_seconds=window_seconds,
         hop_seconds=hop_seconds,
     )
-    problems = []
-    found = recognize_files(recognize, files, batch_size)
-    for file, answer in zip(files, tqdm(found, total=len(files), unit="file"), strict=True):
-        if isinstance(answer, ValueError):
-            if not skip_bad:
-                raise InputError(f"{answer} --skip-bad leaves out what cannot be used.") from answer
-            problems.append(str(answer))
-        else:
-            yield {"file": file, **describe(answer), "timeline": timeline(answer)}
-    if problems:
-        logger.warning(
-            "%d of %d files cannot be used:\n%s", len(problems), len(files), "\n".join(problems)
-        )
-    if len(problems) == len(files):
-        raise InputError(f"none of the {len(files)} files can be used.")
 
 
 def recognize_files(
@@ -106,25 +111,14 @@ def describe(answer: dict) -> dict:
     }
 
 
-def timeline(answer: dict) -> list[dict]:
-    """Windows of an answer."""
-    return [
-        {"start": window["start"], "end": window["end"], **describe(window)}
-        for window in answer["timeline"]
-    ]
-
-
-def format_answers(answers: list[dict], form: Format) -> str:
-    """Write what `predict` returns as text.
-
-    Args:
-        answers: of at least one file.
-        form: "json": the list; "csv" and "rttm": see `timeline_csv` and `timeline_rttm`.
+def format_answers(answers: list[dict], form: Literal["json", "csv", "rttm"]) -> str:
+    """Write answers of `answer_files`, one or more, as text; see `timeline_csv` and
+    `timeline_rttm` for the forms other than JSON.
     """
-    if form is Format.json:
+    if form == "json":
         return json.dumps(answers, indent=2, ensure_ascii=False)
     timelines = [(a["file"], [rank_window(w) for w in a["timeline"]]) for a in answers]
-    return DecompSerPipeline.format_timelines(timelines, form.value)
+    return DecompSerPipeline.format_timelines(timelines, form)
 
 
 def rank_window(window: dict) -> dict:

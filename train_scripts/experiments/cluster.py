@@ -6,6 +6,7 @@ runs are on storage that all machines see; a task whose time is up is queued aga
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +27,7 @@ DEFAULT_MINUTES = 24 * 60
 
 @dataclass
 class Share:
-    """What one task runs.
-
-    Args:
-        units: in their order.
-        attempt: see `run_units`.
-        jobs: see `run_on_this_machine`.
-        threads: see `run_on_this_machine`.
-    """
+    """What one task runs; see `run_on_this_machine`."""
 
     units: list[Unit]
     attempt: Attempt
@@ -60,10 +54,9 @@ def run_on_cluster(
     nodes: int,
     folder: Path,
     parameters: Sequence[str] = (),
-    jobs: int | None = None,
-    threads: int | None = None,
     ended: Callable[[Unit, str | None], None] = lambda unit, problem: None,
     poll_seconds: float = POLL_SECONDS,
+    **limits: int | None,
 ) -> dict[Unit, str]:
     """Submit shares of the units as one array, and wait for them; Ctrl-C cancels what runs.
 
@@ -74,10 +67,9 @@ def run_on_cluster(
         nodes: machines.
         folder: of submitit's own files.
         parameters: "key=value" of sbatch, such as "partition=gpu".
-        jobs: see `run_on_this_machine`.
-        threads: see `run_on_this_machine`.
         ended: called when a unit is seen to have ended, with why it failed or None.
         poll_seconds: between looks at what has ended.
+        **limits: `jobs` and `threads` of each machine, see `run_on_this_machine`.
 
     Returns:
         Why each unit that failed did.
@@ -85,10 +77,10 @@ def run_on_cluster(
     Raises:
         InputError: if submitit is missing, there is no such cluster here, or a parameter is wrong.
     """
-    shares = [Share(part, attempt, jobs, threads) for part in deal_out(units, nodes)]
+    shares = [Share(part, attempt, **limits) for part in deal_out(units, nodes)]
     tasks = submit(shares, build_executor(cluster, folder, parameters))
-    failed: dict[Unit, str] = {}
     waiting = dict(zip(tasks, shares, strict=True))
+    failed: dict[Unit, str] = {}
     try:
         while waiting:
             time.sleep(poll_seconds)
@@ -135,9 +127,9 @@ def build_executor(cluster: str, folder: Path, parameters: Sequence[str]) -> Any
 
 def deal_out(units: Sequence[Unit], nodes: int) -> list[list[Unit]]:
     """Shares of whole (seed, fold) pairs, dealt out in turn; none is empty."""
-    pairs: dict[tuple[int, str], list[Unit]] = {}
+    pairs: dict[tuple[int, str], list[Unit]] = defaultdict(list)
     for unit in units:
-        pairs.setdefault((unit.seed, unit.fold), []).append(unit)
+        pairs[unit.seed, unit.fold].append(unit)
     dealt = [list(pairs.values())[start::nodes] for start in range(nodes)]
     return [[unit for pair in part for unit in pair] for part in dealt if part]
 

@@ -1,11 +1,9 @@
-"""`decomp-ser cross-validate`: every fold of every preset and seed, each a unit of work with its
-own folder.
-"""
+"""`decomp-ser cross-validate`: every fold of every preset and seed, each a unit of work."""
 
 import hashlib
 import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,19 +30,13 @@ TASKS = "tasks"
 
 @dataclass
 class Progress:
-    """Lines on standard error: what began, what ended, how much is left.
-
-    Args:
-        total: units of the cross-validation.
-        done: units that were finished before.
-        jobs: units at once.
-        left: units still to be run by row.
-    """
+    """Lines on standard error: what began, what ended, how much is left."""
 
     total: int
     done: int
     jobs: int
     left: dict[str, int]
+    """Units still to be run, by row."""
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     started: dict[Unit, float] = field(default_factory=dict)
 
@@ -130,12 +122,12 @@ def cross_validate(
         output: folder of everything.
         folds: names; default all of the protocol.
         overrides: "key=value" settings of all presets.
-        jobs: see `run_on_this_machine`.
-        threads: see `run_on_this_machine`.
+        jobs: as threads, see `run_on_this_machine`.
+        threads: of each process.
         processes: processes that share each step of a unit.
         cluster: see `run_on_cluster`; default this machine.
         nodes: machines of the cluster.
-        slurm: parameters of sbatch.
+        slurm: parameters of sbatch, "key=value".
         skip_bad: leave out clips that cannot be used.
 
     Returns:
@@ -155,37 +147,27 @@ def cross_validate(
     extract_signals(corpus, presets, overrides, skip_bad)
     left = [unit for unit in units if not unit.finished]
     at_once = (jobs or default_jobs(processes)) * (nodes if cluster else 1)
-    progress = Progress(len(units), len(units) - len(left), at_once, count_rows(left))
+    of_row = Counter(unit.row for unit in left)
+    progress = Progress(len(units), len(units) - len(left), at_once, of_row)
     options = {"jobs": jobs, "threads": threads, "ended": progress.ended}
     if cluster is None:
-        options["begun"] = progress.begun
-        return units, run_on_this_machine(left, attempt_unit, **options)
+        return units, run_on_this_machine(left, attempt_unit, begun=progress.begun, **options)
     options |= {"cluster": cluster, "nodes": nodes, "parameters": slurm}
     return units, run_on_cluster(left, attempt_unit, folder=output / TASKS, **options)
 
 
 def choose_folds(corpus: Dataset, protocol: str, folds: Sequence[str] | None) -> list[str]:
-    """The folds asked for, or all.
-
-    Raises:
-        InputError: if one does not exist.
-    """
+    """The folds asked for, or all; raises InputError if one does not exist."""
     names = fold_names(corpus, protocol)
-    for fold in folds or ():
-        if fold not in names:
-            raise InputError(
-                f"--folds: protocol {protocol!r} has no fold {fold!r}. Choose of "
-                f"{', '.join(names)}."
-            )
+    for fold in set(folds or ()) - set(names):
+        raise InputError(
+            f"--folds: protocol {protocol!r} has no fold {fold!r}. Choose of {', '.join(names)}."
+        )
     return list(folds or names)
 
 
 def open_output(output: Path, corpus: Dataset, data: str, protocol: str) -> None:
-    """Create the folder, or see that it holds runs on the same turns by the same protocol.
-
-    Raises:
-        InputError: if it holds others.
-    """
+    """Create the folder, or refuse one that holds runs on other turns or by another protocol."""
     path = output / PLAN
     columns = [c for c in ("id", "emotion", "speaker", "text") if c in corpus.column_names]
     rows = corpus.select_columns(columns).sort("id").to_list()
@@ -208,21 +190,10 @@ def extract_signals(
     corpus: Dataset, presets: Sequence[str], overrides: Sequence[str], skip_bad: bool
 ) -> None:
     """Extract the signals of all presets once, so that workers find them stored."""
-    extractors = {}
-    for preset in presets:
-        if not is_baseline(preset):
-            extractor = build_feature_extractor(load_settings(preset, overrides))
-            extractors[signal_settings(extractor)] = extractor
-    for extractor in extractors.values():
+    networks = [preset for preset in presets if not is_baseline(preset)]
+    extractors = [build_feature_extractor(load_settings(p, overrides)) for p in networks]
+    for extractor in {signal_settings(e): e for e in extractors}.values():
         add_signals(corpus, extractor, skip_bad=skip_bad)
-
-
-def count_rows(units: Sequence[Unit]) -> dict[str, int]:
-    """Units of each row."""
-    counts: dict[str, int] = defaultdict(int)
-    for unit in units:
-        counts[unit.row] += 1
-    return counts
 
 
 def summarize_units(units: Sequence[Unit]) -> str:

@@ -1,6 +1,4 @@
-"""`decomp-ser quickstart`: the whole job on the embedded corpus: synthesise, train, score, save,
-predict.
-"""
+"""`decomp-ser quickstart`: the whole job on the embedded corpus, from sound to answers."""
 
 import json
 import math
@@ -62,15 +60,15 @@ def quickstart(output: str | Path) -> RunRecord:
     torch.set_num_threads(1)
     output = Path(output)
     corpus = output / "corpus"
-    say(describe_corpus())
+    typer.echo(describe_corpus(), err=True)
     if not (corpus / MANIFEST_NAME).is_file():
         prepare("synthetic", CORPUS, corpus)
     run_options = {"data": str(corpus), "protocol": PROTOCOL, "fold": FOLD, "overrides": SETTINGS}
-    say("Pre-training the decomposition (equation 7) ...")
+    typer.echo("Pre-training the decomposition (equation 7) ...", err=True)
     pretrained = output / "pretrained"
     if not (pretrained / RESULTS).is_file():
         pretrain("base", output=pretrained, **run_options)
-    say("Fine-tuning on emotion, speech, speaker and spectrogram (equation 5) ...")
+    typer.echo("Fine-tuning on emotion, speech, speaker and spectrogram (equation 5) ...", err=True)
     model = output / "model"
     if (model / RESULTS).is_file():
         record = read_record(model)
@@ -82,20 +80,10 @@ def quickstart(output: str | Path) -> RunRecord:
     return record
 
 
-def say(text: str) -> None:
-    """Tell the user what happens, beside the results."""
-    typer.echo(text, err=True)
-
-
 def constant_baselines(corpus: Path) -> dict[str, float]:
-    """Errors of the best answers that do not listen, on the test turns.
-
-    Args:
-        corpus: prepared folder.
-
-    Returns:
-        "word_error_rate" of the training sentence that fits the test turns best if always said, and
-        "speech_mse" of the constant spectrum that fits the test turns best.
+    """Errors of the best answers that do not listen, on the test turns: "word_error_rate" of the
+    training sentence that fits them best if always said, "speech_mse" of the constant spectrum
+    that does.
     """
     extractor = build_feature_extractor(load_settings("base", SETTINGS))
     folds = load_folds(with_arrays(add_signals(load_corpus(corpus), extractor)), PROTOCOL, FOLD)
@@ -136,11 +124,8 @@ def pipeline_lines(model: Path, clip: Path) -> tuple[str, str]:
 
 
 def predict_elsewhere(lines: tuple[str, str], folder: Path) -> list[dict]:
-    """Run what `pipeline_lines` says in a fresh process that cannot import this repository.
-
-    Args:
-        lines: import and expression.
-        folder: where a script of them is written.
+    """Run what `pipeline_lines` says as a script in a folder, in a fresh process that cannot import
+    this repository.
     """
     code = folder / "predict_elsewhere.py"
     code.write_text(PREDICT_ELSEWHERE.format(imports=lines[0], answer=lines[1]), encoding="utf-8")

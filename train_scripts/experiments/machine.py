@@ -14,8 +14,7 @@ def run_on_this_machine(
     *,
     jobs: int | None = None,
     threads: int | None = None,
-    begun: Callable[[Unit], None] = lambda unit: None,
-    ended: Callable[[Unit, str | None], None] = lambda unit, problem: None,
+    **told: Callable,
 ) -> dict[Unit, str]:
     """Run units, as many at once as this machine has GPUs or processors for.
 
@@ -25,8 +24,7 @@ def run_on_this_machine(
         jobs: units at once; default one a GPU, else one a processor (divided by the processes
             that share a unit).
         threads: of each process; default the processors divided by all processes.
-        begun: see `run_units`.
-        ended: see `run_units`.
+        **told: `begun` and `ended` of `run_units`.
 
     Returns:
         Why each unit that failed did.
@@ -44,8 +42,7 @@ def run_on_this_machine(
         jobs=jobs,
         threads=threads,
         devices=[devices[slot % len(devices)] for slot in range(jobs)] if devices else (),
-        begun=begun,
-        ended=ended,
+        **told,
     )
 
 

@@ -1,8 +1,4 @@
-"""Compare settings on validation speakers: the test turns have no say in what is chosen.
-
-`decomp-ser report RUNS... --trials --output DIR` reads run folders of `finetune` or
-`cross-validate` that differ in their settings.
-"""
+"""Compare settings on validation speakers: the test turns have no say in what is chosen."""
 
 import json
 from collections import defaultdict
@@ -66,11 +62,8 @@ def compare_trials(runs: Sequence[str | Path], *, seed: int = 0) -> dict[str, An
 
 
 def differing_settings(trials: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """Settings that are not the same in all trials, as "name=value".
-
-    Args:
-        trials: settings by dotted name. One of the model that is not there has the default of its
-            configuration, another is left out.
+    """Settings that are not the same in all trials, as "name=value". One of the model that a trial
+    does not have counts with the default of its configuration, another is left out.
 
     Examples:
         >>> differing_settings([{"seed": 0, "model.num_f0_bins": 8}, {"seed": 0}])
@@ -107,9 +100,11 @@ def render_trials(content: dict[str, Any]) -> str:
     lines = ["| preset | settings | validation UAR | chosen |", "|---|---|---|---|"]
     for row in content["trials"]:
         settings = " ".join(f"`{text}`" for text in row["settings"]) or "as the preset"
-        mark = "yes" if row["chosen"] else ""
-        lines.append(f"| `{row['preset']}` | {settings} | {row['validation_uar']:.3f} | {mark} |")
+        lines.append(
+            f"| `{row['preset']}` | {settings} | {row['validation_uar']:.3f} | "
+            f"{'yes' if row['chosen'] else ''} |"
+        )
     first = content["trials"][0]
-    lines += ["", f"Seed {content['seed']}, folds {', '.join(first['folds'])}, {first['turns']} "]
-    lines[-1] += "validation turns."
+    folds = ", ".join(first["folds"])
+    lines += ["", f"Seed {content['seed']}, folds {folds}, {first['turns']} validation turns."]
     return "\n".join(lines)

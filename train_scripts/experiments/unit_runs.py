@@ -19,19 +19,14 @@ from train_scripts.runs.run_folder import CHECKPOINTS
 ERROR = "error.txt"
 LOG = "log.txt"
 LOCK_SUFFIX = ".lock"
-"""Of the file beside a folder that whoever runs the unit holds a lock on."""
+"""Ends the name of the file beside a unit's folder that is locked while the unit runs."""
 STOP_SECONDS = 20.0
 """How long processes that share a step are given to stop."""
 
 
 def attempt_unit(unit: Unit) -> str | None:
-    """Run a unit with its output in its log; keep the traceback of a failure in its folder.
-
-    Args:
-        unit: one run. Where another process runs it already, this waits for it.
-
-    Returns:
-        None, or why it failed, in one line.
+    """Run a unit with its output in its log, and keep the traceback of a failure in its folder;
+    returns why it failed in one line, or None. Where another process runs it, this waits.
     """
     unit.folder.mkdir(parents=True, exist_ok=True)
     with locked(unit.folder.with_name(unit.folder.name + LOCK_SUFFIX)):
@@ -50,34 +45,28 @@ def attempt_unit(unit: Unit) -> str | None:
 
 def run_unit(unit: Unit) -> None:
     """Run a unit in this process, or in several that share its steps."""
-    options = {
-        "data": unit.data,
-        "protocol": unit.protocol,
-        "fold": unit.fold,
-        "skip_bad": unit.skip_bad,
-    }
+    names = ("data", "protocol", "fold", "skip_bad")
+    options = {"output": unit.folder, **{name: getattr(unit, name) for name in names}}
     write_preset(unit)
     if unit.kind == "baseline":
         from train_scripts.baselines.baseline_runs import run_baseline
 
-        run_baseline(unit.preset, output=unit.folder, seed=unit.seed, **options)
+        run_baseline(unit.preset, seed=unit.seed, **options)
     elif unit.processes > 1:
         run_distributed(unit)
     elif unit.kind == "pretrain":
         from train_scripts.training.pretraining import pretrain
 
-        pretrain(unit.preset, output=unit.folder, overrides=list(unit.overrides), **options)
+        pretrain(unit.preset, overrides=list(unit.overrides), **options)
     else:
         from train_scripts.training.finetuning import finetune
 
-        finetune(
-            unit.preset,
-            output=unit.folder,
-            pretrained=str(unit.pretrained) if unit.pretrained else None,
-            overrides=list(unit.overrides),
-            **options,
-        )
-    release_memory()
+        pretrained = str(unit.pretrained) if unit.pretrained else None
+        finetune(unit.preset, pretrained=pretrained, overrides=list(unit.overrides), **options)
+    # what a run leaves behind is in the way of the next run of this process
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def write_preset(unit: Unit) -> None:
@@ -90,11 +79,7 @@ def write_preset(unit: Unit) -> None:
 
 
 def run_distributed(unit: Unit) -> None:
-    """Run a unit in several processes that share each step (DDP).
-
-    Raises:
-        RuntimeError: if it fails; its log says why.
-    """
+    """Run a unit in several processes that share each step (DDP)."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc_per_node", str(unit.processes), "-m", f"train_scripts.{unit.kind}"]
     command += [unit.preset, *unit.overrides]
@@ -123,13 +108,6 @@ def stop_process(process: subprocess.Popen) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def release_memory() -> None:
-    """Free what a run leaves behind, for the next run of the same process."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 @contextmanager

@@ -27,11 +27,8 @@ STOP_SECONDS = 30.0
 
 
 class Worker:
-    """A process that runs units one after another.
-
-    Args:
-        attempt: see `run_units`.
-        variables: of its environment, set before it imports anything.
+    """A process that runs units one after another, with variables of its environment that are set
+    before it imports anything.
     """
 
     def __init__(self, attempt: Attempt, variables: Mapping[str, str]):
@@ -57,11 +54,6 @@ class Worker:
         except (EOFError, ConnectionResetError):
             self.process.join()
             return unit, f"its process ended with exit code {self.process.exitcode}"
-
-    def stop(self) -> None:
-        """Ask it to stop; `join` waits for it."""
-        if self.process.is_alive():
-            self.process.terminate()
 
     def join(self) -> None:
         """Wait until it has stopped, and see to it after a while."""
@@ -148,7 +140,7 @@ def assign(pending: Sequence["Unit"], workers: Sequence[Worker | None]) -> list[
 def stop_workers(workers: Sequence[Worker]) -> None:
     """Stop all at once, not one after another."""
     for worker in workers:
-        worker.stop()
+        worker.process.terminate()
     for worker in workers:
         worker.join()
 

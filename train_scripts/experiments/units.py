@@ -1,7 +1,6 @@
 """Units of a cross-validation: one fold of one preset and seed, and the pre-trainings they share.
 
-A unit has its own folder, which is a run folder of `pretrain` or `finetune`. It is finished when
-its results.json exists; run again before that, it goes on where it stopped.
+The folder of a unit is a run folder: finished once its results.json exists, resumed before that.
 """
 
 import hashlib
@@ -41,37 +40,26 @@ NOT_SHARED = frozenset(("preset", "seed", "speech_encoder", "vocabulary", "model
 
 @dataclass(frozen=True)
 class Unit:
-    """One run.
-
-    Args:
-        kind: what runs it.
-        preset: name or path of a preset.
-        row: its name in tables, and the name of its folder.
-        seed: of the run.
-        fold: its name.
-        folder: of the run.
-        data: see `load_corpus`.
-        protocol: see `load_folds`.
-        overrides: "key=value" settings, the seed among them.
-        preset_text: content of the preset where it is made for this unit.
-        pretrained: folder of the unit whose decomposition it starts from.
-        skip_bad: leave out clips that cannot be used.
-        processes: processes that share each step (DDP).
-    """
+    """One run, with the options of the verb that runs it."""
 
     kind: Literal["pretrain", "finetune", "baseline"]
     preset: str
     row: str
+    """Its name in tables, and the name of its folder."""
     seed: int
     fold: str
     folder: Path
     data: str
     protocol: str
     overrides: tuple[str, ...] = ()
+    """Settings as "key=value", the seed among them."""
     preset_text: str = ""
+    """Content of the preset where it is made for this unit."""
     pretrained: Path | None = None
+    """Folder of the unit whose decomposition it starts from."""
     skip_bad: bool = False
     processes: int = 1
+    """How many share each step (DDP)."""
 
     def __str__(self) -> str:
         return f"{self.row} seed {self.seed} fold {self.fold}"
@@ -118,22 +106,18 @@ def plan_units(
             place = Path(f"seed-{seed}", f"fold-{quote(fold, safe='')}")
             common = {"seed": seed, "fold": fold, **shared}
             for preset, row in zip(presets, rows, strict=True):
-                loaded, pretrained = of_preset[preset], None
-                kind = "baseline"
-                if loaded is not None:
-                    kind = "finetune"
-                    pretraining = plan_pretraining(loaded, output, place, common)
-                    if pretraining is not None:
-                        pretrained = pretraining.folder
-                        units.setdefault(pretrained, pretraining)
+                loaded = of_preset[preset]
+                pretraining = loaded and plan_pretraining(loaded, output, place, common)
+                if pretraining:
+                    units.setdefault(pretraining.folder, pretraining)
                 folder = output / row / place
                 units[folder] = Unit(
-                    kind=kind,
+                    kind="finetune" if loaded else "baseline",
                     preset=preset,
                     row=row,
                     folder=folder,
                     overrides=tuple(settings),
-                    pretrained=pretrained,
+                    pretrained=pretraining.folder if pretraining else None,
                     **common,
                 )
     return list(units.values())
@@ -150,6 +134,11 @@ def check_rows(presets: Sequence[str]) -> list[str]:
     return rows
 
 
+def is_baseline(preset: str) -> bool:
+    """Whether a preset names a baseline."""
+    return preset.startswith(BASELINE_PREFIX)
+
+
 def load_preset(preset: str, overrides: Sequence[str]) -> RunSettings | None:
     """Settings of a preset whose packages are installed, None for a baseline, which has none."""
     if is_baseline(preset):
@@ -159,22 +148,9 @@ def load_preset(preset: str, overrides: Sequence[str]) -> RunSettings | None:
     return settings
 
 
-def is_baseline(preset: str) -> bool:
-    """Whether a preset names a baseline."""
-    return preset.startswith(BASELINE_PREFIX)
-
-
 def plan_pretraining(settings: RunSettings, output: Path, place: Path, common: dict) -> Unit | None:
-    """The pre-training that a run starts from, the same for all runs that could share it.
-
-    Args:
-        settings: of the run.
-        output: folder of the cross-validation.
-        place: of seed and fold below it.
-        common: what the units of a seed and fold share.
-
-    Returns:
-        Its unit, or None if the run has no decomposition or asks for no steps.
+    """The pre-training that a run starts from, the same for all runs that could share it; None if
+    the run has no decomposition or asks for no steps.
     """
     content = pretraining_settings(settings)
     if content is None:
@@ -194,9 +170,7 @@ def plan_pretraining(settings: RunSettings, output: Path, place: Path, common: d
 
 
 def pretraining_settings(settings: RunSettings) -> dict | None:
-    """Everything that decides a pre-training beside data, fold and seed, as a preset; None if there
-    is none.
-    """
+    """All that decides a pre-training beside data, fold and seed, as a preset; None without one."""
     config = build_config(settings)
     if not config.components or settings.pretraining.arguments.get("max_steps") == 0:
         return None
@@ -215,11 +189,7 @@ def pretraining_settings(settings: RunSettings) -> dict | None:
 
 
 def check_folder(unit: Unit) -> None:
-    """Refuse a folder that holds a run of other settings.
-
-    Raises:
-        InputError: names the settings that differ.
-    """
+    """Refuse a folder that holds a run of other settings, with the names of some that differ."""
     stored = read_stored_settings(unit.folder)
     # a baseline has no settings, and the folder of a pre-training is named by a hash of them
     if stored is None or unit.kind != "finetune":

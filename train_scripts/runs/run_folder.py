@@ -26,17 +26,23 @@ CHECKPOINTS = "checkpoints"
 LOG = "log.jsonl"
 
 
-def open_run_folder(folder: str | Path, settings: RunSettings) -> Path:
+def open_run_folder(
+    folder: str | Path, settings: RunSettings, *, data: str, protocol: str, fold: str
+) -> Path:
     """Create the folder of a run, or resume the run that was interrupted in it.
 
     Args:
         folder: of the run. What a call left there that ended before its first checkpoint, such as
             one with a wrong fold, gives way to these settings.
-        settings: of the run; stored there.
+        settings: of the run; stored there with data, protocol and fold.
+        data: see `load_corpus`; a path is stored in full, so that it may be written another way.
+        protocol: see `load_folds`.
+        fold: see `load_folds`.
 
     Raises:
         InputError: if the folder holds a finished run or the checkpoints of one with other
-            settings, or a package that the settings ask for is not installed.
+            settings, data, protocol or fold, or a package that the settings ask for is not
+            installed.
     """
     folder = Path(folder)
     require_packages(settings)
@@ -45,22 +51,27 @@ def open_run_folder(folder: str | Path, settings: RunSettings) -> Path:
             f"{folder}: holds a finished run. Choose another --output, or delete the folder to run "
             "again."
         )
+    data = str(Path(data).resolve()) if Path(data).exists() else data
+    of_fold = {"data": data, "protocol": protocol, "fold": fold}
+    content = {**of_fold, **settings.as_dict()}
     stored = folder / SETTINGS
-    content = yaml.safe_dump(settings.as_dict(), sort_keys=False)
-    before = stored.read_text(encoding="utf-8") if stored.is_file() else None
-    if before not in (None, content):
+    before = yaml.safe_load(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
+    # folders of earlier versions do not tell data, protocol and fold
+    known = {**of_fold, **before}
+    differing = [name for name in content | known if content.get(name) != known.get(name)]
+    if before and differing:
         if is_interrupted(folder):
             raise InputError(
-                f"{folder}: holds an interrupted run with other settings (see {SETTINGS}). Give "
-                "the same preset and settings to resume it, choose another --output, or delete "
-                "the folder."
+                f"{folder}: holds an interrupted run with other settings: "
+                f"{', '.join(differing)} (see {SETTINGS}). Give the same preset, settings, data, "
+                "protocol and fold to resume it, choose another --output, or delete the folder."
             )
         (folder / LOG).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     if before != content:
         # whole or not at all, also where several processes open the folder at once
         part = stored.with_name(f"{SETTINGS}.{os.getpid()}.part")
-        part.write_text(content, encoding="utf-8")
+        part.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         part.replace(stored)
     return folder
 

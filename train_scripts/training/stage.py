@@ -154,7 +154,7 @@ def open_run(
 ) -> StageRun:
     """Open the folder of a run and load its fold; see `finetune` for the arguments."""
     settings = load_settings(preset, overrides or [])
-    folder = open_run_folder(output, settings)
+    folder = open_run_folder(output, settings, data=data, protocol=protocol, fold=fold)
     extractor = build_feature_extractor(settings)
     fold_data = load_fold_data(
         data,
