@@ -85,7 +85,8 @@ class OnnxGraph(nn.Module):
         The model does the same, but by a branch, of which a trace would keep one side.
         """
         least = receptive_field(self.model.config.speech_config)
-        size = torch._shape_as_tensor(input_values)[1]  # pyright: ignore[reportPrivateImportUsage].clamp(min=least)
+        length = torch._shape_as_tensor(input_values)[1]  # pyright: ignore[reportPrivateImportUsage]
+        size = length.clamp(min=least)
         return {
             "input_values": F.pad(input_values, (0, least))[:, :size],
             "attention_mask": F.pad(attention_mask, (0, least))[:, :size],
