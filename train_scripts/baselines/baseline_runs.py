@@ -67,11 +67,7 @@ def run_baseline(
         raise InputError(
             f"{folder}: holds a finished run. Choose another --output, or delete the folder."
         )
-    corpus = load_corpus(data, skip_bad=skip_bad)
-    load_folds(corpus, protocol, fold)  # a wrong protocol or fold is said before the long work
-    if name in FEATURE_SETS:
-        corpus = add_functionals(corpus, FEATURE_SETS[name], skip_bad=skip_bad)
-    fold_data = split_corpus(corpus, protocol, fold, name=data)
+    fold_data = load_baseline_data(name, data, protocol, fold, skip_bad=skip_bad)
     begin = time.monotonic()
     logits, how = predict_majority(fold_data) if name == MAJORITY else predict_machine(fold_data)
     rows = fold_data.folds.open_test()
@@ -93,6 +89,17 @@ def run_baseline(
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder, rows, turns, fold_data.labels)
     return write_record(folder, record)
+
+
+def load_baseline_data(
+    name: str, data: str, protocol: str, fold: str, *, skip_bad: bool
+) -> FoldData:
+    """The fold, with the column `functionals` where the baseline reads it."""
+    corpus = load_corpus(data, skip_bad=skip_bad)
+    load_folds(corpus, protocol, fold)  # a wrong protocol or fold is said before the long work
+    if name in FEATURE_SETS:
+        corpus = add_functionals(corpus, FEATURE_SETS[name], skip_bad=skip_bad)
+    return split_corpus(corpus, protocol, fold, name=data)
 
 
 def predict_majority(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:
