@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow.parquet
 import pytest
-from datasets import Dataset
+from datasets import concatenate_datasets
 
 from processing.errors import InputError
 from train_scripts.baselines import baseline_runs as baselines
@@ -51,20 +51,16 @@ def test_majority_answers_the_largest_training_class(corpus, fold, tmp_path):
 
 
 def test_a_run_looks_for_test_turns_that_are_copied_in_training(corpus, fold, tmp_path):
-    rows = corpus.to_list()
-    tested = next(row for row in rows if row["speaker"] == fold)
-    copied = next(row for row in rows if row["speaker"] not in (fold, None))
     clean = run_baseline("baseline_majority", output=tmp_path / "a", **options(corpus, fold))
     splits = [clean.leaks.in_train["identical_audio"], clean.leaks.in_validation["identical_audio"]]
     assert splits == [0, 0] and clean.leaks.in_train["near_identical_audio"] is None
-    for row in rows:
-        if row["speaker"] == copied["speaker"]:
-            row["audio"] = tested["audio"]
-    planted = Dataset.from_list(rows, features=corpus.features)
+    others = sorted(set(corpus["speaker"]) - {fold})
+    copies = corpus.select([list(corpus["speaker"]).index(fold)] * len(others))
+    for name, values in (("id", [f"copy of {other}" for other in others]), ("speaker", others)):
+        copies = copies.remove_columns(name).add_column(name, values)
+    planted = concatenate_datasets([corpus, copies.select_columns(corpus.column_names)])
     found = run_baseline("baseline_majority", output=tmp_path / "b", **options(planted, fold))
-    assert (
-        found.leaks.in_train["identical_audio"] + found.leaks.in_validation["identical_audio"] == 1
-    )
+    assert found.leaks.in_train["identical_audio"] == 1
 
 
 def test_a_machine_has_the_results_of_a_run(corpus, fold, tmp_path, planted_functionals):
