@@ -23,7 +23,8 @@ def command(
 
     --output gets explanation.json, explanation.png and the changed sounds.
     """
-    from train_scripts.explanations.explanation import describe, explain, write_explanation
+    from train_scripts.explanations.explanation import describe, explain
+    from train_scripts.explanations.explanation_plot import write_explanation
 
     explanation = explain(model_name, file, voice=voice)
     typer.echo(describe(explanation.summary))

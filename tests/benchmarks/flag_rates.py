@@ -29,7 +29,7 @@ from modeling_decomp_ser.signal_flags import (  # noqa: E402
 )
 from processing import DecompSerFeatureExtractor  # noqa: E402
 from processing.audio_files import read_audio  # noqa: E402
-from train_scripts.explanations.flag_statement import render_flag_rates  # noqa: E402
+from train_scripts.reports.pages import render  # noqa: E402
 
 RATE = 16000
 SECONDS = 3.0
@@ -223,7 +223,7 @@ def main() -> None:
     if arguments.output is not None:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(render_flag_rates(result))
+    print(render("flag_rates", result=result).rstrip())
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from train_scripts.explanations.explanation import (
     explain,
     explain_parts,
     points,
-    write_explanation,
 )
+from train_scripts.explanations.explanation_plot import write_explanation
 from train_scripts.runs.run_folder import load_model
 
 

@@ -11,7 +11,6 @@ from train_scripts.cli import VERBS
 from train_scripts.explanations.linear_probes import TRAINS_ONLY
 from train_scripts.explanations.probe_table import (
     describe_condition,
-    render_brief,
     render_findings,
     render_probe,
 )
@@ -122,7 +121,7 @@ def test_the_report_says_what_its_figures_depend_on(report, corpus_folder):
 
 
 def test_a_report_is_rendered_in_brief_for_the_card(report):
-    brief = render_brief(report[0])
+    brief = render_probe(report[0], brief=True)
     assert brief.startswith(render_findings(report[0])) and "| *chance (shuffled)* |" in brief
     assert "canonical correlation" in render_probe(report[0]) and "canonical" not in brief
 

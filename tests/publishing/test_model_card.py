@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 
 from processing.corpora.licences import common_licence, reasons_not_to_publish, training_corpora
 from processing.errors import InputError
-from train_scripts.explanations.probe_table import render_brief
+from train_scripts.explanations.probe_table import render_probe
 from train_scripts.publishing.model_card import METRICS, PAPER, TEMPLATE, render_card
 from train_scripts.runs.finished_runs import Run
 from train_scripts.runs.record import Calibration, Protocol, RunRecord, Scores, read_record
@@ -308,7 +308,7 @@ def test_a_probe_is_shown_where_there_is_one(results):
     path = REPOSITORY / "model_cards" / "results" / "probe_ravdess.json"
     probe = json.loads(path.read_text(encoding="utf-8"))
     text = render_card(results, "me/speech", probe=probe).text
-    assert "### Which code carries what" in text and render_brief(probe) in text
+    assert "### Which code carries what" in text and render_probe(probe, brief=True) in text
     assert "Which code" not in render_card(results, "me/speech").text
 
 

@@ -1,7 +1,5 @@
 """Baselines in the folds of the experiments: the majority class, and openSMILE functionals with a
 support vector machine.
-
-`decomp-ser baselines NAME --data DATA --protocol NAME --output DIR` runs all folds.
 """
 
 import time
@@ -49,8 +47,8 @@ def run_baseline(
     Args:
         name: one of BASELINES.
         data: see `load_corpus`.
-        protocol: see `load_folds`.
-        fold: see `load_folds`.
+        protocol: as `fold`, see `load_folds`.
+        fold: whose test turns are scored.
         output: folder of the run.
         seed: stored only; nothing is random.
         skip_bad: leave out clips that cannot be used.
@@ -63,7 +61,12 @@ def run_baseline(
             missing, or the data are wrong.
     """
     folder = Path(output)
-    check_baseline(name, folder)
+    if name not in BASELINES:
+        raise InputError(f"no baseline {name!r}. Choose one of: {', '.join(BASELINES)}.")
+    if (folder / RESULTS).is_file():
+        raise InputError(
+            f"{folder}: holds a finished run. Choose another --output, or delete the folder."
+        )
     fold_data = load_baseline_data(name, data, protocol, fold, skip_bad=skip_bad)
     begin = time.monotonic()
     logits, how = predict_majority(fold_data) if name == MAJORITY else predict_machine(fold_data)
@@ -88,24 +91,10 @@ def run_baseline(
     return write_record(folder, record)
 
 
-def check_baseline(name: str, folder: Path) -> None:
-    """Raise InputError where there is no such baseline, or the folder holds a finished run."""
-    if name not in BASELINES:
-        raise InputError(f"no baseline {name!r}. Choose one of: {', '.join(BASELINES)}.")
-    if (folder / RESULTS).is_file():
-        raise InputError(
-            f"{folder}: holds a finished run. Choose another --output, or delete the folder."
-        )
-
-
 def load_baseline_data(
-    name: str, data: str, protocol: str, fold: str, *, skip_bad: bool = False
+    name: str, data: str, protocol: str, fold: str, *, skip_bad: bool
 ) -> FoldData:
-    """The fold, with the column `functionals` where the baseline reads it.
-
-    Raises:
-        InputError: see `load_fold_data`.
-    """
+    """The fold, with the column `functionals` where the baseline reads it."""
     corpus = load_corpus(data, skip_bad=skip_bad)
     load_folds(corpus, protocol, fold)  # a wrong protocol or fold is said before the long work
     if name in FEATURE_SETS:
@@ -114,11 +103,8 @@ def load_baseline_data(
 
 
 def predict_majority(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:
-    """The shares of the training classes for every test turn, so that the largest class is always
-    the answer.
-
-    Returns:
-        Logarithms of the probabilities, (N, L), and fields of `RunRecord`.
+    """Logarithms of the shares of the training classes for every test turn, (N, L), so that the
+    largest class is always the answer; and fields of `RunRecord`.
     """
     counts = np.bincount(label_ids(data.folds["train"], data.labels), minlength=len(data.labels))
     shares = np.log(counts / counts.sum())
@@ -127,15 +113,15 @@ def predict_majority(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def predict_machine(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:
-    """The support vector machine.
-
-    Returns:
-        Decision values over the temperature, (N, L), whose softmax is the probabilities, and
-        fields of `RunRecord`.
+    """Decision values of the support vector machine over its temperature, (N, L), whose softmax is
+    the probabilities; and fields of `RunRecord`.
     """
     seen = concatenate_datasets([data.folds["train"], data.folds["validation"]])
     features, labels = features_of(seen), label_ids(seen, data.labels)
-    chosen = choose_setting(features, labels, speaker_groups(seen), len(data.labels))
+    # rows without a speaker are a group each
+    turns = zip(seen["speaker"], seen["id"], strict=True)
+    groups = [f"turn {row_id}" if speaker is None else speaker for speaker, row_id in turns]
+    chosen = choose_setting(features, labels, groups, len(data.labels))
     temperature = fit_temperature(chosen.values, labels)
     test = features_of(data.folds.open_test())
     values = fit_and_decide(features, labels, test, len(data.labels), [chosen.setting])[0]
@@ -158,11 +144,3 @@ def features_of(rows: Dataset) -> np.ndarray:
 def label_ids(rows: Dataset, labels: list[str]) -> np.ndarray:
     """Label id of each row, (N,)."""
     return np.array([labels.index(emotion) for emotion in rows["emotion"]])
-
-
-def speaker_groups(rows: Dataset) -> list[str]:
-    """Speaker of each row; rows without one are a group each."""
-    return [
-        speaker if speaker is not None else f"turn {row_id}"
-        for speaker, row_id in zip(rows["speaker"], rows["id"], strict=True)
-    ]

@@ -3,7 +3,7 @@
 import json
 from functools import cache
 from importlib import metadata
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, Features, Sequence, Value
@@ -20,26 +20,16 @@ FEATURE_SETS = {"baseline_egemaps": "eGeMAPSv02", "baseline_compare": "ComParE_2
 SHORTEST_SAMPLES = SAMPLING_RATE // 10
 """Shorter clips are lengthened with silence: openSMILE has no functionals below 60 ms."""
 
-
 EMPTY = np.zeros(0, np.float32)
 
 
-def add_functionals(
-    corpus: Dataset,
-    feature_set: str,
-    *,
-    cache_folder: str | Path | None = None,
-    num_proc: int | None = None,
-    skip_bad: bool = False,
-) -> Dataset:
+def add_functionals(corpus: Dataset, feature_set: str, **options: Any) -> Dataset:
     """Add the column `functionals` (D,) to a corpus.
 
     Args:
         corpus: rows of the schema.
         feature_set: "eGeMAPSv02" or "ComParE_2016".
-        cache_folder: see `add_signals`.
-        num_proc: see `add_signals`.
-        skip_bad: see `add_signals`.
+        options: cache_folder, num_proc and skip_bad of `add_signals`.
 
     Raises:
         InputError: if openSMILE is not installed, or a clip cannot be used; names it.
@@ -53,9 +43,7 @@ def add_functionals(
         columns=Features({"functionals": Sequence(Value("float32")), "problem": Value("string")}),
         settings=json.dumps(settings),
         title=f"Functionals-{feature_set}",
-        cache_folder=cache_folder,
-        num_proc=num_proc,
-        skip_bad=skip_bad,
+        **options,
     )
 
 

@@ -46,13 +46,8 @@ GRID = tuple(Setting(clip, *kernel) for clip in (None, 3.0) for kernel in KERNEL
 
 @dataclass
 class Chosen:
-    """The outcome of `choose_setting`.
-
-    Attributes:
-        setting: of the highest UAR.
-        uar: of each setting over all inner test turns, (P,).
-        values: decision values of the chosen setting for every turn, by models that have not seen
-            its speaker, (N, L).
+    """The setting of the highest UAR, the UAR of each over all inner test turns (P,), and decision
+    values of the chosen one for every turn by models that have not seen its speaker (N, L).
     """
 
     setting: Setting
@@ -68,14 +63,9 @@ def choose_setting(
     *,
     grid: Sequence[Setting] = GRID,
 ) -> Chosen:
-    """Choose by UAR over inner folds in which no group is on both sides.
+    """Choose by UAR over inner folds in which no group, the speaker of a turn, is on both sides.
 
-    Args:
-        features: (N, D).
-        labels: label ids, (N,).
-        groups: speaker of each turn.
-        num_labels: L.
-        grid: candidates; the first of equals is chosen.
+    Features are (N, D), labels their ids (N,); of equal settings the first is chosen.
 
     Raises:
         InputError: if there is one group only.
@@ -104,19 +94,11 @@ def fit_and_decide(
     num_labels: int,
     grid: Sequence[Setting],
 ) -> np.ndarray:
-    """Train on some turns with each setting, and decide on others.
+    """Train on some turns with each setting, and decide on others: features (N, D) with label ids
+    (N,), and (M, D) -> decision values, one class against the rest, (P, M, L).
 
-    Classes are weighted by the inverse of their size, as UAR weighs them.
-
-    Args:
-        train: features, (N, D).
-        labels: label ids, (N,).
-        test: features, (M, D).
-        num_labels: L.
-        grid: P settings.
-
-    Returns:
-        Decision values, one class against the rest, (P, M, L); the largest is the answer.
+    The largest value is the answer. Classes are weighted by the inverse of their size, as UAR
+    weighs them.
     """
     present = np.unique(labels)
     values = np.zeros((len(grid), len(test), num_labels))
@@ -125,8 +107,8 @@ def fit_and_decide(
         return values
     # The kernel of many features takes longer than the machine, so that costs share it.
     kernels = {
-        (clip, gamma): kernel_matrices(train, test, clip, gamma)
-        for clip, gamma in {(setting.clip, setting.gamma) for setting in grid}
+        key: kernel_matrices(train, test, *key)
+        for key in {(setting.clip, setting.gamma) for setting in grid}
     }
     for place, setting in enumerate(grid):
         of_train, of_test = kernels[setting.clip, setting.gamma]
@@ -143,7 +125,7 @@ def kernel_matrices(
     train: np.ndarray, test: np.ndarray, clip: float | None, gamma: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Kernel of training turns with each other (N, N), and of others with them (M, N); features are
-    standardised by the training turns. The arguments are those of `fit_and_decide` and `Setting`.
+    standardised by the training turns.
     """
     scaler, limit = StandardScaler().fit(train), np.inf if clip is None else clip
     known, new = (

@@ -59,12 +59,8 @@ def measure_dependence(features: Mapping[str, np.ndarray], seed: int) -> list[di
 
 def beside_chance(value: float, shuffled: list[float]) -> dict[str, float]:
     """A value, the mean of those by chance, and the share of all that are no smaller (p)."""
-    larger = sum(other >= value for other in shuffled)
-    return {
-        "value": value,
-        "shuffled": float(np.mean(shuffled)),
-        "p": (larger + 1) / (len(shuffled) + 1),
-    }
+    p = (1 + sum(other >= value for other in shuffled)) / (1 + len(shuffled))
+    return {"value": value, "shuffled": float(np.mean(shuffled)), "p": p}
 
 
 def canonical_correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -73,9 +69,7 @@ def canonical_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def centered_kernel(x: np.ndarray) -> np.ndarray:
-    """Gaussian kernel as wide as the median distance, centred, of Frobenius norm 1; (N, D) ->
-    (N, N).
-    """
+    """Gaussian kernel as wide as the median distance, centred, of norm 1; (N, D) -> (N, N)."""
     squares = (x**2).sum(1)
     distances = np.maximum(squares[:, None] + squares - 2 * x @ x.T, 0.0)
     width = np.median(distances[np.triu_indices(len(x), 1)])

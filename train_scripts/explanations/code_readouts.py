@@ -32,8 +32,7 @@ def read_turns(
     collator: DecompSerDataCollator,
     rows: Dataset,
     *,
-    resampling: bool = False,
-    seed: int = 0,
+    resampling_seed: int | None = None,
     batch_size: int = 16,
 ) -> dict[str, list[np.ndarray]]:
     """Code sequences of every part for every turn.
@@ -43,9 +42,8 @@ def read_turns(
         collator: makes its batches, with row keys; the speech encoder is left out where it makes
             no waveforms.
         rows: turns with signals.
-        resampling: resample the inputs of content, pitch and timbre at random, as in training; the
-            draw depends on the seed and the turn's id.
-        seed: see `resampling`.
+        resampling_seed: resample the inputs of content, pitch and timbre at random, as in training,
+            by draws that depend on this and the turn's id; None does not.
         batch_size: turns a batch; does not change the result.
 
     Returns:
@@ -57,7 +55,9 @@ def read_turns(
     for start in tqdm(starts, desc="Codes", unit="batch", leave=False):
         batch = collator([rows[int(i)] for i in order[start : start + batch_size]])
         batch = {name: value.to(model.device) for name, value in batch.items()}
-        keys = fold_in(batch["row_keys"], seed) if resampling else None
+        keys = None
+        if resampling_seed is not None:
+            keys = fold_in(batch["row_keys"], resampling_seed)
         for name, codes in encode_batch(model, batch, keys).items():
             values = zip(codes.values.float().cpu().numpy(), codes.lengths.tolist(), strict=True)
             found.setdefault(name, []).extend(v[:n].copy() for v, n in values)
@@ -73,7 +73,7 @@ def encode_batch(model, batch: Mapping[str, Tensor], keys: Tensor | None) -> dic
         speech = model.encode_speech(batch["input_values"], batch["attention_mask"], None)
         found["wav2vec2"] = Codes(*speech)
     if model.decomposition is not None:
-        plans = draw_plans(model, lengths, batch["mel"].shape[1], keys)
+        plans = draw_plans(model.decomposition, lengths, batch["mel"].shape[1], keys)
         found |= model.decomposition(
             batch["mel"], batch["log_f0"], batch["voiced"] > 0, lengths, plans
         )
@@ -81,17 +81,15 @@ def encode_batch(model, batch: Mapping[str, Tensor], keys: Tensor | None) -> dic
     return found
 
 
-def draw_plans(model, lengths: Tensor, num_frames: int, keys: Tensor | None) -> ResamplingPlans:
+def draw_plans(
+    decomposition, lengths: Tensor, num_frames: int, keys: Tensor | None
+) -> ResamplingPlans:
     """Random resampling of whole turns as in fine-tuning, none without keys."""
     if keys is None:
         return ResamplingPlans()
-    whole = model.decomposition.whole_codes
-    return model.decomposition.draw_plans(
-        lengths,
-        fold_in(keys, 2),
-        limits=whole(lengths),
-        num_frames=whole(num_frames),
-        padded=False,
+    limits, longest = (decomposition.whole_codes(x) for x in (lengths, num_frames))
+    return decomposition.draw_plans(
+        lengths, fold_in(keys, 2), limits=limits, num_frames=longest, padded=False
     )
 
 

@@ -1,9 +1,4 @@
-"""`decomp-ser convert`: remove a component of speech or take it from another recording, and
-listen.
-
-The decoder turns the codes back into a spectrogram, and Griffin and Lim's algorithm turns that into
-sound. How much of a factor goes with its code shows how well the components are told apart, as in
-the figures of SpeechSplit (Qian et al., ICML 2020).
+"""Spectrograms and sounds of an utterance without a component, or with one from another recording.
 
 Axes: B batch, S samples, T frames, M mel bands, K codes, D code width.
 """
@@ -33,12 +28,7 @@ ORIGINAL, ALL = "original", "all components"
 
 @torch.no_grad()
 def encode(model, inputs: Mapping[str, Tensor]) -> dict[str, Codes]:
-    """Codes of each component, in evaluation mode, so without random resampling.
-
-    Args:
-        model: of fine-tuning or of pre-training.
-        inputs: what the feature extractor returns.
-    """
+    """Codes of each component, without random resampling, from what the feature extractor gives."""
     lengths = model.lengths_of(inputs["mel"], inputs.get("frame_mask"))
     return model.decomposition(
         inputs["mel"], inputs["log_f0"], inputs["voiced"] > 0, lengths, ResamplingPlans()
@@ -47,52 +37,28 @@ def encode(model, inputs: Mapping[str, Tensor]) -> dict[str, Codes]:
 
 @torch.no_grad()
 def decode(model, codes: dict[str, Codes], num_frames: int) -> np.ndarray:
-    """Spectrogram of the codes of one utterance, (T, M) in [0, 1].
-
-    Args:
-        model: with a decoder.
-        codes: of all components of the model, each (1, K, D).
-        num_frames: T.
-    """
+    """Spectrogram of the codes of one utterance, (1, K, D) each -> (T, M) in [0, 1]."""
     lengths = torch.tensor([num_frames], device=model.device)
     ordered = {name: codes[name] for name in model.config.components}
-    return (
-        model.decomposition.reconstruct(ordered, lengths, num_frames)[0].clamp(0, 1).cpu().numpy()
-    )
+    mel = model.decomposition.reconstruct(ordered, lengths, num_frames)[0]
+    return mel.clamp(0, 1).cpu().numpy()
 
 
 def remove_component(
     model, inputs: Mapping[str, Tensor], codes: dict[str, Codes], component: str
 ) -> dict[str, Codes]:
-    """Codes with one component's taken from silence, as SpeechSplit removes them.
-
-    A code of zeros would be one that no speech has.
-
-    Args:
-        model: of fine-tuning or of pre-training.
-        inputs: of the utterance, for its length.
-        codes: of the utterance.
-        component: to remove.
+    """Codes with one component's taken from silence of the length of the inputs, as SpeechSplit
+    removes them; a code of zeros would be one that no speech has.
     """
-    silence = {
-        **inputs,
-        "mel": torch.zeros_like(inputs["mel"]),
-        "voiced": torch.zeros_like(inputs["voiced"]),
-    }
-    return {**codes, component: encode(model, silence)[component]}
+    silence = {name: torch.zeros_like(inputs[name]) for name in ("mel", "voiced")}
+    return {**codes, component: encode(model, {**inputs, **silence})[component]}
 
 
 def take_component(
     codes: dict[str, Codes], donor: dict[str, Codes], component: str
 ) -> dict[str, Codes]:
-    """Codes of one utterance with one component from another.
-
-    The result is as long as the rhythm's owner. Codes of the other are stretched to that length.
-
-    Args:
-        codes: of one utterance, each (1, K, D).
-        donor: of the other, each (1, K', D).
-        component: to take.
+    """Codes of one utterance, (1, K, D) each, with one component from another, (1, K', D) each; as
+    long as the rhythm's owner, so that codes of the other are stretched to that length.
     """
     mixed = {**codes, component: donor[component]}
     timed_by = mixed.get("rhythm", codes[next(iter(codes))])
@@ -109,31 +75,22 @@ def stretch(codes: Codes, like: Codes) -> Codes:
 
 
 def reconstructions(model, inputs: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Spectrograms of an utterance: the original, from all codes, and without each of them.
-
-    Args:
-        model: with a decoder.
-        inputs: of one utterance, what the feature extractor returns.
-
-    Returns:
-        By name, each (T, M).
+    """Spectrograms of an utterance by name, (T, M) each: the original, from all codes, and without
+    each of them.
     """
     codes = encode(model, inputs)
-    num_frames = inputs["mel"].shape[1]
-    found = {ORIGINAL: inputs["mel"][0].cpu().numpy(), ALL: decode(model, codes, num_frames)}
-    for name in model.config.components:
-        without = remove_component(model, inputs, codes, name)
-        found[f"without {name}"] = decode(model, without, num_frames)
-    return found
+    all_codes = {ALL: codes} | {
+        f"without {name}": remove_component(model, inputs, codes, name)
+        for name in model.config.components
+    }
+    mel = inputs["mel"]
+    decoded = {name: decode(model, x, mel.shape[1]) for name, x in all_codes.items()}
+    return {ORIGINAL: mel[0].cpu().numpy()} | decoded
 
 
 def mel_to_waveform(mel: np.ndarray, feature_extractor: DecompSerFeatureExtractor) -> np.ndarray:
-    """Sound of a log-mel spectrogram: least squares from bands to frequencies, then Griffin-Lim
-    from magnitudes to phases, from a fixed start.
-
-    Args:
-        mel: (T, M) in [0, 1].
-        feature_extractor: whose scale it has.
+    """Sound of a log-mel spectrogram (T, M) in [0, 1]: least squares from bands to frequencies,
+    then Griffin-Lim from magnitudes to phases, from a fixed start.
 
     Returns:
         float32 waveform at full scale 1.0, (S,) with S = (T - 1) * hop length.
@@ -145,14 +102,8 @@ def mel_to_waveform(mel: np.ndarray, feature_extractor: DecompSerFeatureExtracto
     to_spectrum = InverseMelScale(
         bins, fe.num_mel_bins, fe.sampling_rate, fe.mel_f_min, fe.mel_f_max, "slaney", "slaney"
     )
-    to_waveform = GriffinLim(
-        fe.n_fft,
-        GRIFFIN_LIM_ITERATIONS,
-        fe.win_length,
-        fe.hop_length,
-        power=1.0,
-        rand_init=False,
-    )
+    lengths = (fe.n_fft, GRIFFIN_LIM_ITERATIONS, fe.win_length, fe.hop_length)
+    to_waveform = GriffinLim(*lengths, power=1.0, rand_init=False)
     if mel.shape[0] * fe.hop_length <= fe.n_fft:  # too short for the transform's reflected ends
         short = fe.n_fft // fe.hop_length + 2 - mel.shape[0]
         magnitudes = F.pad(magnitudes, (0, short))

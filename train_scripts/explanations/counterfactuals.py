@@ -41,13 +41,7 @@ ANOTHER_VOICE = "spectrum of another speaker"
 
 @dataclass
 class Counterfactual:
-    """An utterance with one change, and the answer to it.
-
-    Attributes:
-        name: of the change.
-        waveform: (S,) float32.
-        probabilities: of each label.
-    """
+    """An utterance with one change: its waveform, float32 (S,), and the answer to it, by label."""
 
     name: str
     waveform: np.ndarray
@@ -74,14 +68,8 @@ def change_tempo(speech: VocodedSpeech, factor: float) -> VocodedSpeech:
 
 
 def take_spectrum(speech: VocodedSpeech, voice: VocodedSpeech) -> VocodedSpeech:
-    """Give speech the mean spectrum of another speaker: the same sounds from another throat.
-
-    Args:
-        speech: what is said.
-        voice: any other speech, of the same sampling rate.
-
-    Returns:
-        Speech whose log envelope, averaged over its voiced frames, is that of the voice.
+    """Give speech the mean log envelope of voiced frames of another speaker, whose speech has the
+    same sampling rate: the same sounds from another throat.
     """
     difference = mean_spectrum(voice) - mean_spectrum(speech)  # (K,)
     return replace(speech, log_envelope=speech.log_envelope + difference)
@@ -94,11 +82,8 @@ def mean_spectrum(speech: VocodedSpeech) -> np.ndarray:
 
 
 def list_changes(speech: VocodedSpeech, voice: VocodedSpeech | None = None) -> dict[str, Change]:
-    """The changes that make sense for an utterance; those of pitch need a voiced frame.
-
-    Args:
-        speech: of the utterance.
-        voice: speech of another speaker, for `ANOTHER_VOICE`.
+    """The changes that make sense for an utterance: those of pitch need a voiced frame, and
+    `ANOTHER_VOICE` the speech of another speaker.
     """
     changes: dict[str, Change] = {UNCHANGED: lambda speech: speech}
     if speech.voiced.any():
@@ -119,14 +104,8 @@ def list_changes(speech: VocodedSpeech, voice: VocodedSpeech | None = None) -> d
 
 
 def resynthesize(waveform: np.ndarray, speech: VocodedSpeech) -> np.ndarray:
-    """Waveform of changed speech at the level of the original, so that loudness tells nothing.
-
-    Args:
-        waveform: the original, (S,).
-        speech: changed.
-
-    Returns:
-        float32, (S',).
+    """Changed speech at the level of the original (S,), so that loudness tells nothing; float32
+    (S',).
     """
     changed = synthesize(speech)
     level = np.sqrt(np.mean(np.square(changed)))
@@ -155,11 +134,11 @@ def counterfactuals(
     rate = feature_extractor.sampling_rate
     speech = analyze(waveform, rate)
     other = analyze(voice, rate) if voice is not None else None
-    found = []
-    for name, change in list_changes(speech, other).items():
-        changed = resynthesize(waveform, change(speech))
-        found.append(Counterfactual(name, changed, ask(model, feature_extractor, changed)))
-    return found
+    sounds = {
+        name: resynthesize(waveform, change(speech))
+        for name, change in list_changes(speech, other).items()
+    }
+    return [Counterfactual(n, x, ask(model, feature_extractor, x)) for n, x in sounds.items()]
 
 
 @torch.no_grad()

@@ -41,9 +41,6 @@ NEAR_CHANCE = 0.1
 def informativeness(score: Mapping[str, Any]) -> float:
     """How far a score is on the way from chance to perfect, in [0, 1]; 0 where the lower end of its
     interval is no better than 95 % of the shuffled factors, or than 0.
-
-    Args:
-        score: {"score", "chance", "shuffled_95", "interval"}.
     """
     low = score["interval"][0] if score["interval"] is not None else score["score"]
     if low <= max(score["shuffled_95"], 0.0):  # a bad R squared by chance is no bar to be above
@@ -69,19 +66,15 @@ def subject_matrix(
     scores: Mapping[str, Mapping[str, Mapping[str, Any]]], subjects: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, float]]:
     """Informativeness of each judged code (P) about each subject (G): that of the subject's best
-    read factor.
-
-    Args:
-        scores: code -> factor -> score.
-        subjects: see `subjects_of`.
+    read factor, by code -> factor -> score.
     """
     return {
         code: {
-            subject: max(informativeness(scores[code][n]) for n in names if n in scores[code])
+            subject: max(informativeness(of_code[n]) for n in names if n in of_code)
             for subject, names in subjects.items()
-            if any(n in scores[code] for n in names)
+            if any(n in of_code for n in names)
         }
-        for code in scores
+        for code, of_code in scores.items()
         if code in subjects
     }
 
@@ -157,9 +150,9 @@ def overall(verdicts: Sequence[str]) -> str | None:
     """Verdict on a set of codes from those on each; None where there is none."""
     if not verdicts:
         return None
-    if all(verdict == "pure" for verdict in verdicts):
+    if set(verdicts) == {"pure"}:
         return "disentangled"
-    if all(verdict == "empty" for verdict in verdicts):
+    if set(verdicts) == {"empty"}:
         return "uninformative"
     return "partly disentangled" if "pure" in verdicts else "entangled"
 
@@ -167,28 +160,21 @@ def overall(verdicts: Sequence[str]) -> str | None:
 def ideal_codes(
     factors: Sequence[Factor], subjects: Mapping[str, Sequence[str]]
 ) -> dict[str, np.ndarray]:
-    """Codes that hold their own factors and nothing else: what a perfect encoder would give.
+    """Codes (N, D) that hold their own factors and nothing else, as of a perfect encoder.
 
-    What probes read from them of other factors is what the corpus itself ties together.
-
-    Args:
-        factors: of the corpus. Characters are left out: no vector of them is linear.
-        subjects: see `subjects_of`.
-
-    Returns:
-        By code, (N, D): numbers as they are, classes as one-hot.
+    What probes read from them of other factors is what the corpus itself ties together. Numbers
+    stand as they are, classes as one-hot; characters are left out, since no vector of them is
+    linear.
     """
     found = {}
     for code, names in subjects.items():
-        columns = []
-        for factor in factors:
-            if factor.name not in names or factor.kind == "text":
-                continue
-            columns.append(
-                np.eye(len(factor.classes))[factor.values] * factor.known[:, None]
-                if factor.kind == "class"
-                else factor.values[:, None]
-            )
+        columns = [
+            np.eye(len(factor.classes))[factor.values] * factor.known[:, None]
+            if factor.kind == "class"
+            else factor.values[:, None]
+            for factor in factors
+            if factor.name in names and factor.kind != "text"
+        ]
         if columns:
             found[code] = np.concatenate(columns, axis=1)
     return found

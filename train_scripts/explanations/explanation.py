@@ -1,19 +1,14 @@
-"""`decomp-ser explain`: why a recording got its answer, in words, numbers and a figure.
+"""Why a recording got its answer, as numbers and in words."""
 
-Three answers to one question: how much each part of the model moved the probability away from that
-of the average training utterance, how much it moved it over an ablated input, and what the model
-says when one property of the sound is changed.
-"""
-
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jinja2 import StrictUndefined, Template
 from torch import Tensor
 
 from modeling_decomp_ser.component_shares import (
@@ -32,14 +27,15 @@ from modeling_decomp_ser.signal_flags import (
     UNSURE,
     signal_flags,
 )
-from processing.audio_files import encode_flac, read_audio
+from processing.audio_files import read_audio
 from processing.errors import InputError
-from train_scripts.explanations.counterfactuals import UNCHANGED, Counterfactual, counterfactuals
-from train_scripts.explanations.explanation_plot import plot_explanation, strongest_first
+from train_scripts.explanations.counterfactuals import Counterfactual, counterfactuals
 from train_scripts.explanations.input_ablation import ABLATIONS, ablated_shares
 from train_scripts.runs.run_folder import load_model
 
 logger = logging.getLogger(__name__)
+
+TEMPLATE = Path(__file__).with_name("explanation.txt.jinja")
 
 LONGEST_SECONDS = 30.0
 """An answer is about one utterance; a longer recording has several emotions to explain."""
@@ -123,7 +119,7 @@ def explain(model_name: str, file: str | Path, *, voice: str | Path | None = Non
         "counterfactuals": [
             {
                 "change": c.name,
-                "emotion": best_of(c.probabilities),
+                "emotion": max(c.probabilities, key=c.probabilities.__getitem__),
                 "probabilities": c.probabilities,
             }
             for c in changed
@@ -165,11 +161,6 @@ def read_utterance(file: str | Path, sampling_rate: int) -> np.ndarray:
     return waveform
 
 
-def best_of(probabilities: Mapping[str, float]) -> str:
-    """The most probable label."""
-    return max(probabilities, key=probabilities.__getitem__)
-
-
 @torch.no_grad()
 def explain_parts(model, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
     """Answer, exact shares, both kinds of Shapley values and their faithfulness, for one utterance.
@@ -177,10 +168,6 @@ def explain_parts(model, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
     Faithfulness is the mean probability along the deletion curve over ablated inputs, in the order
     of the shares by training means, beside that of a random order. Replacing the training mean and
     ablating the input are independent, so an order can fail.
-
-    Args:
-        model: in evaluation mode.
-        inputs: what the feature extractor returns, B = 1.
     """
     labels = model.config.id2label
     output = model(**inputs, output_component_shares=True)
@@ -233,67 +220,32 @@ def describe_values(values: ShapleyValues, names: list[str]) -> dict[str, Any]:
 
 def describe(summary: Mapping[str, Any]) -> str:
     """An explanation in words."""
-    probabilities, emotion = summary["probabilities"], summary["emotion"]
-    others = sorted((p, name) for name, p in probabilities.items() if name != emotion)[::-1]
-    means, ablated = summary["shapley_training_mean"], summary["shapley_ablated_input"]
-    answer = (
-        f"{emotion}, {percent(probabilities[emotion])} "
-        f"({', '.join(f'{name} {percent(p)}' for p, name in others)})"
+    others = [(p, label) for label, p in summary["probabilities"].items()]
+    template = Template(
+        TEMPLATE.read_text(encoding="utf-8"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
     )
-    lines = [
-        f"{Path(summary['file']).name}: {describe_flags(summary['flags'], answer)}",
-        "",
-        f"Why {emotion}: percentage points that each part adds",
-        f"  {'':9}{'to the average':>16}{'to its input':>16}",
-        f"  {'':9}{'utterance':>16}{'ablated':>16}",
-        f"  {'starts at':9}{percent(means['base_probability']):>16}"
-        f"{percent(ablated['base_probability']):>16}",
-    ]
-    for name in strongest_first(summary):
-        first, second = (points(x["probability"][name]) for x in (means, ablated))
-        lines.append(f"  {name:9}{first:>16}{second:>16}  {summary['parts'][name]}")
-    lines += ["", *describe_counterfactuals(summary)]
-    return "\n".join([*lines, *(f"\n{note}" for note in summary["notes"])])
+    return template.render(
+        summary=summary,
+        name=Path(summary["file"]).name,
+        others=[(label, p) for p, label in sorted(others)[::-1] if label != summary["emotion"]],
+        parts=strongest_first(summary),
+        flag_meanings=FLAG_MEANINGS,
+        percent=percent,
+        points=points,
+    ).rstrip("\n")
 
 
-def describe_flags(flags: Sequence[str], answer: str) -> str:
-    """The headline of an explanation: reasons not to trust the answer come before it.
-
-    Examples:
-        >>> describe_flags([], "sad, 98 %")
-        'sad, 98 %'
-        >>> describe_flags(["too_quiet"], "sad, 98 %")
-        'flagged too_quiet: it is too quiet to hear speech in it. The model would say sad, 98 %'
-    """
-    if not flags:
-        return answer
-    meanings = " and ".join(FLAG_MEANINGS[flag] for flag in flags)
-    return f"flagged {', '.join(flags)}: {meanings}. The model would say {answer}"
-
-
-def describe_counterfactuals(summary: Mapping[str, Any]) -> list[str]:
-    """The counterfactuals of an explanation in words, a line each."""
-    emotion = summary["emotion"]
-    unchanged, *changed = summary["counterfactuals"]
-    before = unchanged["probabilities"][emotion]
-    lines = [f"What if: {emotion} after a change of the sound ({UNCHANGED}: {percent(before)})"]
-    for answer in changed:
-        now = answer["probabilities"][emotion]
-        line = f"  {answer['change']:28}{percent(now):>6}{points(now - before):>7}"
-        if answer["emotion"] != emotion:
-            best = answer["probabilities"][answer["emotion"]]
-            line += f"  {answer['emotion']} {percent(best)}"
-        lines.append(line)
-    return lines
+def strongest_first(summary: Mapping[str, Any]) -> list[str]:
+    """Names of the parts by how far each moved the probability from the average utterance's."""
+    values = summary["shapley_training_mean"]["probability"]
+    return sorted(values, key=lambda name: -abs(values[name]))
 
 
 def percent(probability: float) -> str:
-    """A probability in words.
-
-    Examples:
-        >>> percent(0.834)
-        '83 %'
-    """
+    """A probability in words, such as "83 %"."""
     return f"{100 * probability:.0f} %"
 
 
@@ -306,22 +258,3 @@ def points(difference: float) -> str:
     """
     rounded = round(100 * difference)
     return f"{rounded:+d}" if rounded else "0"
-
-
-def write_explanation(explanation: Explanation, folder: Path) -> None:
-    """Write explanation.json, explanation.png and the changed utterances as FLAC."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(explanation.summary, indent=2, ensure_ascii=False)
-    (folder / "explanation.json").write_text(text + "\n", encoding="utf-8")
-    plot_explanation(
-        explanation.summary,
-        folder / "explanation.png",
-        waveform=explanation.waveform,
-        mel=explanation.mel,
-        f0_hz=explanation.f0_hz,
-        sampling_rate=explanation.sampling_rate,
-        hop_length=explanation.hop_length,
-    )
-    for changed in explanation.changed:
-        sound = encode_flac(changed.waveform, sampling_rate=explanation.sampling_rate)
-        (folder / f"{changed.name.replace(' ', '_')}.flac").write_bytes(sound)

@@ -1,11 +1,17 @@
-"""The figure of an explanation: what was heard, what each part added, what would change it."""
+"""The files of an explanation: its numbers, the changed sounds, and a figure of what was heard,
+what each part added and what would change it.
+"""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from processing.audio_files import encode_flac
+from train_scripts.explanations.explanation import Explanation, strongest_first
 
 COLOURS = ("#4477aa", "#ccbb44", "#ee6677", "#228833", "#66ccee", "#aa3377", "#bbbbbb", "#222255")
 """Of labels, distinct also to colour-blind eyes; repeated beyond eight."""
@@ -14,49 +20,41 @@ SHADES = ("#222222", "#999999")
 """Of the two kinds of values, which are not of any label."""
 
 
-def plot_explanation(
-    summary: Mapping[str, Any],
-    path: Path,
-    *,
-    waveform: np.ndarray,
-    mel: np.ndarray,
-    f0_hz: np.ndarray,
-    sampling_rate: int,
-    hop_length: int,
-) -> None:
-    """Draw waveform, spectrogram with F0, Shapley values and counterfactuals.
+def write_explanation(explanation: Explanation, folder: Path) -> None:
+    """Write explanation.json, explanation.png and the changed utterances as FLAC."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(explanation.summary, indent=2, ensure_ascii=False)
+    (folder / "explanation.json").write_text(text + "\n", encoding="utf-8")
+    plot_explanation(explanation, folder / "explanation.png")
+    for changed in explanation.changed:
+        sound = encode_flac(changed.waveform, sampling_rate=explanation.sampling_rate)
+        (folder / f"{changed.name.replace(' ', '_')}.flac").write_bytes(sound)
 
-    Args:
-        summary: of `explain`.
-        path: of the PNG.
-        waveform: (S,).
-        mel: in [0, 1], (T, M).
-        f0_hz: 0 where unvoiced, (T,).
-        sampling_rate: in Hz.
-        hop_length: samples between frames.
-    """
+
+def plot_explanation(explanation: Explanation, path: Path) -> None:
+    """Draw waveform, spectrogram with F0, Shapley values and counterfactuals as a PNG."""
+    summary, waveform, rate = explanation.summary, explanation.waveform, explanation.sampling_rate
     figure = Figure(figsize=(12, 9), layout="constrained")
     chance = summary["probabilities"][summary["emotion"]]
     figure.suptitle(f"{Path(summary['file']).name}: {summary['emotion']}, {100 * chance:.0f} %")
     grid = figure.add_gridspec(3, 2, height_ratios=(1, 2, 2.6))
-    seconds = len(waveform) / sampling_rate
+    seconds = len(waveform) / rate
     sound = figure.add_subplot(grid[0, :])
-    sound.plot(np.arange(len(waveform)) / sampling_rate, waveform, linewidth=0.4, color="#444444")
+    sound.plot(np.arange(len(waveform)) / rate, waveform, linewidth=0.4, color="#444444")
     sound.set(ylabel="amplitude", xlim=(0, seconds), xticklabels=[])
-    plot_spectrogram(
-        figure.add_subplot(grid[1, :]), mel, f0_hz, hop_length / sampling_rate, seconds
-    )
+    spectrogram = figure.add_subplot(grid[1, :])
+    spectrogram.set(xlabel="seconds", ylabel="mel band", xlim=(0, seconds))
+    plot_spectrogram(spectrogram, explanation.mel, explanation.f0_hz, explanation.hop_length / rate)
     plot_shares(figure.add_subplot(grid[2, 0]), summary)
     plot_counterfactuals(figure.add_subplot(grid[2, 1]), summary)
     figure.savefig(path, dpi=130)
 
 
-def plot_spectrogram(axes, mel, f0_hz, seconds_per_frame: float, seconds: float) -> None:
+def plot_spectrogram(axes, mel, f0_hz, seconds_per_frame: float) -> None:
     """Log-mel spectrogram, and F0 on a scale of its own at the right."""
     # A frame speaks of the time around its centre.
     begin, end = -0.5 * seconds_per_frame, (len(mel) - 0.5) * seconds_per_frame
     axes.imshow(mel.T, origin="lower", aspect="auto", extent=(begin, end, 0, mel.shape[1]))
-    axes.set(xlabel="seconds", ylabel="mel band", xlim=(0, seconds))
     pitch = axes.twinx()
     voiced = np.where(f0_hz > 0, f0_hz, np.nan)
     times = np.arange(len(f0_hz)) * seconds_per_frame
@@ -66,12 +64,6 @@ def plot_spectrogram(axes, mel, f0_hz, seconds_per_frame: float, seconds: float)
     ticks = [50, 100, 200, 400]
     pitch.set_yticks(ticks, [str(tick) for tick in ticks])
     pitch.set_yticks([], minor=True)
-
-
-def strongest_first(summary: Mapping[str, Any]) -> list[str]:
-    """Names of the parts by how far each moved the probability from the average utterance's."""
-    values = summary["shapley_training_mean"]["probability"]
-    return sorted(values, key=lambda name: -abs(values[name]))
 
 
 def plot_shares(axes, summary: Mapping[str, Any]) -> None:

@@ -35,17 +35,7 @@ from their mean, which some models take out of all they hear (`mel_normalization
 
 
 def ablate(part: str, mel: Tensor, log_f0: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs of one code without its factor.
-
-    Args:
-        part: a component of the configuration.
-        mel: log-mel spectrogram in [0, 1], (B, T, M).
-        log_f0: normalised log-F0 in [0, 1], (B, T).
-        lengths: valid frames, (B,).
-
-    Returns:
-        mel and log-F0 of the same shapes.
-    """
+    """Mel (B, T, M) and normalised log-F0 (B, T), both in [0, 1], without the factor of a part."""
     if part == "pitch":
         return mel, torch.full_like(log_f0, FLAT_LOG_F0)
     if part in ("content", SINGLE):
@@ -61,10 +51,6 @@ def ablated_shares(model: DecompSerForAudioClassification, inputs: Mapping[str, 
 
     Every part has an encoder of its own, so two runs of each, with and without its factor, give the
     answers for all 32 subsets (`explain_prediction`).
-
-    Args:
-        model: in evaluation mode.
-        inputs: what the feature extractor returns.
 
     Returns:
         (B, 6, L) in the order of COMPONENTS: shares, then the logits with all inputs ablated.

@@ -61,16 +61,8 @@ class Outcome:
         return float(quotients(self.hits.sum(0), self.counts.sum(0)))
 
     def interval(self, clusters: np.ndarray, seed: int) -> tuple[float, float] | None:
-        """95 % bootstrap interval of the score that draws whole clusters, such as speakers.
-
-        It is expanded for few clusters; see `speaker_interval`.
-
-        Args:
-            clusters: name of each turn's, (N,).
-            seed: of the draws.
-
-        Returns:
-            None where there are fewer than two clusters.
+        """95 % bootstrap interval of the score that draws whole clusters, such as speakers, by the
+        name of each turn's, (N,). None for fewer than two; expanded for few (`speaker_interval`).
         """
         names, index = np.unique(clusters, return_inverse=True)
         if len(names) < 2:
@@ -136,14 +128,8 @@ def probe(
 
 
 def project(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Standardise features and turn them to the principal axes of the training turns.
-
-    Args:
-        train: (N, D).
-        test: (N', D).
-
-    Returns:
-        (N, R) and (N', R), R at most MOST_COMPONENTS; features that are constant are left out.
+    """Standardise features (N, D) and (N', D) and turn them to the principal axes of the training
+    turns: (N, R) and (N', R), R at most MOST_COMPONENTS. What is constant is left out.
     """
     varies = train.std(0) > 1e-8 * (np.abs(train.mean(0)) + 1e-8)
     if not varies.any():
@@ -156,14 +142,7 @@ def project(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def choose_strength(
     features: np.ndarray, factor: np.ndarray, groups: np.ndarray, num_classes: int
 ) -> float:
-    """Strength that reads groups best which the others did not train on; the weaker of equals.
-
-    Args:
-        features: (N, R).
-        factor: ids or numbers, (N,).
-        groups: (N,).
-        num_classes: 1 for numbers.
-    """
+    """Strength that reads groups best which the others did not train on; the weaker of equals."""
     strengths: Sequence[float] = RIDGES if num_classes == 1 else SHRINKAGES
     number = len(np.unique(groups))
     if number < 2:
@@ -180,16 +159,8 @@ def choose_strength(
 def read(
     features: np.ndarray, factor: np.ndarray, test_features: np.ndarray, strength: float
 ) -> np.ndarray:
-    """Numbers or, for a factor of integers, class ids of the test turns, all classes alike likely.
-
-    Args:
-        features: (N, R).
-        factor: (N,).
-        test_features: (N', R).
-        strength: one of RIDGES for numbers, of SHRINKAGES for classes.
-
-    Returns:
-        (N',).
+    """Numbers or, for a factor of integers, class ids of the test turns, all classes alike likely:
+    (N, R), (N,) and (N', R) -> (N',), by one of RIDGES for numbers, of SHRINKAGES for classes.
     """
     if not np.issubdtype(factor.dtype, np.integer):
         return Ridge(strength * len(features)).fit(features, factor).predict(test_features)
@@ -207,10 +178,8 @@ def read(
 
 
 def judge(truth, answers, without, num_classes: int) -> Outcome:
-    """Outcome of answers, (N,) each.
-
-    A number's errors are compared with those of an answer without the probe: the mean of the
-    training turns.
+    """Outcome of answers, (N,); errors of numbers are compared with those of answers without the
+    probe, the mean of the training turns.
     """
     if num_classes == 1:
         saved = (truth - without) ** 2 - (truth - answers) ** 2

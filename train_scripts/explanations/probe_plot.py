@@ -18,10 +18,6 @@ def plot_probe(report: Mapping[str, Any], path: Path) -> None:
     The number is the score, in brackets where it is not surely above chance: such a score counts
     as 0 in the verdict, but it is drawn as what it is. A frame marks the factors that a code is
     named for.
-
-    Args:
-        report: content of probe.json.
-        path: of the PNG.
     """
     conditions = report["conditions"]
     rows = -(-len(conditions) // 2)
@@ -53,23 +49,19 @@ def plot_condition(axes, report: Mapping[str, Any], condition: Mapping[str, Any]
     factors, scores = list(report["factors"]), condition["scores"]
     codes = sorted(scores, key=lambda name: name in ASIDE)
     values = np.full((len(codes), len(factors)), np.nan)
-    for i, code in enumerate(codes):
-        for j, factor in enumerate(factors):
-            if factor in scores[code]:
-                values[i, j] = way_to_perfect(scores[code][factor])
+    for i, j in np.ndindex(values.shape):
+        score = scores[codes[i]].get(factors[j])
+        if score is None:
+            continue
+        values[i, j] = way_to_perfect(score)
+        colour = "black" if values[i, j] > 0.6 else "white"
+        text = two_digits(max(score["score"], -9.99))
+        text = text if score["informativeness"] > 0 else f"({text})"
+        axes.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
+        if factors[j] in report["subjects"].get(codes[i], ()):
+            corner = (j - 0.47, i - 0.47)
+            axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, ec="#ee3333", lw=2))
     image = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-    for i, code in enumerate(codes):
-        for j, factor in enumerate(factors):
-            if np.isnan(values[i, j]):
-                continue
-            colour = "black" if values[i, j] > 0.6 else "white"
-            score = max(scores[code][factor]["score"], -9.99)
-            sure = scores[code][factor]["informativeness"] > 0
-            text = two_digits(score) if sure else f"({two_digits(score)})"
-            axes.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
-            if factor in report["subjects"].get(code, ()):
-                corner = (j - 0.47, i - 0.47)
-                axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, ec="#ee3333", lw=2))
     names = [factor.replace("_", " ") for factor in factors]
     axes.set_xticks(range(len(factors)), names, rotation=35, ha="right")
     axes.set_yticks(range(len(codes)), codes)

@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, Template
-
-TEMPLATE = Path(__file__).with_name("probe.md.jinja")
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 ASIDE = ("wav2vec2", "log-mel")
 """Rows of the table that are no code: the speech encoder, and what the encoders hear."""
@@ -28,18 +26,13 @@ def render_probe(report: Mapping[str, Any], *, brief: bool = False) -> str:
 
     Args:
         report: content of probe.json.
-        brief: leave out stages, dependence and definitions.
+        brief: leave out stages, dependence and definitions, as the card of a model does.
     """
     known = report["num_known_speakers"]
     commit, changed, _ = (report["commit"] or "unknown").partition("+changes")
-    template = Template(
-        TEMPLATE.read_text(encoding="utf-8"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    return template.render(
-        report=report,
+    return fill(
+        "probe",
+        report,
         first=report["conditions"][0],
         brief=brief,
         findings=render_findings(report),
@@ -47,49 +40,26 @@ def render_probe(report: Mapping[str, Any], *, brief: bool = False) -> str:
         commit=commit[:12] + changed,
         normalised_by=NORMALISED_BY,
         aside=ASIDE,
-        describe=describe_condition,
         cell=format_score,
         best=max_of,
-        join=join,
     )
-
-
-def render_brief(report: Mapping[str, Any]) -> str:
-    """What was found, the scores and what they depend on as Markdown, for the card.
-
-    Args:
-        report: content of probe.json.
-    """
-    return render_probe(report, brief=True)
 
 
 def render_findings(report: Mapping[str, Any]) -> str:
     """Verdict of each condition in plain sentences, as a Markdown list."""
-    lines = []
-    for condition in report["conditions"]:
-        verdict = condition["verdict"]
-        if verdict["verdict"] is None:
-            lines.append(f"- **{describe_condition(condition)}**: no decomposed codes to judge.")
-            continue
-        lines.append(
-            f"- **{describe_condition(condition)}: {verdict['verdict']}.** A code tells "
-            f"{verdict['own']:.2f} of its own subject and {verdict['leak']:.2f} of another's "
-            f"(perfect codes of this corpus: {report['ideal']['verdict']['own']:.2f} and "
-            f"{report['ideal']['verdict']['leak']:.2f}; distance from them "
-            f"{verdict['distance']:.2f}). " + " ".join(code_sentences(verdict["codes"]))
-        )
-    return "\n".join(lines)
+    return fill("probe_findings", report).rstrip("\n")
 
 
-def code_sentences(codes: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """One sentence a code: what it carries, and what else it tells of."""
-    sentences = []
-    for name, code in codes.items():
-        carried = join(code["carries"]) or "none of the subjects"
-        traces = [s for s in code["leaks"] if s not in code["carries"]]
-        also = f", with traces of {join(traces)}" if traces else ""
-        sentences.append(f"{name.capitalize()} is {code['verdict']}: it carries {carried}{also}.")
-    return sentences
+def fill(template: str, report: Mapping[str, Any], **content: Any) -> str:
+    """Fill a template of this folder, given by its name without ".md.jinja"."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    content |= {"report": report, "describe": describe_condition, "join": join}
+    return environment.get_template(f"{template}.md.jinja").render(**content)
 
 
 def join(words: Sequence[str]) -> str:

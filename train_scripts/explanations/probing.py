@@ -1,11 +1,4 @@
-"""`decomp-ser probe`: which code carries which factor of speech, and how far the codes are from
-disentangled.
-
-Codes of whole turns are read by linear probes, on turns of speakers that the probe was not fitted
-on; before and after fine-tuning, without random resampling as the model answers, and with it, as
-pre-training hears speech and fine-tuning where `resampling_in_finetuning` is on: only then are
-content, pitch and timbre denied the rhythm.
-"""
+"""Which code carries which factor of speech, and how far the codes are from disentangled."""
 
 import hashlib
 import logging
@@ -51,7 +44,7 @@ KNOWN_TO_THE_PROBE = ("speaker", "voice")
 """Factors whose classes are speakers, so that their turns and not their speakers are divided."""
 
 VALIDATION_EVERY = 5
-"""Every how many speakers one chooses the epoch of the character probe."""
+"""Of so many speakers, one chooses the epoch of the character probe."""
 
 
 @dataclass
@@ -107,8 +100,7 @@ def probe_model(
     Raises:
         InputError: if a model or the corpus cannot be used, or output holds a report.
     """
-    output = Path(output)
-    if (output / REPORT).exists():
+    if (Path(output) / REPORT).exists():
         raise InputError(f"{output}: holds a report already. Choose another --output.")
     begin = time.monotonic()
     stages = load_stages(model_name, pretrained)
@@ -117,20 +109,9 @@ def probe_model(
     known = trained_speakers([model_name] + ([pretrained] if pretrained else []))
     if unseen_speakers:
         corpus = leave_out_speakers(corpus, known)
-    splits, described = split_turns(corpus, protocol, fold)
-    rows = with_arrays(add_signals(corpus, extractor, skip_bad=skip_bad))
-    if len(rows) < len(corpus):
-        splits, described = split_turns(rows.remove_columns(["mel", "f0_hz"]), protocol, fold)
+    rows, splits, described = prepare_turns(corpus, extractor, protocol, fold, skip_bad=skip_bad)
     factors = find_factors(rows, extractor.hop_length, extractor.sampling_rate)
-    subjects = subjects_of([factor.name for factor in factors])
     scorer = Scorer(factors, splits, seed=seed, num_shuffles=num_shuffles)
-    ideal = scorer.score_all(ideal_codes(factors, subjects), label="ideal codes")
-    ideal_matrix = subject_matrix(ideal, subjects)
-    conditions = [
-        {**condition, "verdict": judge_codes(matrix, ideal_matrix), "subject_matrix": matrix}
-        for condition in probe_stages(stages, rows, scorer, seed, batch_size)
-        for matrix in [subject_matrix(condition["scores"], subjects)]
-    ]
     report = {
         "model": Path(model_name).name,
         "pretrained": Path(pretrained).name if pretrained else None,
@@ -138,26 +119,44 @@ def probe_model(
         "protocol": described,
         "fold": fold,
         "seed": seed,
-        "num_turns": len(rows),
-        "num_speakers": len(set(splits.speakers)),
-        "num_known_speakers": None if known is None else len(set(splits.speakers) & known),
+        **count_speakers(splits.speakers, known),
         "unseen_speakers_only": unseen_speakers,
         "f0_stats": extractor.f0_stats,
-        "num_shuffles": num_shuffles,
-        "factors": {factor.name: describe_factor(factor, splits) for factor in factors},
-        "subjects": {code: list(names) for code, names in subjects.items()},
-        "conditions": conditions,
-        "ideal": {
-            "scores": ideal,
-            "subject_matrix": ideal_matrix,
-            "verdict": judge_codes(ideal_matrix, ideal_matrix),
-        },
+        **judge_stages(stages, rows, scorer, batch_size),
         "seconds": time.monotonic() - begin,
-        "versions": package_versions(),
-        "commit": git_commit(),
     }
-    write_report(report, output)
+    return write_report(report, Path(output))
+
+
+def prepare_turns(
+    corpus: Dataset, extractor, protocol: str | None, fold: str | None, *, skip_bad: bool
+) -> tuple[Dataset, Splits, dict[str, Any]]:
+    """Turns with signals, and their folds as of `split_turns`."""
+    found = split_turns(corpus, protocol, fold)  # what is wrong is said before the long work
+    rows = with_arrays(add_signals(corpus, extractor, skip_bad=skip_bad))
+    if len(rows) < len(corpus):
+        found = split_turns(rows.remove_columns(["mel", "f0_hz"]), protocol, fold)
+    return rows, *found
+
+
+def write_report(report: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Add versions and commit; write probe.png, probe.md and, last, probe.json."""
+    report |= {"versions": package_versions(), "commit": git_commit()}
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_probe(report, folder / "probe.png")
+    (folder / "probe.md").write_text(render_probe(report) + "\n", encoding="utf-8")
+    write_json(folder / REPORT, report)
     return report
+
+
+def count_speakers(speakers: np.ndarray, known: set[str] | None) -> dict[str, int | None]:
+    """Turns, their speakers, and how many of these the models were trained on, for the report."""
+    names = set(speakers)
+    return {
+        "num_turns": len(speakers),
+        "num_speakers": len(names),
+        "num_known_speakers": None if known is None else len(names & known),
+    }
 
 
 def load_stages(model_name: str, pretrained: str | None) -> list[tuple[str, Any, Any]]:
@@ -272,14 +271,7 @@ def describe_factor(factor: Factor, splits: Splits) -> dict[str, Any]:
 
 
 class Scorer:
-    """Scores of every factor read from a code, remembered for codes that are equal.
-
-    Args:
-        factors: of the corpus.
-        splits: of its turns.
-        seed: of shuffles and draws.
-        num_shuffles: see `linear_probes.probe`.
-    """
+    """Scores of every factor read from a code, remembered for codes that are equal."""
 
     def __init__(self, factors: Sequence[Factor], splits: Splits, *, seed: int, num_shuffles: int):
         self.factors, self.splits = factors, splits
@@ -292,13 +284,7 @@ class Scorer:
         sequences: Mapping[str, list[np.ndarray]] | None = None,
         label: str = "",
     ) -> dict[str, dict[str, Any]]:
-        """Code -> factor -> score.
-
-        Args:
-            features: readouts, (N, D) each.
-            sequences: codes that characters are read from; without them there are none.
-            label: of the progress bar.
-        """
+        """Code -> factor -> score, from readouts (N, D); characters are read from sequences."""
         found = {}
         for name in tqdm(features, desc=f"Probes of {label}", unit="code", leave=False):
             key = hashlib.sha256(np.ascontiguousarray(features[name]).tobytes()).digest()
@@ -335,20 +321,16 @@ class Scorer:
         """Score of the characters in the first fold; chance is that of shuffled transcripts."""
         turns = np.flatnonzero(factor.known)
         test = turns[self.splits.by_speaker[turns] == 0]
-        others = np.setdiff1d(turns, turns[np.isin(turns, test)])
+        others = np.setdiff1d(turns, test)
         speakers = sorted(set(self.splits.speakers[others]))
         choosing = np.isin(self.splits.speakers[others], speakers[::VALIDATION_EVERY])
         parts = {"train": others[~choosing], "validation": others[choosing], "test": test}
         if min(len(part) for part in parts.values()) == 0:
             raise InputError("characters need speakers to train, to validate and to test on: 3.")
-        texts = list(factor.values)
-        shuffled = list(texts)
-        for place, i in zip(
-            turns, np.random.default_rng(self.seed).permutation(turns), strict=True
-        ):
-            shuffled[place] = texts[i]
-        outcome = probe_characters(codes, texts, **parts, seed=self.seed)
-        chance = probe_characters(codes, shuffled, **parts, seed=self.seed)
+        shuffled = factor.values.copy()
+        shuffled[turns] = shuffled[np.random.default_rng(self.seed).permutation(turns)]
+        outcome = probe_characters(codes, list(factor.values), **parts, seed=self.seed)
+        chance = probe_characters(codes, list(shuffled), **parts, seed=self.seed)
         return self.describe(outcome, np.array([chance.score]), self.splits.speakers[test])
 
     def describe(self, outcome, shuffled: np.ndarray, speakers: np.ndarray) -> dict[str, Any]:
@@ -364,7 +346,30 @@ class Scorer:
         return {**score, "informativeness": informativeness(score)}
 
 
-def probe_stages(stages, rows: Dataset, scorer: Scorer, seed: int, batch_size: int):
+def judge_stages(stages, rows: Dataset, scorer: Scorer, batch_size: int) -> dict[str, Any]:
+    """Factors, subjects, conditions and ideal codes as probe.json has them."""
+    subjects = subjects_of([factor.name for factor in scorer.factors])
+    ideal = scorer.score_all(ideal_codes(scorer.factors, subjects), label="ideal codes")
+    ideal_matrix = subject_matrix(ideal, subjects)
+    conditions = []
+    for condition in probe_stages(stages, rows, scorer, batch_size):
+        matrix = subject_matrix(condition["scores"], subjects)
+        verdict = judge_codes(matrix, ideal_matrix)
+        conditions.append({**condition, "verdict": verdict, "subject_matrix": matrix})
+    return {
+        "num_shuffles": scorer.num_shuffles,
+        "factors": {f.name: describe_factor(f, scorer.splits) for f in scorer.factors},
+        "subjects": {code: list(names) for code, names in subjects.items()},
+        "conditions": conditions,
+        "ideal": {
+            "scores": ideal,
+            "subject_matrix": ideal_matrix,
+            "verdict": judge_codes(ideal_matrix, ideal_matrix),
+        },
+    }
+
+
+def probe_stages(stages, rows: Dataset, scorer: Scorer, batch_size: int):
     """Scores and dependence of the codes of each stage, without and with random resampling."""
     for stage, model, processor in stages:
         plain: dict[str, list[np.ndarray]] = {}
@@ -380,8 +385,9 @@ def probe_stages(stages, rows: Dataset, scorer: Scorer, seed: int, batch_size: i
                 with_row_keys=True,
             )
             logger.info("codes of the %s model, resampling %s", stage, resampling)
+            seed = scorer.seed if resampling else None
             sequences = plain | read_turns(
-                model, collator, rows, resampling=resampling, seed=seed, batch_size=batch_size
+                model, collator, rows, resampling_seed=seed, batch_size=batch_size
             )
             plain = plain or sequences
             features = readouts(sequences)
@@ -392,7 +398,7 @@ def probe_stages(stages, rows: Dataset, scorer: Scorer, seed: int, batch_size: i
                 "resampling": resampling,
                 "resampling_in_training": trained_with_resampling(stage, model.config),
                 "scores": scorer.score_all(features, sequences, label),
-                "dependence": measure_dependence(codes, seed),
+                "dependence": measure_dependence(codes, scorer.seed),
             }
 
 
@@ -400,11 +406,3 @@ def trained_with_resampling(stage: str, config) -> bool:
     """Whether the encoders of a stage heard randomly resampled speech when they were trained."""
     resampled = config.resampling_input or config.resampling_inner
     return resampled and (stage != "fine-tuned" or config.resampling_in_finetuning)
-
-
-def write_report(report: dict[str, Any], folder: Path) -> None:
-    """Write probe.png, probe.md and, last, probe.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    plot_probe(report, folder / "probe.png")
-    (folder / "probe.md").write_text(render_probe(report) + "\n", encoding="utf-8")
-    write_json(folder / REPORT, report)

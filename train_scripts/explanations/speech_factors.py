@@ -6,7 +6,7 @@ Axes: N turns, S samples, T frames.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from datasets import Dataset
@@ -58,20 +58,13 @@ SPAN = f", from the first to the last frame within {SPEECH_DB:g} dB of the loude
 
 @dataclass
 class Factor:
-    """A property of turns.
+    """A property of turns; its values are (N,), and meaningless where they are not known.
 
-    Attributes:
-        name: see DEFINITIONS.
-        kind: "class", "number" or "text".
-        values: (N,): class ids (int), numbers, or normalised transcripts; meaningless where
-            unknown.
-        known: bool, (N,).
-        definition: in words.
-        classes: names of the classes.
+    They are class ids (int), numbers, or normalised transcripts, as the kind says.
     """
 
     name: str
-    kind: str
+    kind: Literal["class", "number", "text"]
     values: np.ndarray
     known: np.ndarray
     definition: str
@@ -89,12 +82,7 @@ def find_factors(rows: Dataset, hop_length: int, sampling_rate: int) -> list[Fac
     """Every factor that the corpus knows or the signals show, those that vary.
 
     A corpus of `synthesize_factorial` is recognised by its columns; what they name is then not
-    also taken from others.
-
-    Args:
-        rows: turns with signals as arrays.
-        hop_length: samples between frames.
-        sampling_rate: Hz.
+    also taken from others. Rows are turns with signals as arrays.
     """
     known = [name for name in FACTORS if name in rows.column_names]
     factors = [class_factor(name, rows[name]) for name in known]
@@ -161,21 +149,19 @@ def speaking_rates(
 
 def f0_factors(contours: Sequence[np.ndarray]) -> list[Factor]:
     """Mean, range and direction of F0."""
-    means, ranges, directions = [], [], []
+    found = []
     for f0_hz in contours:
         frames = np.flatnonzero(f0_hz > 0)
         if len(frames) < FEWEST_VOICED:
-            found = (np.nan, np.nan, np.nan)
-        else:
-            semitones = SEMITONES_PER_LOG * np.log(f0_hz[frames])
-            low, high = np.percentile(semitones, (5, 95))
-            steady = semitones.std() < 1e-6
-            slope = np.nan if steady else np.corrcoef(frames, semitones)[0, 1]
-            found = (semitones.mean(), high - low, slope)
-        for values, value in zip((means, ranges, directions), found, strict=True):
-            values.append(value)
+            found.append((np.nan, np.nan, np.nan))
+            continue
+        semitones = SEMITONES_PER_LOG * np.log(f0_hz[frames])
+        low, high = np.percentile(semitones, (5, 95))
+        steady = semitones.std() < 1e-6
+        slope = np.nan if steady else np.corrcoef(frames, semitones)[0, 1]
+        found.append((semitones.mean(), high - low, slope))
     names = ("f0_mean", "f0_range", "f0_direction")
-    return [number_factor(n, v) for n, v in zip(names, (means, ranges, directions), strict=True)]
+    return [number_factor(n, v) for n, v in zip(names, zip(*found, strict=True), strict=True)]
 
 
 def level_db(audio: dict[str, Any], sampling_rate: int) -> float:

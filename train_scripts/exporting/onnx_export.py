@@ -3,11 +3,14 @@
 import math
 import os
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import typer
 
 from processing.errors import InputError
+from train_scripts.exporting import onnx_graph
+from train_scripts.exporting.onnx_parity import largest_difference
 from train_scripts.runs.record import git_commit, package_versions, write_json
 from train_scripts.runs.run_folder import load_model
 
@@ -36,29 +39,26 @@ def export_onnx(model_name: str, output: str | Path, *, int8: bool = False) -> d
     """
     output = Path(output)
     check_output(output)
-    onnx_graph, onnx_parity = load_onnx_modules()
     model, processor = load_model(model_name)
     model, extractor = model.float(), processor.feature_extractor
     part = output.with_name(f"{output.name}.part")
     shutil.rmtree(part, ignore_errors=True)  # of an interrupted export
     part.mkdir(parents=True)
-    description = onnx_graph.describe_graph(model, extractor)
+    description, hop = onnx_graph.describe_graph(model, extractor), extractor.hop_length
     files = {}
-    for kind, name in {"float32": MODEL_FILE, "int8": INT8_FILE}.items():
-        if kind == "int8" and not int8:
-            continue
-        say(f"Writing {name} ...")
+    for kind, name in [("float32", MODEL_FILE)] + [("int8", INT8_FILE)] * int8:
+        typer.echo(f"Writing {name} ...", err=True)
         if kind == "int8":
             onnx_graph.quantize_weights(part / MODEL_FILE, part / name)
         else:
-            onnx_graph.write_graph(model, part / name, hop_length=extractor.hop_length)
+            onnx_graph.write_graph(model, part / name, hop_length=hop)
         onnx_graph.write_description(part / name, description)
         exported = onnx_graph.OnnxClassifier(part / name)
-        difference = onnx_parity.largest_difference(
-            model, exported, hop_length=extractor.hop_length
-        )
-        size = (part / name).stat().st_size
-        files[kind] = {"name": name, "bytes": size, "largest_difference": difference}
+        files[kind] = {
+            "name": name,
+            "bytes": (part / name).stat().st_size,
+            "largest_difference": largest_difference(model, exported, hop_length=hop),
+        }
     check_parity(files["float32"]["largest_difference"], part / MODEL_FILE)
     extractor.save_pretrained(part)
     content = {
@@ -67,33 +67,12 @@ def export_onnx(model_name: str, output: str | Path, *, int8: bool = False) -> d
         **description,
         "tolerance": TOLERANCE,
         "files": files,
-        "versions": package_versions() | onnx_graph.runtime_versions(),
+        "versions": package_versions() | {n: version(n) for n in ("onnx", "onnxruntime")},
         "commit": git_commit(),
     }
     write_json(part / DESCRIPTION, content)
     os.replace(part, output)  # also where an empty folder stands
     return content
-
-
-def load_onnx_modules():
-    """The modules that need the extra `export`.
-
-    Raises:
-        InputError: if it is not installed.
-    """
-    try:
-        from train_scripts.exporting import onnx_graph, onnx_parity
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{error.name} is not installed: install the extra with pip install "
-            "'decomp-ser[export]'."
-        ) from error
-    return onnx_graph, onnx_parity
-
-
-def say(text: str) -> None:
-    """Tell the user what happens, beside the results."""
-    typer.echo(text, err=True)
 
 
 def check_output(folder: Path) -> None:

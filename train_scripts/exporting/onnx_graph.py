@@ -8,7 +8,6 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -54,11 +53,7 @@ class Port:
 
 
 class OnnxGraph(nn.Module):
-    """What is exported: tensors of the feature extractor to logits, probabilities and shares.
-
-    Args:
-        model: in evaluation mode.
-    """
+    """What is exported: tensors of the feature extractor to logits, probabilities and shares."""
 
     def __init__(self, model: DecompSerForAudioClassification):
         super().__init__()
@@ -85,7 +80,8 @@ class OnnxGraph(nn.Module):
         The model does the same, but by a branch, of which a trace would keep one side.
         """
         least = receptive_field(self.model.config.speech_config)
-        size = torch._shape_as_tensor(input_values)[1]  # pyright: ignore[reportPrivateImportUsage].clamp(min=least)
+        length = torch._shape_as_tensor(input_values)[1]  # pyright: ignore[reportPrivateImportUsage]
+        size = length.clamp(min=least)
         return {
             "input_values": F.pad(input_values, (0, least))[:, :size],
             "attention_mask": F.pad(attention_mask, (0, least))[:, :size],
@@ -95,7 +91,7 @@ class OnnxGraph(nn.Module):
 def input_ports(model: DecompSerForAudioClassification) -> list[Port]:
     """Inputs that a model reads, in the order of the feature extractor."""
     config = model.config
-    ports: list[Port] = []
+    ports = []
     if config.use_speech_encoder:
         waveform = "waveform of zero mean and unit variance in each row; padding is not read"
         ports += [
@@ -119,15 +115,11 @@ def input_ports(model: DecompSerForAudioClassification) -> list[Port]:
 def output_ports(model: DecompSerForAudioClassification) -> list[Port]:
     """Outputs of every graph."""
     num_labels = model.config.num_labels
+    tempered = "softmax of the logits divided by the temperature, as the pipeline answers"
     shares = "what each part adds to each logit; sums to it over the six parts"
     return [
         Port("logits", "float32", ["batch", num_labels], "raw, before the temperature"),
-        Port(
-            "probabilities",
-            "float32",
-            ["batch", num_labels],
-            "softmax of the logits divided by the temperature, as the pipeline answers",
-        ),
+        Port("probabilities", "float32", ["batch", num_labels], tempered),
         Port("component_shares", "float32", ["batch", 6, num_labels], shares),
     ]
 
@@ -135,14 +127,7 @@ def output_ports(model: DecompSerForAudioClassification) -> list[Port]:
 def random_inputs(
     ports: list[Port], num_samples: tuple[int, ...], *, hop_length: int, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Inputs in the ranges of real ones, for turns of these lengths, padded with zeros.
-
-    Args:
-        ports: which inputs.
-        num_samples: of each row.
-        hop_length: samples between frames.
-        seed: of the values.
-    """
+    """Inputs in the ranges of real ones, for turns of these lengths, padded with zeros."""
     random = torch.Generator().manual_seed(seed)
     samples = torch.tensor(num_samples)
     frames = samples // hop_length + 1
@@ -162,15 +147,10 @@ def random_inputs(
 
 
 def write_graph(model: DecompSerForAudioClassification, path: Path, *, hop_length: int) -> None:
-    """Trace a model and write it.
+    """Trace a model in evaluation mode and float32, and write it; weights beyond 2 GB stand beside.
 
     The tracing exporter it is, because the newer one unrolls the LSTMs to the length of its
-    example.
-
-    Args:
-        model: in evaluation mode and float32; left with eager attention.
-        path: of the file; weights beyond 2 GB are written beside it.
-        hop_length: samples between frames.
+    example. The model is left with eager attention.
     """
     speech_encoder = model.speech_encoder
     if speech_encoder is not None and speech_encoder.config._attn_implementation != "eager":
@@ -204,9 +184,7 @@ def write_graph(model: DecompSerForAudioClassification, path: Path, *, hop_lengt
         )
 
 
-def unsettled_branches(
-    caught: list[warnings.WarningMessage],
-) -> list[warnings.WarningMessage]:
+def unsettled_branches(caught: list[warnings.WarningMessage]) -> list[warnings.WarningMessage]:
     """Warnings of the tracer about branches that are not known to go one way for every input."""
     return [
         warning
@@ -220,7 +198,7 @@ def describe_graph(
     model: DecompSerForAudioClassification, extractor: DecompSerFeatureExtractor
 ) -> dict:
     """All that a user of the file has to know."""
-    settings = extractor.to_dict()
+    left_out = ("auto_map", "feature_extractor_type", "processor_class")
     return {
         "labels": list((model.config.id2label or {}).values()),
         "sampling_rate": extractor.sampling_rate,
@@ -229,9 +207,7 @@ def describe_graph(
         "inputs": [asdict(port) for port in input_ports(model)],
         "outputs": [asdict(port) for port in output_ports(model)],
         "feature_extractor": {
-            name: value
-            for name, value in settings.items()
-            if name not in ("auto_map", "feature_extractor_type", "processor_class")
+            name: value for name, value in extractor.to_dict().items() if name not in left_out
         },
     }
 
@@ -267,22 +243,12 @@ def is_no_advice(record: logging.LogRecord) -> bool:
     return "pre-processing before quantization" not in record.getMessage()
 
 
-def runtime_versions() -> dict[str, str]:
-    """Versions of what wrote and ran the file."""
-    return {name: metadata.version(name) for name in ("onnx", "onnxruntime")}
-
-
 class OnnxClassifier:
-    """An exported graph that runs.
+    """An exported graph that runs, on as many threads as torch."""
 
-    Args:
-        path: of the file.
-        threads: processors to use; default those of torch.
-    """
-
-    def __init__(self, path: Path, threads: int | None = None):
+    def __init__(self, path: Path):
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or torch.get_num_threads()
+        options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors
         self.session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]

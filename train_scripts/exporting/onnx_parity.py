@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from modeling_decomp_ser import DecompSerForAudioClassification
-from train_scripts.exporting.onnx_graph import OnnxGraph, output_ports, random_inputs
+from train_scripts.exporting.onnx_graph import OnnxGraph, input_ports, output_ports, random_inputs
 
 Classifier = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 """Inputs by name to outputs by name: a graph, or a model in the same form."""
@@ -24,14 +24,12 @@ CHECKED_SAMPLES = (
 
 def as_classifier(model: DecompSerForAudioClassification) -> Classifier:
     """A torch model in the form of an exported graph."""
-    graph = OnnxGraph(model)
-    inputs = [port.name for port in graph.ports]
-    outputs = [port.name for port in output_ports(model)]
+    graph, outputs = OnnxGraph(model), output_ports(model)
 
     @torch.no_grad()
     def classify(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        values = graph(*(torch.from_numpy(batch[name]) for name in inputs))
-        return {name: value.numpy() for name, value in zip(outputs, values, strict=True)}
+        values = graph(*(torch.from_numpy(batch[port.name]) for port in graph.ports))
+        return {port.name: x.numpy() for port, x in zip(outputs, values, strict=True)}
 
     return classify
 
@@ -42,9 +40,7 @@ def largest_difference(
     """Largest absolute difference of a graph to its model over all outputs of `CHECKED_SAMPLES`;
     infinite where one of them is not finite or the graph cannot run.
     """
-    reference = as_classifier(model)
-    ports = OnnxGraph(model).ports
-    largest = 0.0
+    reference, ports, largest = as_classifier(model), input_ports(model), 0.0
     for seed, num_samples in enumerate(CHECKED_SAMPLES):
         batch = random_inputs(ports, num_samples, hop_length=hop_length, seed=seed)
         expected, found = reference(batch), exported(batch)

@@ -17,7 +17,7 @@ from processing.corpora.licences import DEMONSTRATION, common_licence, training_
 from processing.corpora.registry import Corpus
 from processing.corpora.synthetic import describe_corpus
 from processing.errors import InputError
-from train_scripts.explanations.probe_table import render_brief
+from train_scripts.explanations.probe_table import render_probe
 from train_scripts.runs.finished_runs import Run
 from train_scripts.runs.record import Calibration, RunRecord
 
@@ -88,7 +88,7 @@ def render_card(
             corpora=list(corpora.values()),
             languages=data.language,
             settings=yaml.safe_dump(record.settings, sort_keys=False, allow_unicode=True).strip(),
-            probe=render_brief(probe) if probe is not None else "",
+            probe=render_probe(probe, brief=True) if probe is not None else "",
         )
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}")

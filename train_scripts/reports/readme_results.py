@@ -11,7 +11,6 @@ from pathlib import Path
 
 from processing.errors import InputError
 from train_scripts.experiments.trials import render_trials
-from train_scripts.explanations.flag_statement import render_flag_rates
 from train_scripts.reports.notes import TRAINED_ON_VALIDATION
 from train_scripts.reports.pages import (
     difference,
@@ -19,6 +18,7 @@ from train_scripts.reports.pages import (
     number,
     p_value,
     pooled,
+    render,
     shared_overrides,
     short_names,
     split_of,
@@ -271,7 +271,7 @@ def read_blocks() -> dict[str, str]:
         **render_each("experiment", "report.json", render_experiment),
         **render_each("search", "search.json", render_trials),
         **render_each("parts", "parts.json", render_parts),
-        "measurement:flag_rates": render_flag_rates(rates),
+        "measurement:flag_rates": render("flag_rates", result=rates).rstrip(),
     }
 
 

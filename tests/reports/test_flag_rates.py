@@ -1,14 +1,14 @@
 import json
 from pathlib import Path
 
-from train_scripts.explanations.flag_statement import render_flag_rates
+from train_scripts.reports.pages import render
 
 MEASURED = Path(__file__).parents[2] / "model_cards" / "measurements" / "flag_rates.json"
 
 
 def test_the_measured_rates_are_stated_for_speech_and_for_what_is_none():
     result = json.loads(MEASURED.read_text(encoding="utf-8"))
-    lines = render_flag_rates(result).splitlines()
+    lines = render("flag_rates", result=result).splitlines()
     kinds = [*result["speech"], *result["no_speech"]]
     assert len(lines) == 2 + len(kinds)
     for line, kind in zip(lines[2:], kinds, strict=True):
