@@ -89,7 +89,7 @@ def test_the_second_call_runs_only_what_is_not_finished(campaign, first_call, mo
 def test_other_data_or_settings_in_the_same_folder_are_refused(campaign, first_call):
     output, arguments = campaign
     code, _, err = call([*arguments, "finetuning.num_train_epochs=3"])
-    assert code == 2 and "finetuning.num_train_epochs=2 there and 3 now" in err
+    assert code == 2 and "finetuning.num_train_epochs=2.0 there and 3.0 now" in err
     rows = Dataset.from_dict({"id": ["a"], "emotion": ["sad"]})
     with pytest.raises(InputError, match=r"48 turns\), not 'speaker' on other \(1 turns\)"):
         open_output(output, rows, "other", "speaker")

@@ -93,7 +93,7 @@ def test_later_layers_win_and_groups_merge(tmp_path):
         ),
         (["epochs=3"], "'epochs' does not exist. Did you mean finetuning.num_train_epochs"),
         (["finetuning.output_dir=x"], "'finetuning.output_dir' is not free: --output decides it"),
-        (["finetuning.warmup_steps=0.1"], "a constant schedule has none"),
+        (["finetuning.lr_scheduler_type=constant"], "a constant schedule has none"),
         (["finetuning.num_train_epoch=3"], "Did you mean finetuning.num_train_epochs"),
         (["finetuning.select=test"], "expected one of last, validation"),
         (["finetuning=5"], "expected a group of settings"),
@@ -123,7 +123,7 @@ def test_numbers_that_yaml_takes_for_text_are_read():
         "finetuning": {"learning_rate": "5e-5"}
     }
     settings = load_settings("base", ["finetuning.learning_rate=5e-5"])
-    assert settings.finetuning.learning_rate == 5e-5
+    assert settings.finetuning.arguments["learning_rate"] == 5e-5
 
 
 def test_a_baseline_is_told_to_be_run_by_its_own_verb():

@@ -408,11 +408,11 @@ def check_group(content: Any, prefix: str) -> None:
 def check_names(content: Mapping[str, Any], known: Collection[str], prefix: str) -> None:
     """Raise InputError for a name that is not known."""
     check_group(content, prefix)
+    former = FORMER_NAMES if prefix.rstrip(".") in STAGES else {}
     for name in content:
         if name not in known:
-            close = [
-                f"{prefix}{k}" for k in difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-            ]
+            alike = difflib.get_close_matches(name, [*known, *former], n=3, cutoff=0.5)
+            close = list(dict.fromkeys(prefix + former.get(k, k) for k in alike))
             if not prefix:
                 close = dotted_names(name) or close
             close = close or sorted(prefix + k for k in known)
