@@ -172,11 +172,6 @@ def describe_parts(
     return parts
 
 
-def render_parts(content: dict[str, Any]) -> str:
-    """Markdown tables of `part_scores`."""
-    return render("parts", **content)
-
-
 @app.command()
 def command(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
@@ -186,7 +181,7 @@ def command(
 ) -> None:
     """Score models with every subset of their parts, the others at their training mean."""
     content = part_scores(runs, data)
-    typer.echo(render_parts(content))
+    typer.echo(render("parts", **content).rstrip())
     if output is not None:
         write_json(output, content)
 
