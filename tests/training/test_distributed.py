@@ -1,4 +1,5 @@
-"""Two processes that share each step against one that accumulates: the same losses and weights."""
+"""Two processes that share each step against one that accumulates: the same losses and weights,
+warm-up included."""
 
 import os
 import subprocess
@@ -17,7 +18,6 @@ CALM = [
     "model.head_dropout=0.0",
     "model.speech_config.hidden_dropout=0.0",
     "model.speech_config.attention_dropout=0.0",
-    "finetuning.warmup_steps=0.0",
 ]
 WITHOUT_GRADIENT = ("k_proj.bias",)
 """The softmax over keys does not feel a bias of the keys: its true gradient is zero, and Adam makes

@@ -275,6 +275,7 @@ def test_selection_uses_validation_speakers_only(corpus_folder, fold, quick_sett
         finetune("base", output=tmp_path / "b", **run)
 
 
+@pytest.mark.filterwarnings("error::FutureWarning:pyarrow")
 def test_validation_speakers_can_be_trained_on(corpus_folder, fold, quick_settings, tmp_path):
     settings = [*quick_settings, "train_on_validation=true"]
     run = options(corpus_folder, fold, quick_settings)

@@ -203,7 +203,7 @@ def read(
     )
     # Of thousands of small fits, most of the time would go into checks of their arguments.
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
-        return discriminant.fit(features, factor).predict(test_features)
+        return np.asarray(discriminant.fit(features, factor).predict(test_features))
 
 
 def judge(truth, answers, without, num_classes: int) -> Outcome:

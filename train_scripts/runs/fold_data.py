@@ -126,7 +126,10 @@ def split_corpus(
 def merge_validation(folds: DatasetDict) -> DatasetDict:
     """The same fold with the validation turns in its training set; there is no validation then."""
     validation = folds["validation"]
-    train = concatenate_datasets([folds["train"], validation]).sort("id")
+    train = concatenate_datasets([folds["train"], validation])
+    ids = train["id"]
+    # Dataset.sort passes on a warning of pyarrow about the library's own call
+    train = train.select(sorted(range(len(ids)), key=ids.__getitem__))
     return DatasetDict({**folds, "train": train, "validation": validation.select(range(0))})
 
 

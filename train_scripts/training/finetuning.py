@@ -97,7 +97,7 @@ def finetune(
     test = score_test(model, trainer, run, calibration)
     record = RunRecord(
         **vars(test),
-        **run.describe(trainer, seconds),
+        **run.describe(model, trainer, seconds),
         backbone=run.settings.speech_encoder if model.config.use_speech_encoder else None,
         selected_by=run.settings.finetuning.select,
         epochs_trained=trainer.state.epoch,

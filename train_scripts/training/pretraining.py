@@ -79,7 +79,7 @@ def pretrain(
     seconds = train(trainer, run.folder)
     measure = partial(score, model, trainer.data_collator, run.data)
     record = RunRecord(
-        **run.describe(trainer, seconds),
+        **run.describe(model, trainer, seconds),
         selected_by="last",
         validation_metrics=measure(selection_rows(run.data)),
         metrics=measure(run.data.folds.open_test(model, run.processor)),

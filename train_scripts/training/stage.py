@@ -103,7 +103,7 @@ class StageRun:
     data: FoldData
     processor: DecompSerProcessor
 
-    def describe(self, trainer: Trainer, seconds: float) -> dict[str, Any]:
+    def describe(self, model, trainer: Trainer, seconds: float) -> dict[str, Any]:
         """The entries of the record that both stages have alike."""
         return {
             **describe_fold(self.data),
@@ -111,7 +111,7 @@ class StageRun:
             "size": self.settings.size,
             "seed": self.settings.seed,
             "precision": used_precision(trainer.args),
-            "n_parameters": sum(p.numel() for p in trainer.model.parameters()),
+            "n_parameters": sum(p.numel() for p in model.parameters()),
             "settings": {**self.settings.as_dict(), "overrides": list(self.overrides)},
             "seconds": seconds,
         }

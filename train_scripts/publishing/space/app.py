@@ -314,7 +314,9 @@ def build_page(model_name: str, example: str | Path | None = None) -> gr.Blocks:
 
 def launch(page: gr.Blocks, **options: Any) -> Any:
     """Serve a page; options as of `gradio.Blocks.launch`."""
-    theme = gr.themes.Soft(  # pyright: ignore[reportPrivateImportUsage]primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"])
+    theme = gr.themes.Soft(  # pyright: ignore[reportPrivateImportUsage]
+        primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"]
+    )
     return page.launch(theme=theme, css=CSS, share=False, ssr_mode=False, **options)
 
 
