@@ -65,12 +65,6 @@ def part_scores(
 def score_row_parts(row: Row, data: str, *, num_resamples: int, seed: int) -> dict[str, Any]:
     """Score the parts of one row, seeds averaged within each turn.
 
-    Args:
-        row: its runs; all have the same parts.
-        data: see `part_scores`.
-        num_resamples: see `part_scores`.
-        seed: see `part_scores`.
-
     Returns:
         What the figures depend on; `uar` of the whole model; `uar_of_none`, where every turn gets
         the answer for the average training turn; `answers_changed`, how many of the stored answers

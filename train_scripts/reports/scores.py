@@ -25,12 +25,7 @@ from train_scripts.runs.metrics import (
 
 
 def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
-    """All numbers of a row.
-
-    Args:
-        row: its runs.
-        num_resamples: of the bootstrap over speakers.
-        seed: of the bootstrap.
+    """All numbers of a row; the bootstrap is over its speakers.
 
     Returns:
         A dictionary that JSON can hold; see the keys below. `metrics` has, for WA and UAR, `pooled`
