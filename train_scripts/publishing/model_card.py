@@ -117,12 +117,11 @@ def card_data(
     evaluations = eval_results(record)
     if report is not None:
         evaluations += report_results(record, report)
-    languages = sorted({corpus.language for corpus in corpora if corpus.language})
     backbone = record.backbone
     tags = ["speech-emotion-recognition", "decomp-ser", "custom_code"]
     return ModelCardData(
         model_name=repo_id.split("/")[-1],
-        language=languages or None,
+        language=sorted({corpus.language for corpus in corpora if corpus.language}) or None,
         license=common_licence(corpora),
         library_name="transformers",
         pipeline_tag=TASK_TYPE,

@@ -83,8 +83,9 @@ def push(
     contents: dict[str, Any] = {path.name: path for path in model_files(folder)}
     contents[RESULTS] = results.encode()
     revision = f"run-{content_hash(contents)}"
-    report, probe = (None if path is None else read_json(path) for path in (report, probe))
-    card = render_card(published, repo_id, revision=revision, report=report, probe=probe)
+    files = {"report": report, "probe": probe}
+    shown = {name: read_json(path) for name, path in files.items() if path is not None}
+    card = render_card(published, repo_id, revision=revision, **shown)
     contents[CARD] = str(card).encode()
     with plain_errors(repo_id):
         commit = commit_files(repo_id, contents, revision=revision, public=public)

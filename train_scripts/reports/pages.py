@@ -1,5 +1,6 @@
 """The pages of a report: Jinja templates, and how they write numbers and names."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import isfunction
 from itertools import groupby
@@ -98,8 +99,7 @@ def grouped(items: Iterable[Any], key: Callable[[Any], Any]) -> list[tuple[Any, 
 
 def figure_name(corpus: str, protocol: str) -> str:
     """File of the overview of a corpus and protocol."""
-    words = f"rows_{corpus}_{protocol}"
-    return "".join(c if c.isalnum() or c in "_+-" else "-" for c in words) + ".png"
+    return re.sub(r"[^\w+-]", "-", f"rows_{corpus}_{protocol}") + ".png"
 
 
 def short_names(rows: Sequence[Scored]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -185,9 +186,7 @@ def read_mono(path: str) -> tuple[np.ndarray, int]:
 
 def divide_overlaps(spans: list[Span]) -> list[Span]:
     """Spans of overlapping windows without the overlaps, each divided in its middle."""
-    borders = [
-        (end + start) / 2 for (_, end), (start, _) in zip(spans[:-1], spans[1:], strict=True)
-    ]
+    borders = [(end + start) / 2 for (_, end), (start, _) in pairwise(spans)]
     return list(zip([spans[0][0], *borders], [*borders, spans[-1][1]], strict=True))
 
 
@@ -308,7 +307,7 @@ def model_of_space() -> str:
     """
     listed = metadata_load(Path(__file__).with_name("README.md")) or {}
     names = [os.environ.get("DECOMP_SER_MODEL"), *listed.get("models", [])]
-    found = next((name for name in names if name), None)
+    found = next(filter(None, names), None)
     if found is None:
         sys.exit("No model: name a repository under `models` in README.md, or in DECOMP_SER_MODEL.")
     return found
