@@ -8,7 +8,8 @@ from support.planted_runs import plant_run
 
 from modeling_decomp_ser import DecompSerForAudioClassification
 from processing.errors import InputError
-from train_scripts.reports.part_scores import describe_parts, part_scores, render_parts
+from train_scripts.reports.pages import render
+from train_scripts.reports.part_scores import describe_parts, part_scores
 
 PARTS = ["wav2vec2", "rhythm", "content", "pitch", "timbre"]
 
@@ -81,11 +82,11 @@ def test_another_corpus_and_a_baseline_are_refused(trained_run, corpus_folder, t
 
 def test_the_table_names_what_the_figures_depend_on(scored):
     row = scored["rows"][0]
-    text = render_parts(scored)
+    text = render("parts", **scored)
     rhythm = row["parts"]["rhythm"]
     assert f"| rhythm | {rhythm['gain']['value']:+.3f} | {rhythm['without']:.3f} |" in text
     for item in ("`base` size `tiny`", "`speaker` version 1", "seeds 0", row["commits"][0][:12]):
         assert item in text
     assert "not those of the run" not in text
     changed = {**scored, "rows": [{**row, "answers_changed": 2}]}
-    assert "2 of 12 answers are not those of the run." in render_parts(changed)
+    assert "2 of 12 answers are not those of the run." in render("parts", **changed)

@@ -7,14 +7,13 @@ from support.records import make_record
 
 from processing.errors import InputError
 from train_scripts.reports import readme_results
+from train_scripts.reports.pages import render
 from train_scripts.reports.readme_results import (
     README,
     README_ROWS,
     REPOSITORY,
     read_pages,
-    render_experiment,
-    render_readme_table,
-    render_results,
+    readme_rows,
     update_text,
 )
 from train_scripts.reports.writing import report
@@ -66,7 +65,7 @@ def test_a_block_goes_where_its_markers_stand(tmp_path, monkeypatch):
 
 
 def test_a_table_names_its_protocol_seed_and_commit():
-    table = render_results(RESULTS)
+    table = render("quickstart", run=RESULTS)
     assert "| WA (correct / all) | 0.75 |" in table
     assert "| word error rate | 0.25 (the best constant sentence: 0.8) |" in table
     assert "reconstruction" not in table
@@ -74,14 +73,14 @@ def test_a_table_names_its_protocol_seed_and_commit():
         assert item in table
     assert "leaks" not in table
     changed = replace(RESULTS, commit=f"{RESULTS.commit}+changes")
-    assert "commit 0123456789ab+changes." in render_results(changed)
+    assert "commit 0123456789ab+changes." in render("quickstart", run=changed)
     leaking = replace(RESULTS, protocol=replace(RESULTS.protocol, leaks=True))
-    assert "It leaks." in render_results(leaking)
+    assert "It leaks." in render("quickstart", run=leaking)
 
 
 def test_only_what_stands_between_the_markers_is_replaced():
     text = "a\n<!-- results:x -->\nstale\n<!-- /results:x -->\nb\n"
-    new = update_text(text, {"results:x": render_results(RESULTS)})
+    new = update_text(text, {"results:x": render("quickstart", run=RESULTS)})
     assert new.startswith("a\n<!-- results:x -->\n| test turns | 64 |")
     assert new.endswith("<!-- /results:x -->\nb\n") and "stale" not in new
     with pytest.raises(InputError, match="results:y"):
@@ -93,7 +92,7 @@ def test_each_protocol_of_an_experiment_has_its_own_table(tmp_path):
         for preset in ("table3_ours", "table3_m4"):
             plant_row(tmp_path / protocol, preset, seeds=(0,), protocol=protocol)
     content = report([tmp_path], tmp_path / "report", num_resamples=2000)
-    text = render_experiment(content)
+    text = render("experiment", **content)
     first, second = text.split("planted, protocol `speaker` version 1")
     for part in (first, second):
         assert part.count("| `table3_ours` |") == 1
@@ -109,7 +108,8 @@ def test_rows_are_named_with_the_settings_in_which_they_differ(tmp_path):
         plant_row(tmp_path / preset / change, preset, seeds=(0,), overrides=overrides)
     plant_row(tmp_path / "majority", "baseline_majority", seeds=(0,), size=None)
     pairs = [("table3_ours", "table3_ours")]
-    text = render_experiment(report([tmp_path], tmp_path / "new", pairs=pairs, num_resamples=2000))
+    content = report([tmp_path], tmp_path / "new", pairs=pairs, num_resamples=2000)
+    text = render("experiment", **content)
     for name in (f"table3_m4 {plain}", f"table3_ours {plain}", f"table3_ours {changed}"):
         assert f"| `{name}` |" in text
     assert f"`table3_ours {changed}` against `table3_ours {plain}`: UAR" in text
@@ -125,7 +125,7 @@ def test_rows_say_whether_resampling_and_pretraining_were_on(tmp_path):
     raw_wave = {"model": {"components": []}, "overrides": ["size=small"]}
     plant_row(tmp_path / "wave", "table3_m1", seeds=(0,), settings=raw_wave)
     plant_row(tmp_path / "majority", "baseline_majority", seeds=(0,), size=None)
-    text = render_experiment(report([tmp_path], tmp_path / "report", num_resamples=2000))
+    text = render("experiment", **report([tmp_path], tmp_path / "report", num_resamples=2000))
     cells = {
         line.split("`")[1].split()[0]: line.split(" | ")[7]
         for line in text.splitlines()
@@ -149,7 +149,7 @@ def test_a_difference_of_several_seeds_is_given_for_each(tmp_path):
     }
     by_seed = [uar["table3_ours"][s] - uar["table3_m4"][s] for s in ("0", "1")]
     assert by_seed[0] != by_seed[1]
-    assert f"; by seed {by_seed[0]:+.3f}, {by_seed[1]:+.3f}" in render_experiment(content)
+    assert f"; by seed {by_seed[0]:+.3f}, {by_seed[1]:+.3f}" in render("experiment", **content)
 
 
 def test_the_table_of_the_readme_takes_its_rows_from_one_protocol(tmp_path):
@@ -164,14 +164,14 @@ def test_the_table_of_the_readme_takes_its_rows_from_one_protocol(tmp_path):
         row["metrics"]["weighted_accuracy"]["pooled"] = 9.0
     one = next(row for row in content["rows"] if row not in other and row["preset"] == "table3_m1")
     one["notes"] = ["trained on validation speakers as well"]
-    text = render_readme_table(content)
+    text = render("readme", rows=readme_rows(content), heard=README_ROWS)
     lines = text.splitlines()
     assert [line.split("`")[1] for line in lines[2:8]] == list(README_ROWS)
     assert "9.000" not in text and "protocol `speaker-5` version 1" in lines[-1]
     assert lines[-1].endswith("Trained on validation speakers as well: `table3_m1`.")
     content["rows"].remove(one)
     with pytest.raises(InputError, match="0 rows of table3_m1"):
-        render_readme_table(content)
+        readme_rows(content)
 
 
 def test_the_table_of_the_readme_says_what_was_on_in_training(tmp_path):
@@ -182,10 +182,8 @@ def test_the_table_of_the_readme_says_what_was_on_in_training(tmp_path):
     for row in content["rows"]:
         row["resampled"] = {"table3_ours": True, "encoders_alone": False}.get(row["preset"])
         row["pretrained"] = row["preset"] == "table3_ours"
-    cells = {
-        line.split("`")[1]: line.split(" | ")[-2:]
-        for line in render_readme_table(content).splitlines()[2:8]
-    }
+    text = render("readme", rows=readme_rows(content), heard=README_ROWS)
+    cells = {line.split("`")[1]: line.split(" | ")[-2:] for line in text.splitlines()[2:8]}
     assert cells["table3_ours"] == ["yes", "yes |"]
     assert cells["encoders_alone"] == ["no", "no |"]
     assert cells["table3_m1"] == ["-", "no |"]

@@ -14,11 +14,7 @@ QUICKSTART = Path("runs/quickstart")
 
 
 def default_model() -> str:
-    """The model of the quickstart.
-
-    Raises:
-        InputError: if it is not there.
-    """
+    """The model of the quickstart; InputError where there is none."""
     folder = QUICKSTART / "model"
     if not (folder / RESULTS).is_file():
         raise InputError(

@@ -17,7 +17,6 @@ from processing.corpora.licences import DEMONSTRATION, common_licence, training_
 from processing.corpora.registry import Corpus
 from processing.corpora.synthetic import describe_corpus
 from processing.errors import InputError
-from train_scripts.explanations.probe_table import render_probe
 from train_scripts.runs.finished_runs import Run
 from train_scripts.runs.record import Calibration, RunRecord
 
@@ -42,6 +41,16 @@ METRICS = {
     "ece": ("Expected calibration error", "ece", "of the plain softmax; 0 is best"),
 }
 """Field of `Metrics`: its name, its type on the Hub, what it is."""
+
+REPORTED = {
+    "weighted_accuracy": ("accuracy", "WA (correct / all)"),
+    "unweighted_average_recall": ("recall", "UAR (mean recall of the classes)"),
+    "macro_f1": ("f1", "Macro F1"),
+    "word_error_rate": ("wer", "Word error rate"),
+}
+"""Metric of a report: its type and its name in the metadata."""
+
+TASK, TASK_TYPE = "Speech emotion recognition", "audio-classification"
 
 COVERAGES = (1.0, 0.75, 0.5, 0.25)
 """Points of the risk-coverage curve that a card shows."""
@@ -71,31 +80,8 @@ def render_card(
     Raises:
         InputError: if the report has no row of this model.
     """
-    corpora = training_corpora(record.trained_on)
+    corpora = list(training_corpora(record.trained_on).values())
     data = card_data(record, repo_id, corpora, report)
-    text = (
-        card_environment()
-        .get_template(TEMPLATE.name)
-        .render(
-            run=record,
-            title=repo_id.split("/")[-1],
-            repo_id=repo_id,
-            revision=revision,
-            metrics=METRICS,
-            demonstration=describe_corpus() if is_demonstration(record) else "",
-            architecture=name_inputs(record),
-            coverage=points_of_coverage(record.calibration),
-            corpora=list(corpora.values()),
-            languages=data.language,
-            settings=yaml.safe_dump(record.settings, sort_keys=False, allow_unicode=True).strip(),
-            probe=render_probe(probe, brief=True) if probe is not None else "",
-        )
-    )
-    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}")
-
-
-def card_environment() -> Environment:
-    """What renders the template; a name that is not there is an error."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),
         undefined=StrictUndefined,
@@ -103,28 +89,41 @@ def card_environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"cell": table_cell, "number": format_number}
-    return environment
+    text = environment.get_template(TEMPLATE.name).render(
+        run=record,
+        title=data.model_name,
+        repo_id=repo_id,
+        revision=revision,
+        metrics=METRICS,
+        demonstration=describe_corpus() if is_demonstration(record) else "",
+        coverage=points_of_coverage(record.calibration),
+        corpora=corpora,
+        decomposed=DECOMPOSED,
+        languages=data.language,
+        settings=yaml.safe_dump(record.settings, sort_keys=False, allow_unicode=True).strip(),
+        probe=render_probe(probe, brief=True) if probe is not None else "",
+    )
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}")
 
 
 def card_data(
     record: RunRecord,
     repo_id: str,
-    corpora: Mapping[str, Corpus],
+    corpora: list[Corpus],
     report: Mapping[str, Any] | None,
 ) -> ModelCardData:
     """The block of metadata, with a model-index."""
     evaluations = eval_results(record)
     if report is not None:
         evaluations += report_results(record, report)
-    languages = sorted({c.language for c in corpora.values() if c.language})
     backbone = record.backbone
     tags = ["speech-emotion-recognition", "decomp-ser", "custom_code"]
     return ModelCardData(
         model_name=repo_id.split("/")[-1],
-        language=languages or None,
-        license=common_licence(list(corpora.values())),
+        language=sorted({corpus.language for corpus in corpora if corpus.language}) or None,
+        license=common_licence(corpora),
         library_name="transformers",
-        pipeline_tag="audio-classification",
+        pipeline_tag=TASK_TYPE,
         tags=tags + (["demonstration"] if is_demonstration(record) else []),
         # the encoder of a run from scratch is no model of the Hub
         base_model=backbone if backbone and "/" in backbone else None,
@@ -148,12 +147,11 @@ def eval_results(record: RunRecord) -> list[EvalResult]:
     protocol, fold = record.protocol, record.fold
     note = " (leaking protocol)" if protocol.leaks else ""
     heldout = record.leaks.turns.get("heldout_turns") if record.leaks else None
-    # the test speakers are no classes of the speaker head
-    turns = {"speaker_accuracy": heldout}
+    turns = {"speaker_accuracy": heldout}  # test speakers are no classes of the speaker head
     return [
         EvalResult(
-            task_type="audio-classification",
-            task_name="Speech emotion recognition",
+            task_type=TASK_TYPE,
+            task_name=TASK,
             dataset_type="+".join(corpora) or "unknown",
             dataset_name=" + ".join(c.title for c in corpora.values()) or "not named",
             dataset_config=protocol.name + (f", fold {fold}" if fold else ""),
@@ -169,21 +167,35 @@ def eval_results(record: RunRecord) -> list[EvalResult]:
     ]
 
 
+def card_results(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Arguments of `EvalResult` for each metric of a row of a report, see `score_row`."""
+    protocol = row["protocol"]
+    tested = ("num_turns", "num_speakers", "seeds", "folds", "notes")
+    return [
+        {
+            "task_type": "automatic-speech-recognition" if kind == "wer" else TASK_TYPE,
+            "task_name": "Speech recognition" if kind == "wer" else TASK,
+            "dataset_type": row["corpus"],
+            "dataset_name": row["corpus"],
+            "dataset_config": protocol["name"],
+            "dataset_split": "test",
+            "dataset_args": {"protocol_version": protocol["version"], "hash": protocol["hash"]},
+            "metric_type": kind,
+            "metric_name": title,
+            "metric_value": row["metrics"][name]["pooled"],
+            "metric_args": {
+                "interval_95": row["metrics"][name].get("interval_95"),
+                **{entry: row[entry] for entry in tested},
+            },
+        }
+        for name, (kind, title) in REPORTED.items()
+        if row["metrics"][name]["pooled"] is not None
+    ]
+
+
 def is_demonstration(record: RunRecord) -> bool:
     """Whether synthetic speech trained or tested it."""
     return DEMONSTRATION in training_corpora(record.corpus)
-
-
-def name_inputs(record: RunRecord) -> list[str]:
-    """Speech encoder and components in words, without those that it does not have."""
-    if record.backbone == "scratch":
-        names = ["a speech encoder without pretrained weights"]
-    else:
-        names = [f"the speech encoder `{table_cell(record.backbone)}`"] if record.backbone else []
-    if record.preset is None:  # scored, not trained here: its settings are not known
-        return [*names, "codes of the components that `config.json` lists"]
-    components = record.settings["model"].get("components", DECOMPOSED)
-    return [*names, f"the codes of {', '.join(components)}"] if components else names
 
 
 def points_of_coverage(calibration: Calibration | None) -> list[dict[str, float]]:

@@ -13,12 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    get_token,
-)
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -83,31 +78,17 @@ def push(
     record = read_run(folder)
     check_repo_id(repo_id)
     check_terms(record, public, may_publish)
-    paths = {path.name: path for path in model_files(folder)}
     published = record.publishable()
     results = json.dumps(published.to_dict(), indent=2, ensure_ascii=False) + "\n"
-    contents: dict[str, Any] = {**paths, RESULTS: results.encode()}
+    contents: dict[str, Any] = {path.name: path for path in model_files(folder)}
+    contents[RESULTS] = results.encode()
     revision = f"run-{content_hash(contents)}"
-    card = render_card(
-        published,
-        repo_id,
-        revision=revision,
-        report=None if report is None else read_json(Path(report)),
-        probe=None if probe is None else read_json(Path(probe)),
-    )
+    files = {"report": report, "probe": probe}
+    shown = {name: read_json(path) for name, path in files.items() if path is not None}
+    card = render_card(published, repo_id, revision=revision, **shown)
     contents[CARD] = str(card).encode()
     with plain_errors(repo_id):
-        api = HfApi()
-        existing = open_repository(api, repo_id, public)
-        commit = api.create_commit(
-            repo_id,
-            [
-                *(CommitOperationAdd(name, content) for name, content in contents.items()),
-                *(CommitOperationDelete(name) for name in stale_weights(existing, contents)),
-            ],
-            commit_message="Publish a model of decomp-ser",
-        )
-        api.create_tag(repo_id, tag=revision, revision=commit.oid, exist_ok=True)
+        commit = commit_files(repo_id, contents, revision=revision, public=public)
     return {
         "url": commit.commit_url,
         "commit": commit.oid,
@@ -116,12 +97,29 @@ def push(
     }
 
 
-def read_run(folder: Path) -> RunRecord:
-    """Record of a run whose model is whole, and trained.
-
-    Raises:
-        InputError: if it is not.
+def commit_files(
+    repo_id: str, contents: Mapping[str, Path | bytes], *, revision: str, public: bool
+) -> CommitInfo:
+    """Commit and tag files by their names. Weights of an earlier push, which the new model would be
+    confused with, are deleted.
     """
+    api = HfApi()
+    existing = open_repository(api, repo_id, public)
+    stale = [name for name in existing if WEIGHTS.fullmatch(name) and name not in contents]
+    commit = api.create_commit(
+        repo_id,
+        [
+            *(CommitOperationAdd(name, content) for name, content in contents.items()),
+            *(CommitOperationDelete(name) for name in stale),
+        ],
+        commit_message="Publish a model of decomp-ser",
+    )
+    api.create_tag(repo_id, tag=revision, revision=commit.oid, exist_ok=True)
+    return commit
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Record of a run whose model is whole, and trained; InputError where it is not."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder. Give an output folder of `finetune`.")
     load_model(str(folder))
@@ -133,10 +131,10 @@ def read_run(folder: Path) -> RunRecord:
     return read_record(folder)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: str | Path) -> dict[str, Any]:
     """Content of a file of JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error}).") from error
 
@@ -165,11 +163,9 @@ def model_files(folder: Path) -> list[Path]:
     """The files of a saved model that are published; InputError where one is missing."""
     weights = [p for p in sorted(folder.iterdir()) if WEIGHTS.fullmatch(p.name)]
     needed = [folder / name for name in CONFIGURATIONS]
-    code = set()
-    for path in needed:
-        # "module.Class" in the entries auto_map and custom_pipelines
-        for module in re.findall(r'"(\w+)\.DecompSer\w+"', path.read_text(encoding="utf-8")):
-            code.add(folder / f"{module}.py")
+    text = "".join(path.read_text(encoding="utf-8") for path in needed)
+    # "module.Class" in the entries auto_map and custom_pipelines
+    code = {folder / f"{module}.py" for module in re.findall(r'"(\w+)\.DecompSer\w+"', text)}
     try:
         code |= {Path(file) for entry in code for file in get_relative_import_files(entry)}
     except FileNotFoundError as error:
@@ -188,11 +184,7 @@ def content_hash(contents: Mapping[str, Path | bytes]) -> str:
 
 
 def open_repository(api: HfApi, repo_id: str, public: bool) -> list[str]:
-    """Create the repository, or see that its visibility is the one asked for.
-
-    Returns:
-        Names of the files in it.
-    """
+    """Names of the files of a repository of the visibility asked for, which is created if new."""
     if get_token() is None:
         raise InputError(
             "no token of the Hub is known here. Log in with `hf auth login`, or set HF_TOKEN to a "
@@ -211,11 +203,6 @@ def open_repository(api: HfApi, repo_id: str, public: bool) -> list[str]:
             f"settings on the Hub, {way}, or choose another name."
         )
     return [sibling.rfilename for sibling in info.siblings or []]
-
-
-def stale_weights(existing: list[str], contents: Mapping[str, Any]) -> list[str]:
-    """Weights of an earlier push that the new model would be confused with."""
-    return [name for name in existing if WEIGHTS.fullmatch(name) and name not in contents]
 
 
 @contextmanager

@@ -3,6 +3,7 @@ differences of WA and UAR with their intervals over speakers, and one test over 
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,12 +32,7 @@ TESTED = "unweighted_average_recall"
 def choose_pairs(
     rows: Sequence[Row], wanted: Iterable[tuple[str, str]], *, allow_mixed: bool = False
 ) -> tuple[list[tuple[Row, Row]], list[str]]:
-    """Rows to compare.
-
-    Args:
-        rows: all rows.
-        wanted: pairs of presets.
-        allow_mixed: compare rows although a setting that they should share is another.
+    """Rows to compare, by pairs of presets; rows whose shared settings differ if `allow_mixed`.
 
     Returns:
         Pairs of rows of one corpus, protocol and size (a baseline has none); and why some are not
@@ -61,7 +57,9 @@ def rows_of_presets(
         if first_preset not in (EVERY, first.key.preset):
             continue
         # Changed settings of a preset are compared where every row is, or with the preset.
-        plain = min((r for r in rows if same_kind(r, first)), key=number_of_overrides)
+        kind = replace(first.key, overrides=())
+        same_kind = (row for row in rows if replace(row.key, overrides=()) == kind)
+        plain = min(same_kind, key=number_of_overrides)
         if first_preset not in (EVERY, second_preset) and first is not plain:
             continue
         # Among the changes of one preset, the plain row is what the others are compared with.
@@ -81,10 +79,10 @@ def why_not(first: Row, second: Row, *, allow_mixed: bool) -> str | None:
         return "no fold in common"
     unshared, _ = differing_settings(first, second)
     if unshared and not allow_mixed:
+        commits = " and ".join(", ".join(c[:12] for c in row.commits) for row in (first, second))
         return (
             f"run with other settings that rows should share ({'; '.join(unshared)}), at commits "
-            f"{commits_in_words(first)} and {commits_in_words(second)}. Run one of them again, or "
-            "pass --allow-mixed"
+            f"{commits}. Run one of them again, or pass --allow-mixed"
         )
     return None
 
@@ -98,7 +96,7 @@ def differing_settings(first: Row, second: Row) -> tuple[list[str], list[str]]:
     unshared: list[str] = []
     overridden: list[str] = []
     if None in (first.key.size, second.key.size):
-        return unshared, overridden
+        return [], []
     own = {*named_settings(first.key.preset), *named_settings(second.key.preset)}
     overrides = {
         present_name(o.split("=")[0]) for row in (first, second) for o in row.key.overrides
@@ -117,17 +115,6 @@ def named_settings(preset: str) -> Iterable[str]:
         return flatten(read_preset(preset))
     except InputError:
         return ()
-
-
-def commits_in_words(row: Row) -> str:
-    """Commits of a row, short."""
-    return ", ".join(commit[:12] for commit in row.commits)
-
-
-def same_kind(first: Row, second: Row) -> bool:
-    """Whether two rows differ in overrides alone."""
-    same_preset = (first.key.preset, first.key.size) == (second.key.preset, second.key.size)
-    return same_preset and same_split(first, second)
 
 
 def number_of_overrides(row: Row) -> tuple:
@@ -152,14 +139,7 @@ def find_reference(row: Row, preset: str, rows: Sequence[Row]) -> Row | None:
 
 
 def compare(first: Row, second: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
-    """Compare two rows; differences are first minus second.
-
-    Args:
-        first: a row.
-        second: another.
-        num_resamples: of the paired bootstrap over speakers.
-        seed: of the bootstrap.
-    """
+    """Compare two rows, first minus second, by a paired bootstrap over speakers."""
     shared = np.intersect1d(first.turns.ids, second.turns.ids)
     one, other = (row.turns.select(np.isin(row.turns.ids, shared)) for row in (first, second))
     check_labels(first, second, (one, other))

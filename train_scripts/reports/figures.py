@@ -15,12 +15,8 @@ MEASURES = {"weighted_accuracy": (BLUE, "o"), "unweighted_average_recall": (RED,
 
 
 def plot_rows(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], path: Path) -> None:
-    """Draw WA and UAR of each row with their intervals, and each seed as a small dot.
-
-    Args:
-        rows: of `score_row`, of one corpus and protocol.
-        names: of the rows by their titles; see `short_names`.
-        path: of the PNG.
+    """Draw WA and UAR of each row of one corpus and protocol with their intervals, and each seed as
+    a small dot; `names` are those of `short_names`.
     """
     rows = sorted(rows, key=lambda row: row["metrics"]["weighted_accuracy"]["pooled"])
     figure = Figure(figsize=(9, 1.8 + 0.42 * len(rows)), layout="constrained")
@@ -51,12 +47,8 @@ def plot_rows(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], path:
 
 
 def plot_confusion(row: Mapping[str, Any], name: str, path: Path) -> None:
-    """Draw the confusion matrix of a row: share of each reference class, and turns.
-
-    Args:
-        row: of `score_row`; its counts are means over seeds.
-        name: of the row.
-        path: of the PNG.
+    """Draw the confusion matrix of a row: share of each reference class, and turns, which are means
+    over seeds.
     """
     counts = np.array(row["confusion"])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
@@ -81,13 +73,7 @@ def plot_confusion(row: Mapping[str, Any], name: str, path: Path) -> None:
 
 
 def plot_speakers(row: Mapping[str, Any], name: str, path: Path) -> None:
-    """Draw WA and UAR of each speaker of a row, the best recognised first.
-
-    Args:
-        row: of `score_row`.
-        name: of the row.
-        path: of the PNG.
-    """
+    """Draw WA and UAR of each speaker of a row, the best recognised first."""
     speakers = sorted(
         row["per_speaker"].items(), key=lambda item: (-item[1]["weighted_accuracy"], item[0])
     )
@@ -101,9 +87,7 @@ def plot_speakers(row: Mapping[str, Any], name: str, path: Path) -> None:
         pooled = row["metrics"][metric]["pooled"]
         label = METRIC_TITLES[metric]
         axes.plot(places + shift, values, marker, color=colour, label=label, markersize=6)
-        axes.axhline(
-            pooled, color=colour, linewidth=1, linestyle="--", label=f"pooled {pooled:.3f}"
-        )
+        axes.axhline(pooled, color=colour, lw=1, ls="--", label=f"pooled {pooled:.3f}")
     names = [f"{speaker} ({scores['num_turns']})" for speaker, scores in speakers]
     axes.set_xticks(places, names, rotation=90 if len(names) > 6 else 0, fontsize=8)
     axes.set_ylim(max(0.0, lowest - 0.1), 1.02)
@@ -117,23 +101,16 @@ def plot_speakers(row: Mapping[str, Any], name: str, path: Path) -> None:
 def plot_pretraining(
     curves: Sequence[Sequence[Mapping[str, Any]]], path: Path, *, title: str
 ) -> None:
-    """Draw both losses of pre-training over the steps, as Figure 3 does.
-
-    Args:
-        curves: log lines of each fold and seed.
-        path: of the PNG.
-        title: of the figure.
+    """Draw both losses of pre-training over the steps, as Figure 3 does, from the log lines of each
+    fold and seed.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=10)
-    for axes, (name, label, colour) in zip(
-        figure.subplots(1, 2),
-        (
-            ("loss_reconstruction", "reconstruction, $L_{MSE}$", BLUE),
-            ("loss_speaker", "speaker, $L_S$ (cross entropy)", RED),
-        ),
-        strict=True,
-    ):
+    losses = (
+        ("loss_reconstruction", "reconstruction, $L_{MSE}$", BLUE),
+        ("loss_speaker", "speaker, $L_S$ (cross entropy)", RED),
+    )
+    for axes, (name, label, colour) in zip(figure.subplots(1, 2), losses, strict=True):
         series = [curve_of(lines, name) for lines in curves]
         series = [points for points in series if len(points)]
         for points in series:
@@ -166,13 +143,7 @@ def mean_curve(series: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def row_label(row: Mapping[str, Any], names: Mapping[str, str], sizes: Collection[str]) -> str:
-    """A row on an axis: its name, its size where the rows have several, and a warning.
-
-    Args:
-        row: of `score_row`.
-        names: of the rows by their titles.
-        sizes: that the rows of the figure have.
-    """
+    """A row on an axis: its name, its size where the rows have several sizes, and a warning."""
     size = [row["size"]] if row["size"] and len(sizes) > 1 else []
     leaks = ["leaks"] if row["protocol"]["leaks"] else []
     marks = size + leaks + ([] if row["complete"] else ["incomplete"])
@@ -181,6 +152,6 @@ def row_label(row: Mapping[str, Any], names: Mapping[str, str], sizes: Collectio
 
 def row_heading(row: Mapping[str, Any], name: str) -> str:
     """A row above a figure of its own."""
-    label = row_label(row, {row["title"]: name}, ())
     where = f"{row['corpus']}, {row['protocol']['name']}, {row['num_turns']} turns"
+    label = row_label(row, {row["title"]: name}, ())
     return f"{label}\n{where}, {row['num_speakers']} speakers"

@@ -9,16 +9,9 @@ from train_scripts.runs.finished_runs import Run
 MEMORISED_SHARE = 0.1
 """From this share of test turns whose words occur in training on, a row says so of its WER."""
 
-TRAINED_ON_VALIDATION = "trained on validation speakers as well"
-
 
 def describe_row(row: Row, scored: Mapping[str, Any]) -> list[str]:
-    """Notes of a row, the gravest first.
-
-    Args:
-        row: its runs.
-        scored: its numbers.
-    """
+    """Notes of a row and its numbers, the gravest first."""
     runs = list(row.runs.values())
     notes = [
         *leak_notes(runs),
@@ -41,10 +34,8 @@ def describe_row(row: Row, scored: Mapping[str, Any]) -> list[str]:
 
 
 def note_other_splits(rows: Sequence[dict[str, Any]]) -> None:
-    """Add a note to rows of one table that were tested on other splits than the first of them.
-
-    Args:
-        rows: of `score_row`, of one corpus and protocol; changed.
+    """Add a note to rows of one corpus and protocol that were tested on other splits than the first
+    of them.
     """
     known: dict[str, tuple[str, str]] = {}
     for row in rows:
@@ -80,7 +71,7 @@ def selection_notes(runs: Sequence[Run]) -> list[str]:
     notes = [f"SELECTED BY THE TEST FOLD in {len(chosen)} of {len(runs)} runs"] if chosen else []
     # the runs of a row share their settings
     if runs[0].results.settings.get("train_on_validation"):
-        notes.append(TRAINED_ON_VALIDATION)
+        notes.append("trained on validation speakers as well")
     return notes
 
 

@@ -1,6 +1,8 @@
 """The pages of a report: Jinja templates, and how they write numbers and names."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import isfunction
 from itertools import groupby
 from typing import Any
 
@@ -11,12 +13,7 @@ Scored = Mapping[str, Any]
 
 
 def render(template: str, **content: Any) -> str:
-    """Fill a template of `train_scripts/reports/templates`.
-
-    Args:
-        template: its name without ".md.jinja".
-        content: what it reads.
-    """
+    """Fill a template of `train_scripts/reports/templates`, named without ".md.jinja"."""
     environment = Environment(
         loader=PackageLoader("train_scripts.reports"),
         undefined=StrictUndefined,
@@ -24,8 +21,9 @@ def render(template: str, **content: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {function.__name__: function for function in FILTERS}
-    environment.globals |= {function.__name__: function for function in FUNCTIONS}
+    own = {name: value for name, value in globals().items() if isfunction(value)}
+    environment.filters |= own
+    environment.globals |= own
     return environment.get_template(f"{template}.md.jinja").render(**content)
 
 
@@ -84,12 +82,6 @@ def short_commits(commits: Iterable[str]) -> str:
     return ", ".join(digest[:12] + plus + mark for digest, plus, mark in parts)
 
 
-def table(header: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    lines = [header, ["---"] * len(header), *cells]
-    return ["| " + " | ".join(cell(str(text)) for text in line) + " |" for line in lines]
-
-
 def split_of(row: Scored) -> tuple[str, str]:
     """Corpus and protocol."""
     return row["corpus"], row["protocol"]["name"]
@@ -107,8 +99,7 @@ def grouped(items: Iterable[Any], key: Callable[[Any], Any]) -> list[tuple[Any, 
 
 def figure_name(corpus: str, protocol: str) -> str:
     """File of the overview of a corpus and protocol."""
-    words = f"rows_{corpus}_{protocol}"
-    return "".join(c if c.isalnum() or c in "_+-" else "-" for c in words) + ".png"
+    return re.sub(r"[^\w+-]", "-", f"rows_{corpus}_{protocol}") + ".png"
 
 
 def short_names(rows: Sequence[Scored]) -> dict[str, str]:
@@ -119,7 +110,7 @@ def short_names(rows: Sequence[Scored]) -> dict[str, str]:
     for _, same in grouped(rows, lambda row: row["size"] or ""):
         shared = shared_overrides(same)
         for row in same:
-            own = [override for override in row["overrides"] if override not in shared]
+            own = (override for override in row["overrides"] if override not in shared)
             names[row["title"]] = " ".join([row["preset"], *own])
     return names
 
@@ -129,6 +120,12 @@ def shared_overrides(rows: Sequence[Scored]) -> list[str]:
     return [o for o in rows[0]["overrides"] if all(o in row["overrides"] for row in rows)]
 
 
+def per_seed(rows: Sequence[Scored], title: str) -> dict[str, float]:
+    """UAR of each seed of the row of a title."""
+    found = {row["title"]: row for row in rows}[title]
+    return found["metrics"]["unweighted_average_recall"]["per_seed"]
+
+
 def find_row(line: Mapping[str, Any], rows: Sequence[Scored]) -> Scored | None:
     """The row of a line of the paper: of the fewest settings changed, complete rather than not."""
     for preset in filter(None, (line.get("preset"), line.get("same_model"))):
@@ -136,36 +133,6 @@ def find_row(line: Mapping[str, Any], rows: Sequence[Scored]) -> Scored | None:
         if found:
             return min(found, key=lambda r: (len(r["overrides"]), not r["complete"], r["row"]))
     return None
-
-
-def resampling(row: Scored) -> str:
-    """Whether random resampling was on in fine-tuning; a dash where nothing would read it."""
-    return {True: "on", False: "off", None: "-"}[row["resampled"]]
-
-
-def pretraining(row: Scored) -> str:
-    """Steps of pre-training; a dash for a baseline."""
-    if row["size"] is None:
-        return "-"
-    steps = row["pretraining_steps"]
-    return (f"{steps:,} steps" if steps else "yes") if row["pretrained"] else "none"
-
-
-def fold_mean(score: Mapping[str, Any]) -> str:
-    """Mean of the folds and standard deviation over seeds."""
-    spread = score["sd_over_seeds"]
-    return number(score["fold_mean"]) + (" (one seed)" if spread is None else f" ± {spread:.3f}")
-
-
-def mse(metrics: Mapping[str, Any]) -> str:
-    """Both errors of the reconstruction."""
-    valid, padded = (metrics[name]["pooled"] for name in ("speech_mse", "speech_mse_padded"))
-    return "-" if valid is None else f"{valid:.2e} (padding counted as right: {padded:.2e})"
-
-
-def complement(rate: float | None) -> float | None:
-    """1 - WER, which the paper calls accuracy."""
-    return None if rate is None else 1 - rate
 
 
 def comparison_notes(comparison: Mapping[str, Any]) -> str:
@@ -191,14 +158,3 @@ def class_names(stated: Iterable[str], corpora: Mapping[str, Any]) -> list[str]:
     """Classes of the paper's Table 1, then those that only a corpus has, then "total"."""
     names = dict.fromkeys([*stated, *(n for c in corpora.values() for n in c["classes"])])
     return [*(name for name in names if name != "total"), "total"]
-
-
-FILTERS = (
-    *(number, percent, pooled, seed_range, difference, p_value, cell, short_commits),
-    *(resampling, pretraining, fold_mean, mse, complement, comparison_notes, row_notes),
-)
-FUNCTIONS = (
-    *(grouped, split_of, split_and_size, figure_name, short_names, shared_overrides),
-    *(find_row, class_names, percent),
-)
-"""What templates may call."""

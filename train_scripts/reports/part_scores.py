@@ -65,12 +65,6 @@ def part_scores(
 def score_row_parts(row: Row, data: str, *, num_resamples: int, seed: int) -> dict[str, Any]:
     """Score the parts of one row, seeds averaged within each turn.
 
-    Args:
-        row: its runs; all have the same parts.
-        data: see `part_scores`.
-        num_resamples: see `part_scores`.
-        seed: see `part_scores`.
-
     Returns:
         What the figures depend on; `uar` of the whole model; `uar_of_none`, where every turn gets
         the answer for the average training turn; `answers_changed`, how many of the stored answers
@@ -172,11 +166,6 @@ def describe_parts(
     return parts
 
 
-def render_parts(content: dict[str, Any]) -> str:
-    """Markdown tables of `part_scores`."""
-    return render("parts", **content)
-
-
 @app.command()
 def command(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
@@ -186,7 +175,7 @@ def command(
 ) -> None:
     """Score models with every subset of their parts, the others at their training mean."""
     content = part_scores(runs, data)
-    typer.echo(render_parts(content))
+    typer.echo(render("parts", **content).rstrip())
     if output is not None:
         write_json(output, content)
 

@@ -13,11 +13,7 @@ from train_scripts.training.stage import read_log
 
 
 def report_pretraining(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]]:
-    """Figure 3 for each kind of pre-training: all folds and seeds in one figure.
-
-    Args:
-        runs: of pre-training.
-        folder: for the figures.
+    """Figure 3 for each kind of pre-training, in a folder: all folds and seeds in one figure.
 
     Returns:
         What report.json says of each kind: the runs, their steps, the means over runs of the last
@@ -31,24 +27,17 @@ def report_pretraining(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]
         count = f"{len(same)} run{'s' if len(same) > 1 else ''}"
         where = f"{key.corpus}, {key.protocol}, {key.size}; {count}"
         plot_pretraining(logs, folder / figure, title=f"Pre-training {key.title} ({where})")
-        losses = {
-            loss: [[line[loss] for line in log if loss in line] for log in logs]
-            for loss in ("loss_reconstruction", "loss_speaker")
-        }
         curves.append(
             {
                 "row": slug,
-                "title": key.title,
-                "corpus": key.corpus,
-                "protocol": key.protocol,
-                "size": key.size,
+                **{name: getattr(key, name) for name in ("title", "corpus", "protocol", "size")},
                 "seeds": sorted({run.cell[0] for run in same}),
                 "folds": sorted({run.cell[1] for run in same}),
                 "num_runs": len(same),
                 "steps": max((line["step"] for log in logs for line in log), default=0),
                 "last": {
-                    loss: mean_of_known([values[-1] if values else None for values in of_runs])
-                    for loss, of_runs in losses.items()
+                    loss: mean_of_known([last_of(log, loss) for log in logs])
+                    for loss in ("loss_reconstruction", "loss_speaker")
                 },
                 "metrics": {
                     name: mean_of_known([getattr(run.results.metrics, name) for run in same])
@@ -58,6 +47,11 @@ def report_pretraining(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]
             }
         )
     return curves
+
+
+def last_of(log: Sequence[dict[str, Any]], name: str) -> float | None:
+    """The last logged value of a loss."""
+    return next((line[name] for line in reversed(log) if name in line), None)
 
 
 def mean_of_known(values: Sequence[float | None]) -> float | None:

@@ -27,13 +27,7 @@ NOT_SHARED = ("preset", "size", "seed", "overrides", "tracking")
 
 @dataclass
 class Row:
-    """The runs of one row, by seed and fold.
-
-    Attributes:
-        key: what they share.
-        runs: (seed, fold) to run.
-        missing: what is lacking, in words; empty for a complete row.
-    """
+    """The runs of one row by seed and fold, and what is lacking of it, in words."""
 
     key: RowKey
     runs: dict[tuple[int, str], Run]
@@ -104,9 +98,8 @@ def group_rows(runs: Iterable[Run]) -> list[Row]:
         row.runs[run.cell] = run
     for row in rows.values():
         check_row(row)
-    ordered = sorted(
-        rows.values(), key=lambda row: tuple(str(v or "") for v in vars(row.key).values())
-    )
+    names = {key: tuple(str(value or "") for value in vars(key).values()) for key in rows}
+    ordered = [rows[key] for key in sorted(rows, key=names.__getitem__)]
     for row in ordered:
         row.missing = find_missing(row, [r for r in ordered if same_split(r, row)])
     return ordered
@@ -160,11 +153,8 @@ def effective_settings(run: Run) -> dict[str, Any]:
     """What a run was made with, by dotted name, such as "model.num_f0_bins".
 
     Two runs are compared by these and not by their commits: a commit that changed a default or a
-    size shows here, any other does not matter.
-
-    Args:
-        run: of any commit. A setting that it does not name has its default; those of a
-            pre-training that it did not begin with are left out.
+    size shows here, any other does not matter. A setting that the run does not name has its
+    default; those of a pre-training that it did not begin with are left out.
     """
     settings = dict(run.results.settings)
     for stage in set(STAGES) & set(settings):
@@ -208,17 +198,14 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        inner = flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else None
-        flat |= {f"{prefix}{name}": value} if inner is None else inner
+        nested = isinstance(value, Mapping)
+        flat |= flatten(value, f"{prefix}{name}.") if nested else {prefix + name: value}
     return flat
 
 
 def find_missing(row: Row, group: Sequence[Row]) -> list[str]:
-    """What a row lacks: folds of a seed, seeds that other rows have, turns that no fold tests.
-
-    Args:
-        row: the row.
-        group: all rows of its corpus and protocol.
+    """What a row lacks beside all rows of its split: folds of a seed, seeds that other rows have,
+    turns that no fold tests.
     """
     folds = expected_folds(row.key.protocol, group)
     seeds = set(row.seeds)

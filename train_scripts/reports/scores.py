@@ -4,6 +4,7 @@ Axes: S seeds, F folds, K speakers, L labels.
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -25,12 +26,7 @@ from train_scripts.runs.metrics import (
 
 
 def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
-    """All numbers of a row.
-
-    Args:
-        row: its runs.
-        num_resamples: of the bootstrap over speakers.
-        seed: of the bootstrap.
+    """All numbers of a row; the bootstrap is over its speakers.
 
     Returns:
         A dictionary that JSON can hold; see the keys below. `metrics` has, for WA and UAR, `pooled`
@@ -193,11 +189,10 @@ def score_speakers(row: Row, by_speaker: np.ndarray) -> dict[str, dict[str, Any]
 
 def pool_genders(runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
     """WA of each gender over all folds and seeds; its turns are counted once a seed."""
-    scores: dict[str, list[tuple[float, int]]] = {}
+    scores: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for run in runs:
         for gender, score in run.results.per_gender.items():
-            pair = score.weighted_accuracy, score.num_turns
-            scores.setdefault(gender, []).append(pair)
+            scores[gender].append((score.weighted_accuracy, score.num_turns))
     return {
         gender: {
             "weighted_accuracy": sum(wa * n for wa, n in pairs) / sum(n for _, n in pairs),
@@ -214,11 +209,10 @@ def sum_minutes(row: Row) -> dict[str, float] | None:
         durations = run.turns.get("duration")
         if durations is None or None in durations:
             return None
-        for key, label, duration in zip(
-            run.turns["id"], run.turns["label"], durations, strict=True
-        ):
+        turns = zip(run.turns["id"], run.turns["label"], durations, strict=True)
+        for key, label, duration in turns:
             seconds[label][key] = duration
-    return {label: sum(turns.values()) / 60 for label, turns in seconds.items()}
+    return {label: sum(of_turns.values()) / 60 for label, of_turns in seconds.items()}
 
 
 def describe_protocols(row: Row) -> dict[str, Any]:

@@ -99,10 +99,8 @@ def signed_rank_p(ranks: np.ndarray, positive: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """p-values adjusted for their number (Holm, Scandinavian Journal of Statistics 6, 1979).
-
-    Args:
-        p_values: of one family; None is no test and counts for none.
+    """p-values of one family adjusted for their number (Holm, Scandinavian Journal of Statistics 6,
+    1979); None is no test and counts for none.
 
     Examples:
         >>> holm([0.01, None, 0.04, 0.03])

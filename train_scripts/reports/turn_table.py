@@ -18,25 +18,15 @@ NAMELESS = "\x1f"
 
 @dataclass
 class TurnTable:
-    """Answers of all runs of a row, run after run; each array has one entry an answer, (A,).
-
-    Attributes:
-        ids: of the turns.
-        labels: label ids.
-        predictions: label ids.
-        speakers: names.
-        seeds: of the runs.
-        folds: of the runs.
-        probabilities: of the labels, (A, L).
-    """
+    """Answers of all runs of a row, run after run; each array has one entry an answer, (A,)."""
 
     ids: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray  # label ids, as predictions
     predictions: np.ndarray
     speakers: np.ndarray
     seeds: np.ndarray
     folds: np.ndarray
-    probabilities: np.ndarray
+    probabilities: np.ndarray  # of the labels, (A, L)
 
     def select(self, chosen: np.ndarray) -> "TurnTable":
         """The same with some of the answers, (A,) bool."""
@@ -86,11 +76,7 @@ class TurnTable:
 
 
 def tabulate(runs: Iterable[Run], labels: Sequence[str]) -> TurnTable:
-    """Gather the answers of the runs of a row, in the order of the runs.
-
-    Args:
-        runs: every seed and fold of the row.
-        labels: emotion words; the index is the label id.
+    """Gather the answers of the runs of a row, in the order of the runs; labels get their index.
 
     Raises:
         InputError: if a turn has another label, speaker or fold in another run.
@@ -101,25 +87,22 @@ def tabulate(runs: Iterable[Run], labels: Sequence[str]) -> TurnTable:
     for run in runs:
         turns = run.turns
         seed, fold = run.cell
+        speakers = []
         for key, label, speaker in zip(turns["id"], turns["label"], turns["speaker"], strict=True):
             if facts.setdefault(key, (label, speaker, fold)) != (label, speaker, fold):
                 raise InputError(
                     f"{run.folder}: turn {key!r} is {label}, {speaker}, fold {fold}; elsewhere in "
                     f"this row {', '.join(map(str, facts[key]))}. Report them separately."
                 )
-        speakers = [
-            NAMELESS + key if speaker is None else speaker
-            for key, speaker in zip(turns["id"], turns["speaker"], strict=True)
-        ]
-        parts.append(
-            (
-                np.array(turns["id"]),
-                np.array([label_ids[label] for label in turns["label"]]),
-                np.array([label_ids[answer] for answer in turns["prediction"]]),
-                np.array(speakers),
-                np.full(len(speakers), seed),
-                np.full(len(speakers), fold),
-                np.transpose([turns[f"probability_{name}"] for name in labels]),
-            )
+            speakers.append(NAMELESS + key if speaker is None else speaker)
+        columns = (
+            turns["id"],
+            [label_ids[label] for label in turns["label"]],
+            [label_ids[answer] for answer in turns["prediction"]],
+            speakers,
+            [seed] * len(speakers),
+            [fold] * len(speakers),
+            np.transpose([turns[f"probability_{name}"] for name in labels]),
         )
+        parts.append(map(np.array, columns))
     return TurnTable(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

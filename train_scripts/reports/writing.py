@@ -8,7 +8,7 @@ import yaml
 from datasets.utils import tqdm
 
 from processing.errors import InputError
-from train_scripts.publishing.card_rows import card_results
+from train_scripts.publishing.model_card import card_results
 from train_scripts.reports.comparisons import (
     DEFAULT_PAIRS,
     EVERY,

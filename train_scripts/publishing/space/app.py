@@ -11,6 +11,7 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,9 @@ WAITING = "Record something or upload a file; the answer comes by itself."
 
 @dataclass
 class Detail:
-    """A piece of the sound in detail.
-
-    Attributes:
-        span: where it is.
-        mel: log-mel spectrogram in [0, 1], (T, M).
-        f0_hz: 0 where unvoiced, (T,).
-        base: probability of the answer for the average training utterance.
-        shares: what each part adds to it, to make the probability of the answer for the piece.
+    """A piece of the sound in detail: its span, its log-mel spectrogram in [0, 1] (T, M), its pitch
+    in Hz (0 where unvoiced, (T,)), the probability of the answer for the average training
+    utterance, and what each part adds to that.
     """
 
     span: Span
@@ -94,11 +90,6 @@ class Detail:
 
 class SoundError(ValueError):
     """A sound that cannot be used; the text is for the user."""
-
-
-def load(model_name: str) -> Any:
-    """The pipeline of a model: folder or repository id."""
-    return pipeline("audio-classification", model=model_name, trust_remote_code=True)
 
 
 def answer(
@@ -195,22 +186,12 @@ def read_mono(path: str) -> tuple[np.ndarray, int]:
 
 def divide_overlaps(spans: list[Span]) -> list[Span]:
     """Spans of overlapping windows without the overlaps, each divided in its middle."""
-    borders = [
-        (end + start) / 2 for (_, end), (start, _) in zip(spans[:-1], spans[1:], strict=True)
-    ]
+    borders = [(end + start) / 2 for (_, end), (start, _) in pairwise(spans)]
     return list(zip([spans[0][0], *borders], [*borders, spans[-1][1]], strict=True))
 
 
 def look_closer(recognize: Any, waveform: np.ndarray, rate: int, span: Span, label: str) -> Detail:
-    """Spectrogram, pitch and shares of a piece of a sound.
-
-    Args:
-        recognize: the pipeline.
-        waveform: of the whole sound, (S,).
-        rate: its sampling rate in Hz.
-        span: the piece.
-        label: the emotion that the shares are for.
-    """
+    """Spectrogram, pitch and shares for an emotion of a span of a sound, (S,) at a rate in Hz."""
     extractor = recognize.feature_extractor
     begin, end = (round(seconds * rate) for seconds in span)
     piece = extractor.prepare_waveforms([waveform[begin:end]], rate)[0]
@@ -259,13 +240,8 @@ def is_demonstration(model_name: str) -> bool:
 
 
 def build_page(model_name: str, example: str | Path | None = None) -> gr.Blocks:
-    """The page of a model.
-
-    Args:
-        model_name: folder of a run, or a repository id.
-        example: a sound to try.
-    """
-    recognize = load(model_name)
+    """The page of a model, a folder of a run or a repository id, with a sound to try."""
+    recognize = pipeline("audio-classification", model=model_name, trust_remote_code=True)
     with gr.Blocks(
         title="Emotion from decomposed speech",
         analytics_enabled=False,
@@ -278,28 +254,7 @@ def build_page(model_name: str, example: str | Path | None = None) -> gr.Blocks:
         )
         if is_demonstration(model_name):
             gr.Markdown(DEMONSTRATION, elem_id="demonstration")
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=4, min_width=320):
-                sound = gr.Audio(
-                    sources=["upload", "microphone"],
-                    type="filepath",
-                    label="Speech",
-                    buttons=[],
-                    elem_id="sound",
-                )
-                button = gr.Button("Recognise", variant="primary", elem_id="recognise")
-                if example is not None:
-                    gr.Examples([[str(example)]], [sound], label="Or try this clip")
-            with gr.Column(scale=4, min_width=300):
-                verdict = gr.Markdown(WAITING, elem_id="verdict")
-                emotions = gr.Label(
-                    show_label=False, show_heading=False, visible=False, elem_id="emotions"
-                )
-            with gr.Column(scale=5, min_width=340):
-                shares = gr.HTML(visible=False, elem_id="shares")
-        figure = gr.HTML(visible=False, elem_id="figure")
-        gr.Markdown(NOTICE, elem_id="notice")
-        outputs = [verdict, emotions, shares, figure]
+        button, sound, *outputs = lay_out(example)
 
         def show(path: str | None) -> list:
             text, probabilities, *figures = answer(recognize, path)
@@ -310,6 +265,32 @@ def build_page(model_name: str, example: str | Path | None = None) -> gr.Blocks:
         # a file, the end of a recording, the example, and the cross that clears it
         sound.change(show, sound, outputs, api_visibility="private")
     return page
+
+
+def lay_out(example: str | Path | None) -> list[Any]:
+    """Button and sound of the page, and where the four pieces of `answer` are shown."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=320):
+            sound = gr.Audio(
+                sources=["upload", "microphone"],
+                type="filepath",
+                label="Speech",
+                buttons=[],
+                elem_id="sound",
+            )
+            button = gr.Button("Recognise", variant="primary", elem_id="recognise")
+            if example is not None:
+                gr.Examples([[str(example)]], [sound], label="Or try this clip")
+        with gr.Column(scale=4, min_width=300):
+            verdict = gr.Markdown(WAITING, elem_id="verdict")
+            emotions = gr.Label(
+                show_label=False, show_heading=False, visible=False, elem_id="emotions"
+            )
+        with gr.Column(scale=5, min_width=340):
+            shares = gr.HTML(visible=False, elem_id="shares")
+    figure = gr.HTML(visible=False, elem_id="figure")
+    gr.Markdown(NOTICE, elem_id="notice")
+    return [button, sound, verdict, emotions, shares, figure]
 
 
 def launch(page: gr.Blocks, **options: Any) -> Any:
@@ -326,7 +307,7 @@ def model_of_space() -> str:
     """
     listed = metadata_load(Path(__file__).with_name("README.md")) or {}
     names = [os.environ.get("DECOMP_SER_MODEL"), *listed.get("models", [])]
-    found = next((name for name in names if name), None)
+    found = next(filter(None, names), None)
     if found is None:
         sys.exit("No model: name a repository under `models` in README.md, or in DECOMP_SER_MODEL.")
     return found

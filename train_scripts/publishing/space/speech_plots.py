@@ -5,6 +5,7 @@ Axes: S samples, T frames, M mel bands.
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib
 import numpy as np
@@ -63,16 +64,10 @@ def plot_sound(
     for axes in (sound, time):
         axes.set_xlim(0, seconds)
     plot_spectrogram(spectrogram, mel, f0_hz, seconds_per_frame, detail)
-    if not is_all(detail, seconds):
+    if detail[1] - detail[0] <= 0.99 * seconds:  # of a piece, not of the whole sound
         sound.axvspan(*detail, color="#ffcf56", alpha=0.35, linewidth=0)
-        title = "Spectrogram and pitch of the shaded part"
-        style(spectrogram, title, "mel band")
+        style(spectrogram, "Spectrogram and pitch of the shaded part", "mel band")
     return figure
-
-
-def is_all(detail: Span, seconds: float) -> bool:
-    """Whether a piece is the whole sound."""
-    return detail[1] - detail[0] > 0.99 * seconds
 
 
 def plot_waveform(axes: Axes, waveform: np.ndarray, sampling_rate: int) -> None:
@@ -101,18 +96,15 @@ def plot_timeline(
     starts = np.array([start for start, _ in spans])
     widths = np.array([end - start for start, end in spans])
     bottom = np.zeros(len(spans))
-    for index, label in enumerate(labels):
+    edge = {"align": "edge", "edgecolor": FAINT, "lw": 0.4}
+    handles = []
+    for label, colour in zip(labels, cycle(COLOURS), strict=False):
         heights = np.array([100 * values[label] for values in probabilities])
-        colour = COLOURS[index % len(COLOURS)]
-        axes.bar(
-            starts, heights, widths, bottom, align="edge", color=colour, edgecolor=FAINT, lw=0.4
-        )
+        axes.bar(starts, heights, widths, bottom, color=colour, **edge)
+        handles.append(Patch(color=colour, label=label))
         bottom += heights
     axes.set_ylim(0, 100)
     style(axes, "Answer over time", "%")
-    handles = [
-        Patch(color=COLOURS[i % len(COLOURS)], label=label) for i, label in enumerate(labels)
-    ]
     axes.legend(
         handles=handles,
         loc="upper center" if legend_below else "lower right",
@@ -134,12 +126,8 @@ def plot_spectrogram(
     """Log-mel spectrogram, and the pitch contour on a scale of its own at the right."""
     # a frame speaks of the time around its centre
     times = detail[0] + np.arange(len(mel)) * seconds_per_frame
-    extent = (
-        times[0] - seconds_per_frame / 2,
-        times[-1] + seconds_per_frame / 2,
-        0.0,
-        float(mel.shape[1]),
-    )
+    half = seconds_per_frame / 2
+    extent = (times[0] - half, times[-1] + half, 0.0, float(mel.shape[1]))
     axes.imshow(mel.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=0, vmax=1)
     style(axes, "Mel spectrogram and pitch contour", "mel band")
     axes.set_xlabel("seconds", color=INK)
@@ -155,12 +143,8 @@ def plot_spectrogram(
 
 
 def plot_shares(shares: Mapping[str, float], label: str, base: float) -> Figure:
-    """How much each part of the speech speaks for an emotion, the most important first.
-
-    Args:
-        shares: what each part adds to the probability of the emotion.
-        label: the emotion.
-        base: its probability for the average training utterance, which they add to.
+    """What each part adds to the probability of an emotion, the most important first; `base` is the
+    probability for the average training utterance.
     """
     figure = Figure(figsize=(4.6, 3.2), dpi=110, layout="constrained")
     axes = figure.subplots()
@@ -168,13 +152,8 @@ def plot_shares(shares: Mapping[str, float], label: str, base: float) -> Figure:
     values = 100 * np.array([shares[name] for name in names])
     colours = [SUPPORTS if value >= 0 else OPPOSES for value in values]
     bars = axes.barh(names, values, height=0.62, color=colours)
-    axes.bar_label(
-        bars,
-        [f"{value:+.0f}" if round(value) else "0" for value in values],
-        padding=4,
-        fontsize=10,
-        color=INK,
-    )
+    texts = [f"{value:+.0f}" if round(value) else "0" for value in values]
+    axes.bar_label(bars, texts, padding=4, fontsize=10, color=INK)
     axes.axvline(0, color=INK, linewidth=1)
     reach = 1.35 * max(float(np.abs(values).max()), 1.0)
     axes.set_xlim(-reach, reach)
@@ -182,9 +161,8 @@ def plot_shares(shares: Mapping[str, float], label: str, base: float) -> Figure:
     style(axes, f"Why “{label}”: what each part adds")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", labelsize=11, length=0)
-    axes.set_xlabel(
-        f"percentage points, from {100 * base:.0f} % for average speech", color=INK, fontsize=10
-    )
+    unit = f"percentage points, from {100 * base:.0f} % for average speech"
+    axes.set_xlabel(unit, color=INK, fontsize=10)
     return figure
 
 
