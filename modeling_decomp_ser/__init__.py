@@ -2,11 +2,7 @@
 Auto classes.
 """
 
-from transformers import (
-    AutoConfig,
-    AutoModelForAudioClassification,
-    AutoModelForPreTraining,
-)
+from transformers import AutoConfig, AutoModelForAudioClassification, AutoModelForPreTraining
 
 from .configuration_decomp_ser import COMPONENTS, DecompSerConfig
 from .modeling_decomp_ser import (

@@ -31,13 +31,7 @@ from .decomposition import (
 )
 from .keyed_random import draw_keys, fold_in, uniform
 from .masked_layers import length_mask, masked_mean, masked_statistics, pad_steps
-from .multitask_losses import (
-    IGNORED,
-    TaskLoss,
-    classification_loss,
-    ctc_loss,
-    reconstruction_loss,
-)
+from .multitask_losses import IGNORED, TaskLoss, classification_loss, ctc_loss, reconstruction_loss
 from .speech_encoder import (
     build_speech_encoder,
     encode_speech,

@@ -327,11 +327,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         self, segment: Segment, scores: Tensor, top_k: int | None, return_flags: bool
     ) -> dict[str, Any]:
         """Entry of the timeline for a window and its scores (L,)."""
-        entry = {
-            "start": segment.start,
-            "end": segment.end,
-            "scores": self.rank(scores, top_k),
-        }
+        entry = {"start": segment.start, "end": segment.end, "scores": self.rank(scores, top_k)}
         if return_flags:
             entry["flags"] = [*segment.flags, *self.doubts(scores)]
         return entry

@@ -33,9 +33,4 @@ def __getattr__(name: str):
     raise AttributeError(f"module 'processing' has no attribute {name!r}")
 
 
-__all__ = [
-    "DecompSerDataCollator",
-    "DecompSerFeatureExtractor",
-    "DecompSerProcessor",
-    "load_folds",
-]
+__all__ = ["DecompSerDataCollator", "DecompSerFeatureExtractor", "DecompSerProcessor", "load_folds"]

@@ -21,11 +21,7 @@ from processing.corpora.registry import Corpus, known_corpora
 from processing.corpora.rows import OPTIONAL_FEATURES, BadClip, Row, rows_to_dataset
 from processing.corpora.schema import ROW_FEATURES, SAMPLING_RATE
 from processing.corpora.shards import MANIFEST_NAME, ShardWriter, write_manifest
-from processing.corpora.statistics import (
-    corpus_statistics,
-    format_statistics,
-    plot_statistics,
-)
+from processing.corpora.statistics import corpus_statistics, format_statistics, plot_statistics
 from processing.corpora.trimming import trim_ends
 from processing.errors import InputError
 

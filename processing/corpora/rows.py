@@ -78,10 +78,7 @@ def parse_clips(
         if row is None:
             yield path.name, BadClip(path.name, f"the name does not fit the naming {naming}.")
         else:
-            yield (
-                path.name,
-                {**row, "id": path.stem, "audio": {"bytes": None, "path": str(path)}},
-            )
+            yield (path.name, {**row, "id": path.stem, "audio": {"bytes": None, "path": str(path)}})
 
 
 def check_clips(
