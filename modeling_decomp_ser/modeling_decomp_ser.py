@@ -120,7 +120,7 @@ class DecompSerPreTrainedModel(PreTrainedModel):
     @classmethod
     def from_pretrained(
         cls, *args, for_training: bool = False, output_loading_info=False, **kwargs
-    ):
+    ) -> Any:
         """Load a saved model; a missing weight is an error unless the model is about to be trained.
 
         Args:

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from .folds import load_folds
 
 
+if TYPE_CHECKING:
+    from .collation import DecompSerDataCollator
+    from .folds import load_folds
+
+
 def __getattr__(name: str):
     if name == "load_folds":
         from .folds import load_folds

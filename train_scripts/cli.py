@@ -126,8 +126,9 @@ def load_app(verb: str) -> typer.Typer:
 
 def complete() -> None:
     """Install the completion of a shell, or answer a shell that asks what may follow."""
+    from typer.core import TyperGroup
 
-    class Verbs(typer.core.TyperGroup):
+    class Verbs(TyperGroup):
         def list_commands(self, ctx) -> list[str]:
             return list(VERBS)
 

@@ -34,7 +34,7 @@ def main(base: str, table: str, output: str, epochs: float | str = 10) -> None:
     )
     trainer = Trainer(model, arguments, collator, folds["train"], compute_metrics=emotion_metrics)
     trainer.train()
-    print(trainer.evaluate(folds["test"]))
+    print(trainer.evaluate(folds["test"]))  # type: ignore[arg-type]
     model.config.emotion_head_trained = True  # or the pipeline refuses to answer
     store_training_mean(model, collator, folds["train"])  # what component shares deviate from
     save_model(output, model, processor, folds["train"], base=base)

@@ -1,6 +1,7 @@
 """Fine-tune by low-rank adapters (pip install "decomp-ser[lora]") and merge them."""
 
 import sys
+from typing import Any
 
 from peft import LoraConfig, get_peft_model
 from transformers import Trainer, TrainingArguments
@@ -40,8 +41,8 @@ def main(base: str, table: str, output: str, epochs: float | str = 10) -> None:
     )
     trainer = Trainer(adapted, arguments, collator, folds["train"], compute_metrics=emotion_metrics)
     trainer.train()
-    print(trainer.evaluate(folds["test"]))
-    merged = adapted.merge_and_unload()
+    print(trainer.evaluate(folds["test"]))  # type: ignore[arg-type]
+    merged: Any = adapted.merge_and_unload()
     merged.config.emotion_head_trained = True
     store_training_mean(merged, collator, folds["train"])
     save_model(output, merged, processor, folds["train"], base=base)

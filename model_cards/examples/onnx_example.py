@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import soundfile
 from transformers import AutoFeatureExtractor
@@ -24,8 +25,8 @@ def recognize(folder: str, files: list[str]) -> list[dict[str, float]]:
         waveforms += extractor.prepare_waveforms([samples], rate)  # one channel, 16 kHz
     features = extractor(waveforms, sampling_rate=extractor.sampling_rate, return_tensors="np")
     inputs = {port["name"]: features[port["name"]] for port in description["inputs"]}
-    (probabilities,) = session.run(["probabilities"], inputs)
-    return [dict(zip(description["labels"], row.tolist(), strict=True)) for row in probabilities]
+    probabilities = np.asarray(session.run(["probabilities"], inputs)[0])
+    return [dict(zip(description["labels"], row, strict=True)) for row in probabilities.tolist()]
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def test_groups_are_counted_as_if_alone_and_weights_count_as_much():
 def test_precision_of_less_than_one_turn_is_a_share_of_it():
     # The mean of three seeds, of which one takes one turn for the second label.
     confusion = np.array([[1.0, 0.0], [2 / 3, 1 / 3]])
-    assert class_metrics(confusion, ["a", "b"])["b"]["precision"] == pytest.approx(1.0)
+    assert class_metrics(confusion, ["a", "b"])["b"].precision == pytest.approx(1.0)
 
 
 def test_favouring_the_large_class_raises_weighted_accuracy_and_not_uar():

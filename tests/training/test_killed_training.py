@@ -129,8 +129,8 @@ def test_killed_anywhere_finetuning_ends_the_same(
     assert not (folder / "results.json").exists()
 
     results = run()
-    assert results["metrics"] == whole["metrics"]
-    assert results["confusion"] == whole["confusion"]
+    assert results.metrics == whole.metrics
+    assert results.confusion == whole.confusion
     assert_same_model(folder, model)
     # a line for each step, whose terms are those of this step also right after an interruption
     names = ("step", "loss", "loss_emotion", "loss_ctc", "loss_speaker", "loss_reconstruction")

@@ -129,7 +129,7 @@ def scored_turns(
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
     corpus = load_corpus(data, skip_bad=skip_bad)
     described = {"name": "all", "version": 1, "hash": None, "leaks": False}
-    if protocol is not None:
+    if protocol is not None and fold is not None:
         folds = load_folds(corpus, protocol, fold)
         described = describe_protocol(protocol, folds)
         corpus = folds["test"]

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:  # nothing here needs more than its folder, and it imports torch
     from train_scripts.experiments.units import Unit
@@ -42,7 +42,7 @@ class Worker:
             self.process.start()
         # with the other end open here too, a worker's death would go unnoticed
         other.close()
-        self.unit: Unit | None = None
+        self.unit: Any = None  # the unit that it runs
 
     def begin(self, unit: "Unit") -> None:
         """Have it run a unit."""

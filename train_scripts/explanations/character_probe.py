@@ -52,9 +52,9 @@ def probe_characters(
     """
     generator = torch.Generator().manual_seed(seed)
     train = train[torch.randperm(len(train), generator=generator).numpy()[:MOST_TURNS]]
-    characters = sorted(set("".join(texts[i] for i in train)))
+    characters = sorted(set("".join(texts[int(i)] for i in train)))
     ids = {character: i + 1 for i, character in enumerate(characters)}  # 0 is the blank
-    frames = frames_per_code(sequences, [texts[i] for i in train], train)
+    frames = frames_per_code(sequences, [texts[int(i)] for i in train], train)
     stacked = np.concatenate([sequences[i] for i in train])
     mean, deviation = stacked.mean(0), stacked.std(0) + 1e-6
     codes = {

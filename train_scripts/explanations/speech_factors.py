@@ -115,7 +115,7 @@ def class_factor(name: str, words: Sequence[str | None]) -> Factor:
     counts = Counter(word for word in words if word is not None)
     classes = sorted(word for word, count in counts.items() if count >= FEWEST_TURNS)
     ids = {word: i for i, word in enumerate(classes)}
-    values = np.array([ids.get(word, 0) for word in words], dtype=np.int64)
+    values = np.array([ids.get(word or "", 0) for word in words], dtype=np.int64)
     known = np.array([word in ids for word in words])
     return Factor(name, "class", values, known, DEFINITIONS[name], classes)
 

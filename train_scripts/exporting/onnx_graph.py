@@ -6,6 +6,7 @@ Axes: B batch, S samples, T frames, M mel bands, L emotions.
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,7 @@ import onnxruntime
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 from torch.nn import functional as F
 
 from modeling_decomp_ser import DecompSerForAudioClassification
@@ -47,7 +49,7 @@ class Port:
 
     name: str
     type: str
-    shape: list[str | int]
+    shape: Sequence[str | int | None]
     meaning: str
 
 
@@ -83,7 +85,7 @@ class OnnxGraph(nn.Module):
         The model does the same, but by a branch, of which a trace would keep one side.
         """
         least = receptive_field(self.model.config.speech_config)
-        size = torch._shape_as_tensor(input_values)[1].clamp(min=least)
+        size = torch._shape_as_tensor(input_values)[1]  # pyright: ignore[reportPrivateImportUsage].clamp(min=least)
         return {
             "input_values": F.pad(input_values, (0, least))[:, :size],
             "attention_mask": F.pad(attention_mask, (0, least))[:, :size],
@@ -147,7 +149,7 @@ def random_inputs(
     speech = length_mask(samples, int(samples.max()))
     frame_mask = length_mask(frames, int(frames.max()))
     batch, steps = frame_mask.shape
-    bands = next((port.shape[2] for port in ports if port.name == "mel"), 0)
+    bands = next((port.shape[2] or 0 for port in ports if port.name == "mel"), 0)
     values = {
         "input_values": torch.randn(speech.shape, generator=random) * speech,
         "attention_mask": speech.long(),
@@ -209,7 +211,7 @@ def unsettled_branches(
     return [
         warning
         for warning in caught
-        if issubclass(warning.category, torch.jit.TracerWarning)
+        if issubclass(warning.category, TracerWarning)
         and Path(warning.filename).name not in SETTLED_BRANCHES
     ]
 
@@ -220,7 +222,7 @@ def describe_graph(
     """All that a user of the file has to know."""
     settings = extractor.to_dict()
     return {
-        "labels": [model.config.id2label[i] for i in range(model.config.num_labels)],
+        "labels": list((model.config.id2label or {}).values()),
         "sampling_rate": extractor.sampling_rate,
         "temperature": model.config.temperature,
         "abstain_below": model.config.abstain_below,
@@ -293,4 +295,5 @@ class OnnxClassifier:
         """
         names = [port.name for port in self.session.get_outputs()]
         given = {name: inputs[name] for name in self.names}
-        return dict(zip(names, self.session.run(names, given), strict=True))
+        outputs = map(np.asarray, self.session.run(names, given))
+        return dict(zip(names, outputs, strict=True))

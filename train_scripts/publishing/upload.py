@@ -50,7 +50,7 @@ OTHER_FILES = (
 WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 
 # The library's errors of the connection; its own are of this kind too.
-CONNECTION_ERROR = HfHubHTTPError.__mro__[1]
+CONNECTION_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
 
 
 def push(

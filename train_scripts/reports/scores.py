@@ -147,18 +147,16 @@ def score_others(row: Row) -> dict[str, Any]:
 
 def pool_mean(runs: Sequence[Run], name: str) -> float | None:
     """Mean of a metric over the turns that it is of, from those of the folds that have it."""
-    known = [run for run in runs if getattr(run.results.metrics, name) is not None]
-    if not known:
-        return None
-    # Speaker accuracy is of held-out turns of training speakers, anything else of test turns.
-    turns = [
-        run.results.leaks.turns["heldout_turns"]
-        if name == "speaker_accuracy" and run.results.leaks
-        else len(run.turns["id"])
-        for run in known
-    ]
-    values = [getattr(run.results.metrics, name) for run in known]
-    return float(np.average(values, weights=turns))
+    values, turns = [], []
+    for run in runs:
+        value = getattr(run.results.metrics, name)
+        if value is not None:
+            # Speaker accuracy is of held-out turns of training speakers, anything else of test
+            # turns.
+            heldout = name == "speaker_accuracy" and run.results.leaks
+            turns.append(heldout.turns["heldout_turns"] if heldout else len(run.turns["id"]))
+            values.append(value)
+    return float(np.average(values, weights=turns)) if values else None
 
 
 def pool_word_errors(runs: Sequence[Run]) -> float | None:

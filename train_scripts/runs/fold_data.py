@@ -3,6 +3,7 @@ labels allow.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import typer
@@ -198,5 +199,9 @@ def fit_f0_statistics(feature_extractor: DecompSerFeatureExtractor, train: Datas
         turns: dict[str, list] = {}
         for speaker, contour in zip(train["speaker"], contours, strict=True):
             turns.setdefault(speaker, []).append(contour)
-        found = {s: f0_statistics(c) for s, c in turns.items() if s is not None}
-        feature_extractor.f0_speaker_stats = {s: v for s, v in found.items() if v is not None}
+        statistics: dict[str, Sequence[float]] = {}
+        for speaker, contours_of_speaker in turns.items():
+            found = f0_statistics(contours_of_speaker) if speaker is not None else None
+            if found is not None:
+                statistics[speaker] = found
+        feature_extractor.f0_speaker_stats = statistics

@@ -1,13 +1,12 @@
 """Run a trained model over the turns of a corpus."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
 from datasets.utils import tqdm
-
-from processing.collation import DecompSerDataCollator
 
 
 @dataclass
@@ -33,7 +32,7 @@ class TurnPredictions:
     @property
     def probabilities(self) -> np.ndarray:
         """Softmax of the logits, (N, L) float64."""
-        logits = self.logits.astype(np.float64)
+        logits = np.asarray(self.logits, np.float64)
         exponents = np.exp(logits - logits.max(1, keepdims=True))
         return exponents / exponents.sum(1, keepdims=True)
 
@@ -41,7 +40,7 @@ class TurnPredictions:
 @torch.no_grad()
 def predict_turns(
     model,
-    collator: DecompSerDataCollator,
+    collator: Any,
     rows: Dataset,
     *,
     batch_size: int = 8,
@@ -52,7 +51,7 @@ def predict_turns(
     Args:
         model: `DecompSerForAudioClassification` or `DecompSerForPreTraining`; left in the mode it
             had.
-        collator: makes its batches.
+        collator: makes its batches: `DecompSerDataCollator`, or what wraps one.
         rows: rows with signals.
         batch_size: turns a batch. It does not change the answers.
         with_component_shares: ask a classifier for `component_shares`.
@@ -73,10 +72,13 @@ def predict_turns(
     back = np.argsort(order, kind="stable")
     in_order = {name: [values[i] for i in back] for name, values in found.items()}
     words = ("texts", "speakers")
-    return TurnPredictions(**{k: v if k in words else np.stack(v) for k, v in in_order.items()})
+    columns: dict[str, Any] = {
+        name: values if name in words else np.stack(values) for name, values in in_order.items()
+    }
+    return TurnPredictions(**columns)
 
 
-def turn_outputs(output, collator: DecompSerDataCollator) -> dict[str, list]:
+def turn_outputs(output, collator: Any) -> dict[str, list]:
     """The fields of TurnPredictions for one batch."""
     turns = {}
     for name, value in (

@@ -425,7 +425,7 @@ def emotion_metrics(prediction: "EvalPrediction") -> dict[str, float | int]:
     outputs = prediction.predictions
     logits = outputs[0] if isinstance(outputs, tuple) else outputs
     confusion = confusion_matrix(
-        prediction.label_ids, logits.argmax(axis=1), num_labels=logits.shape[1]
+        np.asarray(prediction.label_ids), logits.argmax(axis=1), num_labels=logits.shape[1]
     )
     return asdict(recall_metrics(confusion))
 

@@ -30,7 +30,7 @@ def score_rows(
         labels: emotion words in the order of the labels.
         heldout: turns of training speakers and their predictions, for speaker accuracy.
     """
-    heldout_rows, recognized = (heldout[0], heldout[1].speakers) if heldout else (None, None)
+    recognized = heldout[1].speakers if heldout else None
     texts = None
     if turns.texts is not None and any(t is not None for t in rows["text"]):
         texts = [normalize_transcript(t) if t is not None else None for t in rows["text"]]
@@ -42,7 +42,7 @@ def score_rows(
         genders=rows["gender"],
         reference_texts=texts,
         recognized_texts=turns.texts if texts is not None else None,
-        heldout_speakers=heldout_rows["speaker"] if recognized is not None else None,
+        heldout_speakers=heldout[0]["speaker"] if heldout and recognized is not None else None,
         recognized_speakers=recognized,
         speech_mse=turns.speech_mse,
         speech_mse_padded=turns.speech_mse_padded,

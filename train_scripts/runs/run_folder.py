@@ -5,10 +5,11 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from datasets import Dataset
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification, DecompSerForPreTraining
 from processing import DecompSerProcessor
@@ -139,7 +140,7 @@ def load_model(name: str, *, pretraining: bool = False):
         check_fine_tuned(name)
     kind = DecompSerForPreTraining if pretraining else DecompSerForAudioClassification
     try:
-        model = kind.from_pretrained(name)
+        model: Any = kind.from_pretrained(name)
         processor = DecompSerProcessor.from_pretrained(name)
     except (OSError, ValueError) as error:
         verb = "pretrain" if pretraining else "finetune"

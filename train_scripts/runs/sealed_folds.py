@@ -35,7 +35,7 @@ class SealedFolds:
         return self._splits[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._splits)
+        return map(str, self._splits)
 
     @property
     def test_ids(self) -> list[str]:

@@ -200,12 +200,12 @@ def calibrate_on(
     """`calibrate_model` on turns that have been predicted; where no threshold keeps to the risk,
     none is set, with a warning.
     """
-    labels = label_ids(model, rows)
+    labels, logits = label_ids(model, rows), np.asarray(turns.logits)
     try:
-        found = calibrate(turns.logits, labels, wanted_risk=wanted_risk)
+        found = calibrate(logits, labels, wanted_risk=wanted_risk)
     except InputError as error:  # whoever trained for hours keeps the model, without a threshold
         logger.warning("No abstain threshold is set: %s", error)
-        found = calibrate(turns.logits, labels)
+        found = calibrate(logits, labels)
     if not found.kept:
         logger.info(
             "The fitted temperature of %.3g is not kept: the expected calibration error would rise "

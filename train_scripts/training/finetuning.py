@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers import EarlyStoppingCallback, TrainerState, set_seed
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification
 from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompSerProcessor
@@ -15,29 +15,24 @@ from processing.errors import InputError
 from processing.features import SIGNAL_SETTINGS
 from train_scripts.runs.fold_data import FoldData, task_weights
 from train_scripts.runs.inference import predict_turns
-from train_scripts.runs.record import RunRecord, read_record, write_record
-from train_scripts.runs.results import PREDICTIONS, describe_fold, score_rows, write_predictions
+from train_scripts.runs.record import Calibration, Metrics, RunRecord, Scores, read_record
+from train_scripts.runs.results import PREDICTIONS, score_rows, write_predictions
 from train_scripts.runs.rows_in_memory import keep_in_memory
 from train_scripts.runs.run_folder import (
     RESULTS,
     find_overlap,
     load_model,
-    open_run_folder,
-    save_model,
 )
-from train_scripts.runs.settings import FROM_SCRATCH, RunSettings, build_config, load_settings
+from train_scripts.runs.settings import FROM_SCRATCH, RunSettings, build_config
 from train_scripts.runs.training_mean import store_training_mean
 from train_scripts.training.calibration import calibrate_on, measure_on_test
 from train_scripts.training.lora import add_adapters, merge_adapters
-from train_scripts.training.loss_plot import plot_losses
 from train_scripts.training.stage import (
-    load_run_data,
+    StageRun,
     model_fields,
-    read_log,
-    settings_summary,
+    open_run,
     train,
     training_arguments,
-    used_precision,
 )
 from train_scripts.training.trainer import DecompSerTrainer
 
@@ -72,89 +67,94 @@ def finetune(
     Returns:
         The record of the run.
     """
-    overrides = overrides or []
-    settings = load_settings(preset, overrides)
-    folder = open_run_folder(output, settings)
-    fold_data, processor = load_run_data(settings, folder, data, protocol, fold, skip_bad)
-    if settings.finetuning.select == "validation" and not len(fold_data.folds["validation"]):
-        raise InputError(
-            f"finetuning.select=validation: protocol '{protocol}' has no validation speakers. Use "
-            "select=last."
-        )
-    overlap = check_pretrained(pretrained, fold_data, allow_overlap)
-    set_seed(settings.seed)
-    model = build_model(settings, fold_data, processor)
+    run = open_run(
+        preset,
+        data=data,
+        protocol=protocol,
+        fold=fold,
+        output=output,
+        overrides=overrides,
+        skip_bad=skip_bad,
+    )
+    check_validation(run.settings, run.data)
+    overlap = check_pretrained(pretrained, run.data, allow_overlap)
+    set_seed(run.settings.seed)
+    model = build_model(run.settings, run.data, run.processor)
     if pretrained is not None:
-        take_decomposition(model, processor.feature_extractor, pretrained)
+        take_decomposition(model, run.processor.feature_extractor, pretrained)
     model.freeze_speech_encoder()
-    if settings.finetuning.lora_rank:
-        add_adapters(model, settings.finetuning.lora_rank)
+    if run.settings.finetuning.lora_rank:
+        add_adapters(model, run.settings.finetuning.lora_rank)
 
-    trainer = build_trainer(model, settings, fold_data, processor, folder)
-    seconds = train(trainer, folder)
-    if settings.finetuning.lora_rank:
+    trainer = build_trainer(model, run)
+    seconds = train(trainer, run.folder)
+    if run.settings.finetuning.lora_rank:
         merge_adapters(model)
     model.config.emotion_head_trained = True
-    store_training_mean(model, trainer.data_collator, fold_data.folds["train"])
+    store_training_mean(model, trainer.data_collator, run.data.folds["train"])
 
-    calibration = validation = None
-    validation_rows = fold_data.folds["validation"]
-    if len(validation_rows):
-        turns = predict_turns(model, trainer.data_collator, validation_rows)
-        validation = score_rows(validation_rows, turns, fold_data.labels).metrics
-        calibration = calibrate_on(
-            model, turns, validation_rows, wanted_risk=settings.finetuning.wanted_risk or None
-        )
-    heldout_rows = fold_data.folds["heldout_turns"]
-    heldout = predict_turns(model, trainer.data_collator, heldout_rows)
-
-    test_rows = fold_data.folds.open_test(model, processor)
-    test = predict_turns(model, trainer.data_collator, test_rows)
-    if calibration is not None:
-        measure_on_test(calibration, model, test, test_rows)
-    scores = score_rows(test_rows, test, fold_data.labels, heldout=(heldout_rows, heldout))
+    validation, calibration = use_validation(model, trainer, run)
+    test = score_test(model, trainer, run, calibration)
     record = RunRecord(
-        **vars(scores),
-        **describe_fold(fold_data),
-        preset=settings.preset,
-        size=settings.size,
-        backbone=settings.speech_encoder if model.config.use_speech_encoder else None,
-        seed=settings.seed,
-        selected_by=settings.finetuning.select,
+        **vars(test),
+        **run.describe(trainer, seconds),
+        backbone=run.settings.speech_encoder if model.config.use_speech_encoder else None,
+        selected_by=run.settings.finetuning.select,
         epochs_trained=trainer.state.epoch,
         best_epoch=best_epoch(trainer.state),
-        precision=used_precision(trainer.args),
-        # a path of this machine would tell others nothing
-        pretrained=Path(pretrained).name if pretrained is not None else None,
-        n_parameters=sum(p.numel() for p in model.parameters()),
         predictions=PREDICTIONS,
         task_weights=model.loss_weights,
-        tasks_switched_off=fold_data.missing,
+        tasks_switched_off=run.data.missing,
         validation_metrics=validation,
         calibration=calibration,
-        settings=settings_summary(settings, overrides),
-        seconds=seconds,
     )
     if pretrained is not None:
+        # a path of this machine would tell others nothing
+        record.pretrained = Path(pretrained).name
         record.trained_on = add_corpora_of(pretrained, record.trained_on)
     if overlap:
         record.protocol.leaks = True
         record.pretraining_overlap = overlap
     if trainer.is_world_process_zero():
-        fold_data.folds.check_final(model, processor)
-        save_model(
-            folder,
-            model,
-            processor,
-            fold_data.folds["train"],
-            protocol=fold_data.protocol,
-            fold=fold_data.fold,
-            base=pretrained,
-        )
-        write_predictions(folder, test_rows, test, fold_data.labels)
-        plot_losses(read_log(folder), folder / "losses.png", title="Fine-tuning")
-        record = write_record(folder, record)
+        record = run.save(model, record, title="Fine-tuning", base=pretrained)
     return record
+
+
+def check_validation(settings: RunSettings, data: FoldData) -> None:
+    """Raise InputError where validation speakers shall choose the epoch and there are none."""
+    if settings.finetuning.select == "validation" and not len(data.folds["validation"]):
+        raise InputError(
+            f"finetuning.select=validation: protocol '{data.protocol['name']}' has no validation "
+            "speakers. Use select=last."
+        )
+
+
+def use_validation(
+    model, trainer: DecompSerTrainer, run: StageRun
+) -> tuple[Metrics | None, Calibration | None]:
+    """Score the validation turns and calibrate the model by them, where there are any."""
+    rows = run.data.folds["validation"]
+    if not len(rows):
+        return None, None
+    turns = predict_turns(model, trainer.data_collator, rows)
+    wanted_risk = run.settings.finetuning.wanted_risk or None
+    calibration = calibrate_on(model, turns, rows, wanted_risk=wanted_risk)
+    return score_rows(rows, turns, run.data.labels).metrics, calibration
+
+
+def score_test(
+    model, trainer: DecompSerTrainer, run: StageRun, calibration: Calibration | None
+) -> Scores:
+    """Declare the model final, and score the test turns; their predictions go to the folder."""
+    heldout_rows = run.data.folds["heldout_turns"]
+    heldout = predict_turns(model, trainer.data_collator, heldout_rows)
+    rows = run.data.folds.open_test(model, run.processor)
+    turns = predict_turns(model, trainer.data_collator, rows)
+    if calibration is not None:
+        measure_on_test(calibration, model, turns, rows)
+    if trainer.is_world_process_zero():
+        write_predictions(run.folder, rows, turns, run.data.labels)
+    return score_rows(rows, turns, run.data.labels, heldout=(heldout_rows, heldout))
 
 
 def best_epoch(state: TrainerState) -> int | None:
@@ -284,10 +284,9 @@ def take_decomposition(
         raise InputError(f"--pretrained {pretrained}: {error}") from error
 
 
-def build_trainer(
-    model, settings: RunSettings, data: FoldData, processor: DecompSerProcessor, folder: Path
-) -> DecompSerTrainer:
+def build_trainer(model, run: StageRun) -> DecompSerTrainer:
     """Trainer of a run."""
+    settings, data, processor = run.settings, run.data, run.processor
     stage = settings.finetuning
     collator = DecompSerDataCollator(
         processor,
@@ -304,7 +303,7 @@ def build_trainer(
     )
     selecting = stage.select == "validation"
     arguments = training_arguments(
-        folder,
+        run.folder,
         settings,
         stage.arguments,
         eval_strategy="epoch" if selecting else "no",

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import set_seed
 
@@ -14,21 +15,18 @@ from processing import DecompSerDataCollator
 from processing.errors import InputError
 from train_scripts.runs.fold_data import FoldData, with_arrays
 from train_scripts.runs.inference import predict_turns
-from train_scripts.runs.record import Metrics, RunRecord, read_record, write_json, write_record
-from train_scripts.runs.results import describe_fold
+from train_scripts.runs.record import Metrics, RunRecord, read_record, write_json
 from train_scripts.runs.rows_in_memory import keep_in_memory
-from train_scripts.runs.run_folder import RESULTS, open_run_folder, save_model
+from train_scripts.runs.run_folder import RESULTS
 from train_scripts.runs.sealed_folds import SealedFolds
 from train_scripts.runs.settings import build_config, load_settings
-from train_scripts.training.loss_plot import plot_losses, plot_omega
+from train_scripts.training.loss_plot import plot_omega
 from train_scripts.training.stage import (
-    load_run_data,
+    StageRun,
     model_fields,
-    read_log,
-    settings_summary,
+    open_run,
     train,
     training_arguments,
-    used_precision,
 )
 from train_scripts.training.trainer import DecompSerPreTrainer
 
@@ -59,71 +57,60 @@ def pretrain(
         held-out turns of the training speakers (speaker accuracy); its validation_metrics of
         validation speakers instead of the test turns, for choices such as omega.
     """
-    overrides = overrides or []
-    settings = load_settings(preset, overrides)
-    if not build_config(settings).components:
+    if not build_config(load_settings(preset, overrides or [])).components:
         raise InputError(
             f"preset '{preset}' has no decomposition, so there is nothing to pre-train. Fine-tune "
             "it directly."
         )
-    folder = open_run_folder(output, settings)
-    fold_data, processor = load_run_data(settings, folder, data, protocol, fold, skip_bad)
-    if settings.pretraining.scope == "all":
-        fold_data = train_on_all(fold_data)
-    set_seed(settings.seed)
-    model = build_autoencoder(settings, fold_data, processor)
+    run = open_run(
+        preset,
+        data=data,
+        protocol=protocol,
+        fold=fold,
+        output=output,
+        overrides=overrides,
+        skip_bad=skip_bad,
+    )
+    if run.settings.pretraining.scope == "all":
+        run.data = train_on_all(run.data)
+    set_seed(run.settings.seed)
+    model = build_autoencoder(run.settings, run.data, run.processor)
+    trainer = build_pretrainer(model, run)
+    seconds = train(trainer, run.folder)
+    measure = partial(score, model, trainer.data_collator, run.data)
+    record = RunRecord(
+        **run.describe(trainer, seconds),
+        selected_by="last",
+        validation_metrics=measure(selection_rows(run.data)),
+        metrics=measure(run.data.folds.open_test(model, run.processor)),
+    )
+    if trainer.is_world_process_zero():
+        record = run.save(model, record, title="Pre-training")
+    return record
+
+
+def build_pretrainer(model, run: StageRun) -> DecompSerPreTrainer:
+    """Trainer of a run."""
+    stage = run.settings.pretraining
     collator = DecompSerDataCollator(
-        processor,
-        labels=fold_data.labels,
-        speakers=fold_data.speakers,
+        run.processor,
+        labels=run.data.labels,
+        speakers=run.data.speakers,
         with_waveform=False,
         with_text=False,
         with_row_keys=True,
     )
-    stage = settings.pretraining
-    trainer = DecompSerPreTrainer(
+    return DecompSerPreTrainer(
         model=model,
-        args=training_arguments(
-            folder,
-            settings,
-            stage.arguments,
-        ),
+        args=training_arguments(run.folder, run.settings, stage.arguments),
         train_dataset=keep_in_memory(
-            fold_data.folds["train"],
-            sampling_rate=processor.feature_extractor.sampling_rate,
+            run.data.folds["train"],
+            sampling_rate=run.processor.feature_extractor.sampling_rate,
             with_waveform=False,
         ),
         data_collator=PreTrainingCollator(collator),
         crop_frames=(stage.shortest_crop, stage.longest_crop),
     )
-    seconds = train(trainer, folder)
-    measure = partial(score, model, trainer.data_collator, fold_data)
-    record = RunRecord(
-        **describe_fold(fold_data),
-        preset=settings.preset,
-        size=settings.size,
-        seed=settings.seed,
-        selected_by="last",
-        precision=used_precision(trainer.args),
-        n_parameters=sum(p.numel() for p in model.parameters()),
-        validation_metrics=measure(selection_rows(fold_data)),
-        metrics=measure(fold_data.folds.open_test(model, processor)),
-        settings=settings_summary(settings, overrides),
-        seconds=seconds,
-    )
-    if trainer.is_world_process_zero():
-        fold_data.folds.check_final(model, processor)
-        save_model(
-            folder,
-            model,
-            processor,
-            fold_data.folds["train"],
-            protocol=fold_data.protocol,
-            fold=fold_data.fold,
-        )
-        plot_losses(read_log(folder), folder / "losses.png", title="Pre-training")
-        record = write_record(folder, record)
-    return record
 
 
 def train_on_all(data: FoldData) -> FoldData:
@@ -178,8 +165,8 @@ def score(model, collator: PreTrainingCollator, data: FoldData, rows: Dataset) -
         accuracy = sum(a == b for a, b in pairs) / len(heldout.speakers)
     return Metrics(
         speaker_accuracy=accuracy,
-        speech_mse=float(turns.speech_mse.mean()),
-        speech_mse_padded=float(turns.speech_mse_padded.mean()),
+        speech_mse=float(np.asarray(turns.speech_mse).mean()),
+        speech_mse_padded=float(np.asarray(turns.speech_mse_padded).mean()),
     )
 
 

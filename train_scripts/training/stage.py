@@ -1,5 +1,5 @@
-"""What pre-training and fine-tuning share: the Trainer's arguments, its log, and going on after an
-interruption.
+"""What pre-training and fine-tuning share: the run, the Trainer's arguments, its log, and resuming
+after an interruption.
 """
 
 import json
@@ -7,22 +7,24 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import typer
-from transformers import ProgressCallback, TrainerCallback, TrainingArguments
+from transformers import ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
-from processing import DecompSerFeatureExtractor, DecompSerProcessor
+from processing import DecompSerProcessor
 from processing.errors import InputError
 from processing.text import ENGLISH_VOCABULARY, make_vocabulary
 from train_scripts.runs.fold_data import FoldData, load_fold_data
-from train_scripts.runs.record import RunRecord
-from train_scripts.runs.results import summarize
-from train_scripts.runs.run_folder import CHECKPOINTS, LOG
-from train_scripts.runs.settings import RunSettings, build_feature_extractor
+from train_scripts.runs.record import RunRecord, write_record
+from train_scripts.runs.results import describe_fold, summarize
+from train_scripts.runs.run_folder import CHECKPOINTS, LOG, open_run_folder, save_model
+from train_scripts.runs.settings import RunSettings, build_feature_extractor, load_settings
 from train_scripts.training.checkpoints import last_whole_checkpoint
+from train_scripts.training.loss_plot import plot_losses
 
 logger = logging.getLogger(__name__)
 
@@ -83,11 +85,77 @@ def has_bfloat16() -> bool:
     return found
 
 
-def load_run_data(
-    settings: RunSettings, folder: Path, data: str, protocol: str, fold: str, skip_bad: bool
-) -> tuple[FoldData, DecompSerProcessor]:
-    """Load the fold of a run, and build the processor that its training turns ask for."""
-    extractor: DecompSerFeatureExtractor = build_feature_extractor(settings)
+@dataclass
+class StageRun:
+    """One stage of training in one fold.
+
+    Attributes:
+        settings: of the run.
+        overrides: what the command line changed.
+        folder: of the run.
+        data: the fold; its test turns are sealed until the model is final.
+        processor: that the training turns ask for.
+    """
+
+    settings: RunSettings
+    overrides: Sequence[str]
+    folder: Path
+    data: FoldData
+    processor: DecompSerProcessor
+
+    def describe(self, trainer: Trainer, seconds: float) -> dict[str, Any]:
+        """The entries of the record that both stages have alike."""
+        return {
+            **describe_fold(self.data),
+            "preset": self.settings.preset,
+            "size": self.settings.size,
+            "seed": self.settings.seed,
+            "precision": used_precision(trainer.args),
+            "n_parameters": sum(p.numel() for p in trainer.model.parameters()),
+            "settings": {**self.settings.as_dict(), "overrides": list(self.overrides)},
+            "seconds": seconds,
+        }
+
+    def save(self, model, record: RunRecord, *, title: str, base: str | None = None) -> RunRecord:
+        """Save the model, the figure of its losses and, last of all, the record.
+
+        Args:
+            model: that was scored; refused if it changed since.
+            record: of the run.
+            title: of the figure.
+            base: what training started from, see `save_model`.
+
+        Returns:
+            The record with versions and commit.
+        """
+        self.data.folds.check_final(model, self.processor)
+        save_model(
+            self.folder,
+            model,
+            self.processor,
+            self.data.folds["train"],
+            protocol=self.data.protocol,
+            fold=self.data.fold,
+            base=base,
+        )
+        plot_losses(read_log(self.folder), self.folder / "losses.png", title=title)
+        return write_record(self.folder, record)
+
+
+def open_run(
+    preset: str,
+    *,
+    data: str,
+    protocol: str,
+    fold: str,
+    output: str | Path,
+    overrides: Sequence[str] | None,
+    skip_bad: bool,
+) -> StageRun:
+    """Open the folder of a run and load its fold; see `finetune` for the arguments."""
+    settings = load_settings(preset, overrides or [])
+    folder = open_run_folder(output, settings)
+    extractor = build_feature_extractor(settings)
     fold_data = load_fold_data(
         data,
         protocol,
@@ -99,7 +167,8 @@ def load_run_data(
     vocabulary = ENGLISH_VOCABULARY
     if settings.vocabulary == "training":
         vocabulary = make_vocabulary(fold_data.folds["train"]["text"])
-    return fold_data, DecompSerProcessor.from_vocabulary(extractor, vocabulary, folder)
+    processor = DecompSerProcessor.from_vocabulary(extractor, vocabulary, folder)
+    return StageRun(settings, overrides or [], folder, fold_data, processor)
 
 
 class JsonLog(TrainerCallback):
@@ -187,8 +256,3 @@ def report(record: RunRecord, output: Path) -> None:
     """Print the summary of a run, once where there are several processes (torchrun sets RANK)."""
     if os.environ.get("RANK", "0") == "0":
         typer.echo(f"{summarize(record)}\nSaved to {output}")
-
-
-def settings_summary(settings: RunSettings, overrides: Sequence[str]) -> dict:
-    """Settings as stored in results.json, with what the command line changed."""
-    return {**settings.as_dict(), "overrides": list(overrides)}

@@ -48,6 +48,11 @@ class DecompSerTrainer(Trainer):
         **kwargs: as in `transformers.Trainer`. The collator must give `row_keys`.
     """
 
+    # transformers declares them as all that any Trainer may have
+    model: Any
+    data_collator: Any
+    eval_dataset: Any
+    accelerator: Any
     # compute_loss divides by the turns of the whole step
     loss_is_scaled_for_ga = True
 
@@ -63,7 +68,7 @@ class DecompSerTrainer(Trainer):
     ):
         super().__init__(*args, **kwargs)
         self.loss_weights = loss_weights or self.model.loss_weights
-        self.score_turns = score_turns
+        self.score_turns: Any = score_turns
         self.augmentation = augmentation
         self.class_weights = class_weights
         self.rates = rates or {}
@@ -132,9 +137,9 @@ class DecompSerTrainer(Trainer):
         if not batches:
             return batches, None
         per_batch = [count_turns(batch, self.model_config) for batch in batches]
-        counts = {k: sum(c[k] for c in per_batch).to(device) for k in per_batch[0]}
+        counts: dict[str, Any] = {k: sum(c[k] for c in per_batch) for k in per_batch[0]}
         return batches, {
-            k: self.accelerator.reduce(v, "sum").clamp(min=1) for k, v in counts.items()
+            k: self.accelerator.reduce(v.to(device), "sum").clamp(min=1) for k, v in counts.items()
         }
 
     @property
@@ -142,7 +147,7 @@ class DecompSerTrainer(Trainer):
         """Configuration of the model, whatever wraps it."""
         return self.accelerator.unwrap_model(self.model).config
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch: Any = None):
         """Weighted sum of the task losses; see the class."""
         inputs = dict(inputs)
         row_keys = inputs.pop("row_keys")
@@ -233,7 +238,7 @@ class DecompSerTrainer(Trainer):
         Returns:
             Metrics by name.
         """
-        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
+        dataset: Any = eval_dataset if eval_dataset is not None else self.eval_dataset
         turns = predict_turns(
             self.accelerator.unwrap_model(self.model),
             self.data_collator,

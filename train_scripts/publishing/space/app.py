@@ -22,7 +22,7 @@ from huggingface_hub import metadata_load
 from matplotlib.figure import Figure
 from speech_plots import Span, as_svg, plot_shares, plot_sound
 from transformers import pipeline
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 LONGEST_SECONDS = 600.0
 """The page draws the whole sound; `decomp-ser predict` takes any length."""
@@ -314,9 +314,7 @@ def build_page(model_name: str, example: str | Path | None = None) -> gr.Blocks:
 
 def launch(page: gr.Blocks, **options: Any) -> Any:
     """Serve a page; options as of `gradio.Blocks.launch`."""
-    theme = gr.themes.Soft(
-        primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"]
-    )
+    theme = gr.themes.Soft(  # pyright: ignore[reportPrivateImportUsage]primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"])
     return page.launch(theme=theme, css=CSS, share=False, ssr_mode=False, **options)
 
 
