@@ -232,13 +232,11 @@ def test_weights_are_not_published_where_the_terms_do_not_clearly_let_one(name):
 
 NEW_CORPUS = """
 from processing.corpora.registry import Corpus
-from processing.corpora.rows import check_clips, find_clips, make_row, parse_clips
+from processing.corpora.rows import make_row, read_named_clips
 
 def read_tiny(source, *, skip_bad=False):
-    clips = parse_clips(
-        find_clips(source, ".wav"), lambda path: make_row(emotion="sad", corpus="tiny"), naming="x"
-    )
-    return check_clips(clips, skip_bad=skip_bad)
+    row = make_row(emotion="sad", corpus="tiny")
+    return read_named_clips(source, lambda path: row, naming="x", skip_bad=skip_bad)
 
 CORPUS = Corpus(
     "tiny", "Tiny", "CC0: anything", "Nobody, 2020", {"s": "sad"}, read_tiny, may_publish=True
