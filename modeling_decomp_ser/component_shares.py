@@ -84,12 +84,9 @@ class ShapleyValues:
 def explain_prediction(shares: Tensor, temperature: float = 1.0) -> ShapleyValues:
     """Shapley values of the five parts for the predicted emotion, by all 32 subsets.
 
-    Replacing a part sets its share of every logit to 0, so the 32 answers need the shares alone:
-    the encoders are not run again.
-
-    Args:
-        shares: of `component_shares`, (B, 6, L), L >= 2.
-        temperature: that the logits are divided by before the softmax, the configuration's.
+    Replacing a part sets its share of every logit to 0, so the 32 answers need the shares alone, of
+    `component_shares`, (B, 6, L), L >= 2: the encoders are not run again. `temperature` is what the
+    logits are divided by before the softmax, the configuration's.
     """
     logits = subset_logits(shares) / temperature  # (B, G, L)
     predicted = logits[:, -1].argmax(-1)
@@ -111,13 +108,8 @@ def chosen(values: Tensor, labels: Tensor) -> Tensor:
 
 
 def class_log_odds(logits: Tensor) -> Tensor:
-    """Log-odds of each class against all others, ln(p / (1 - p)), exact also where p rounds to 1.
-
-    Args:
-        logits: (..., L), L >= 2.
-
-    Returns:
-        (..., L).
+    """Log-odds of each class against all others, ln(p / (1 - p)), exact also where p rounds to 1:
+    (..., L) -> (..., L), L >= 2.
     """
     own = torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device)
     others = logits[..., None, :].masked_fill(own, -torch.inf)  # (..., L, L)
@@ -125,24 +117,16 @@ def class_log_odds(logits: Tensor) -> Tensor:
 
 
 def subset_logits(shares: Tensor) -> Tensor:
-    """Logits with only the parts of each subset, the others replaced.
-
-    Args:
-        shares: (B, 6, L), the bias last.
-
-    Returns:
-        (B, G, L), subsets in the order of `subset_members`.
+    """Logits with only the parts of each subset, the others replaced: shares (B, 6, L), the bias
+    last -> (B, G, L), subsets in the order of `subset_members`.
     """
     members = subset_members(shares.shape[1] - 1).to(shares)  # (G, P)
     return members @ shares[:, :-1] + shares[:, -1:]
 
 
 def subset_members(num_parts: int) -> Tensor:
-    """Which parts each subset holds: subset g holds part p where bit p of g is set, so the first is
-    empty and the last is whole.
-
-    Returns:
-        bool, (2 ** num_parts, num_parts).
+    """Which parts each subset holds, bool (2 ** num_parts, num_parts): subset g holds part p where
+    bit p of g is set, so the first is empty and the last is whole.
 
     Examples:
         >>> subset_members(2).int().tolist()
@@ -153,13 +137,11 @@ def subset_members(num_parts: int) -> Tensor:
 
 
 def shapley_weights(num_parts: int) -> Tensor:
-    """Weight of each subset's value in each part's Shapley value (Shapley, 1953).
+    """Weight of each subset's value in each part's Shapley value (Shapley, 1953), float64
+    (num_parts, 2 ** num_parts).
 
     A part's value is the mean gain of its joining over all orders of joining: a subset of s of n
     parts counts (s - 1)! (n - s)! / n! for its members and - s! (n - s - 1)! / n! for the rest.
-
-    Returns:
-        float64, (num_parts, 2 ** num_parts).
     """
     members = subset_members(num_parts)
     n = num_parts
@@ -173,16 +155,11 @@ def shapley_weights(num_parts: int) -> Tensor:
 
 
 def shapley_values(subset_values: Tensor) -> Tensor:
-    """Shapley values of any quantity that is known for every subset of the parts.
+    """Shapley values of any quantity that is known for every subset of the parts, in the order of
+    `subset_members`: (B, G) or (B, G, L) -> (B, P) or (B, P, L).
 
     They sum to the value of all parts less the value of none (efficiency); a part that changes
     nothing has 0 (dummy); parts that can be exchanged have the same (symmetry).
-
-    Args:
-        subset_values: (B, G) or (B, G, L), subsets in the order of `subset_members`.
-
-    Returns:
-        (B, P) or (B, P, L).
 
     Examples:
         >>> shapley_values(torch.tensor([[0.0, 1.0, 2.0, 5.0]])).tolist()
@@ -193,17 +170,11 @@ def shapley_values(subset_values: Tensor) -> Tensor:
 
 
 def deletion_curve(subset_values: Tensor, importance: Tensor) -> Tensor:
-    """What remains of an answer while its parts are replaced, the most important first.
+    """What remains of an answer (B, G) while its parts are replaced, those of the highest
+    importance (B, P) first: (B, P + 1), with all parts, without the first, ... with none.
 
     The test of faithfulness (Petsiuk, Das and Saenko, "RISE", BMVC 2018): the better the order, the
     sooner the curve falls.
-
-    Args:
-        subset_values: (B, G).
-        importance: of each part, (B, P).
-
-    Returns:
-        (B, P + 1): with all parts, without the first, ... with none.
     """
     order = importance.sort(dim=-1, descending=True, stable=True).indices  # (B, P)
     gone = torch.cumsum(2**order, dim=-1)
@@ -212,13 +183,8 @@ def deletion_curve(subset_values: Tensor, importance: Tensor) -> Tensor:
 
 
 def chance_deletion_curve(subset_values: Tensor) -> Tensor:
-    """Mean deletion curve over all orders of the parts: what a faithful order has to beat.
-
-    Args:
-        subset_values: (B, G).
-
-    Returns:
-        (B, P + 1).
+    """Mean deletion curve over all orders of the parts, (B, G) -> (B, P + 1): what a faithful order
+    has to beat.
     """
     num_parts = subset_values.shape[1].bit_length() - 1
     sizes = subset_members(num_parts).sum(1)

@@ -61,12 +61,7 @@ class ResamplingPlans:
 def quantize_log_f0(log_f0: Tensor, num_bins: int) -> Tensor:
     """One-hot classes of normalised log-F0 (SpeechSplit): 0 unvoiced, 1 .. num_bins voiced.
 
-    Args:
-        log_f0: (B, T), in [0, 1] where voiced, at most 0 where unvoiced.
-        num_bins: voiced classes.
-
-    Returns:
-        float32, (B, T, num_bins + 1).
+    (B, T), in [0, 1] where voiced and at most 0 where unvoiced -> float32 (B, T, num_bins + 1).
 
     Examples:
         >>> quantize_log_f0(torch.tensor([[-1e10, 0.5, 1.0]]), 256).argmax(-1)
@@ -127,12 +122,8 @@ class ComponentEncoder(nn.Module):
         self.steps_per_code = config.downsampling // config.conv_stride
 
     def forward(self, x: Tensor, lengths: Tensor, plans: tuple[ResamplingPlan, ...] = ()) -> Codes:
-        """Encode.
-
-        Args:
-            x: (B, T, D), zeros in the padding.
-            lengths: valid frames, (B,).
-            plans: resampling after each block, or none.
+        """Encode (B, T, D), zeros in the padding, of `lengths` (B,) valid frames; `plans` resample
+        after each block.
         """
         for block, plan in zip_longest(self.blocks, plans[: len(self.blocks)]):
             x, lengths = block(x, lengths)
@@ -142,11 +133,7 @@ class ComponentEncoder(nn.Module):
 
     def downsample(self, states: Tensor, lengths: Tensor) -> Codes:
         """Code k joins the forward state at the end of its block of steps and the backward state at
-        its beginning.
-
-        Args:
-            states: (B, T, 2 H), forward states, then backward ones.
-            lengths: valid steps, (B,).
+        its beginning. States (B, T, 2 H): forward ones, then backward ones; valid steps (B,).
         """
         n = self.steps_per_code
         num_codes = ceil_div(states.shape[1], n)
@@ -173,15 +160,8 @@ class SpectrogramDecoder(nn.Module):
         self.linear = MelProjection(2 * config.decoder_hidden_size, config.num_mel_bins)
 
     def forward(self, codes: list[Codes], lengths: Tensor, num_frames: int) -> Tensor:
-        """Reconstruct.
-
-        Args:
-            codes: one entry a component, each (B, K, D).
-            lengths: valid frames of the utterances, (B,).
-            num_frames: T.
-
-        Returns:
-            (B, T, num_mel_bins); padding is undefined.
+        """Reconstruct (B, T, num_mel_bins) from codes (B, K, D), one entry a component, of
+        utterances with `lengths` (B,) valid frames; T is `num_frames`, and padding is undefined.
         """
         num_codes = ceil_div(num_frames, self.downsampling)
         joined = torch.cat([pad_steps(c.values, num_codes) for c in codes], dim=-1)  # (B, K, sum D)

@@ -194,13 +194,8 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
     def window_inputs(
         self, samples: np.ndarray, start: int, sampling_rate: int, name: str
     ) -> dict[str, Any]:
-        """Model inputs and the segment of one window.
-
-        Args:
-            samples: (S,) or (S, C).
-            start: first sample, from the beginning of the sound.
-            sampling_rate: of the samples, in Hz.
-            name: of the sound, for messages.
+        """Model inputs and the segment of one window of the sound `name`: samples (S,) or (S, C),
+        of which the first is number `start` of the sound, at `sampling_rate` Hz.
         """
         extractor = self.feature_extractor
         start_seconds, seconds = start / sampling_rate, len(samples) / sampling_rate
@@ -386,10 +381,8 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         return self.load_tokenizer().decode(torch.cat(kept)).strip()
 
     def load_tokenizer(self):
-        """The tokenizer: the one given, or that of the model's folder or repository, loaded once.
-
-        Raises:
-            ValueError: if the model was not loaded from anywhere.
+        """The tokenizer: the one given, or that of the model's folder or repository, loaded once;
+        raises ValueError if the model was not loaded from anywhere.
         """
         if self.tokenizer is None:
             name = self.model.name_or_path
@@ -412,14 +405,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         window_seconds: float = WINDOW_SECONDS,
         hop_seconds: float | None = None,
     ) -> EmotionStream:
-        """Open a live stream, such as of a microphone; see EmotionStream.
-
-        Args:
-            sampling_rate: of the samples to come, in Hz.
-            window_seconds: length of the windows.
-            hop_seconds: from answer to answer; default half a window.
-
-        Raises:
-            ValueError: if a number is out of range.
+        """Open a live stream, such as of a microphone: `sampling_rate` of the samples to come in
+        Hz, windows and hops (default half a window) in seconds. See `EmotionStream`.
         """
         return EmotionStream(self, sampling_rate, window_seconds, hop_seconds)

@@ -112,14 +112,8 @@ def draw_plan(
 
 
 def resample(x: Tensor, plan: ResamplingPlan) -> Tensor:
-    """Read `x` at the plan's positions, by linear interpolation.
-
-    Args:
-        x: (B, T, D).
-        plan: a plan drawn for these lengths.
-
-    Returns:
-        (B, T', D), zeros where the plan reads nothing.
+    """Read (B, T, D) at the plan's positions, by linear interpolation: (B, T', D), zeros where the
+    plan reads nothing.
     """
     left = select_steps(x, plan.index)
     right = select_steps(x, (plan.index + 1).clamp(max=x.shape[1] - 1))

@@ -32,10 +32,7 @@ class MaskedPositionLayers(nn.Module):
     """data2vec-audio's convolutional positions with zeros in the padding before every layer.
 
     The library puts zeros there only before the first, and the layers after it would read what the
-    earlier ones left.
-
-    Args:
-        layers: the library's own, so that weights keep their names.
+    earlier ones left. `layers` are the library's own, so that weights keep their names.
     """
 
     def __init__(self, layers: nn.ModuleList):
@@ -158,12 +155,8 @@ def receptive_field(config) -> int:
 
 
 def encoder_lengths(config, num_samples: Tensor, layers: int | None = None) -> Tensor:
-    """Valid frames after the first convolutions, at least 1.
-
-    Args:
-        config: the encoder's configuration.
-        num_samples: (B,).
-        layers: how many of the encoder's convolutions; default all.
+    """Valid frames, at least 1, of (B,) samples after the encoder's convolutions or its first
+    `layers` of them.
     """
     lengths = num_samples
     for kernel, stride in list(zip(config.conv_kernel, config.conv_stride, strict=True))[:layers]:
@@ -176,11 +169,9 @@ def span_mask(
 ) -> Tensor:
     """Draw the spans of SpecAugment as transformers draws them for each row alone, but by key.
 
-    A row shorter than one span is left whole.
-
     Args:
         keys: (B,).
-        lengths: valid steps, (B,).
+        lengths: valid steps, (B,); a row shorter than one span is left whole.
         size: T.
         probability: share of the steps that the spans would cover without overlap.
         span: steps of one span.
@@ -200,13 +191,8 @@ def span_mask(
 
 
 def spec_augment(encoder: Any, hidden: Tensor, lengths: Tensor, keys: Tensor) -> Tensor:
-    """SpecAugment along time and features, as the encoder's configuration asks for it.
-
-    Args:
-        encoder: its configuration and mask embedding are used.
-        hidden: projected frames, (B, T, D).
-        lengths: valid frames, (B,).
-        keys: (B,).
+    """SpecAugment of projected frames (B, T, D), `lengths` (B,) of them valid, along time and
+    features, as the encoder's configuration asks for it; keys (B,).
     """
     config = encoder.config
     if not getattr(config, "apply_spec_augment", True):
@@ -287,14 +273,9 @@ def normalized_convolution(
     speech, which are taken out of the sums; and mean and variance come from sums of one pass, which
     is exact enough because a channel of a waveform without mean has hardly any.
 
-    Args:
-        conv: the convolution; its bias would cancel in the norm and is left out.
-        norm: one channel a group.
-        waveform: (B, 1, S), zeros in the padding.
-        lengths: valid frames, (B,).
-
-    Returns:
-        (B, C, T); padding is undefined.
+    Waveform (B, 1, S), zeros in the padding, of `lengths` (B,) valid frames -> (B, C, T), undefined
+    in the padding. The convolution's bias would cancel in the norm, of one channel a group, and is
+    left out.
     """
     x = F.conv1d(waveform, conv.weight, None, conv.stride)  # (B, C, T)
     reach = -(-conv.kernel_size[0] // conv.stride[0])

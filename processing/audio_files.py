@@ -121,11 +121,8 @@ def read_audio(audio: AudioSource, *, sampling_rate: int = 16000) -> np.ndarray:
 
 
 def encode_flac(waveform: np.ndarray, *, sampling_rate: int = 16000) -> bytes:
-    """Encode to 16 bit FLAC; 16 bit audio that `read_audio` decoded comes back sample for sample.
-
-    Args:
-        waveform: shape (S,), full scale 1.0; what lies outside is clipped.
-        sampling_rate: Hz.
+    """Encode samples (S,) at full scale 1.0, clipped beyond, to 16 bit FLAC; 16 bit audio that
+    `read_audio` decoded comes back sample for sample.
     """
     # libsndfile would scale by 32767 on the way out and by 1 / 32768 on the way in.
     integers = np.clip(np.round(waveform.astype(np.float64) * 32768.0), -32768, 32767).astype(

@@ -43,11 +43,8 @@ class DecompSerDataCollator:
         }
 
     def __call__(self, rows: Sequence[Mapping]) -> dict[str, torch.Tensor]:
-        """Collate.
-
-        Args:
-            rows: rows of a corpus with the columns of `features.add_signals`; the audio of a row
-                that has its decoded `waveform` is not read.
+        """Collate rows of a corpus with the columns of `features.add_signals`; the audio of a row
+        that has its decoded `waveform` is not read.
 
         Returns:
             The inputs of `DecompSerForAudioClassification.forward`, with `labels` (B,),

@@ -145,27 +145,16 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         return self.pad_utterances(utterances, return_tensors)
 
     def open_audio(self, audio: Any) -> AudioStream:
-        """Open whatever holds a sound, to be read block by block at its own rate.
-
-        Args:
-            audio: path or URL; the bytes of a file; samples (S,), (S, C) or (C, S) at the model's
-                rate; or a dict or row that `datasets` or the stock pipeline would hold these in.
-
-        Raises:
-            ValueError: if it is none of these or cannot be read; names the sound.
+        """Open whatever holds a sound, to be read block by block at its own rate: path or URL; the
+        bytes of a file; samples (S,), (S, C) or (C, S) at the model's rate; or a dict or row that
+        `datasets` or the stock pipeline would hold these in. A ValueError names a sound that is
+        none of these or cannot be read.
         """
         return open_audio(audio, self.sampling_rate)
 
     def prepare_waveforms(self, raw_speech, sampling_rate: int | None = None) -> list[np.ndarray]:
-        """Bring waveforms to one channel of float32 at the model's sampling rate.
-
-        Args:
-            raw_speech: one waveform (S,), a batch (B, S) or a list of waveforms (S,) or (S, C), at
-                full scale 1.0 or as signed integers.
-            sampling_rate: of `raw_speech`, in Hz; default the model's, with a warning.
-
-        Returns:
-            float32 waveforms (S,) at full scale 1.0.
+        """Bring waveforms, as `__call__` takes them, to one channel of float32 (S,) at full scale
+        1.0 and the model's sampling rate, which is assumed with a warning where none is given.
 
         Raises:
             ValueError: if there is none, or one is empty, holds NaN or infinity, or is far beyond
@@ -196,12 +185,9 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         """Signals that do not depend on any statistics, the costly part: what a corpus is cached
         as.
 
-        Args:
-            waveforms: mono at the model's rate, (S,) each.
-            genders: "female", "male" or None of each utterance, for `f0_range="gender"`.
-
-        Returns:
-            For each: `mel` (T, M) float32 in [0, 1] and `f0_hz` (T,) float32, 0 where unvoiced.
+        For each waveform (S,), mono at the model's rate: `mel` (T, M) float32 in [0, 1] and `f0_hz`
+        (T,) float32, 0 where unvoiced. `genders` are "female", "male" or None of each, for
+        `f0_range="gender"`.
         """
         genders = genders if genders is not None else [None] * len(waveforms)
         ranges = [
@@ -237,16 +223,9 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
     def assemble(
         self, waveform: np.ndarray, mel: np.ndarray, f0_hz: np.ndarray, speaker: str | None = None
     ) -> dict[str, np.ndarray]:
-        """Model inputs of one utterance from its waveform and its extracted signals.
-
-        Args:
-            waveform: mono at the model's rate, (S,).
-            mel: (T, M).
-            f0_hz: (T,), 0 where unvoiced.
-            speaker: for `f0_stats="speaker"`.
-
-        Returns:
-            The inputs of `__call__` without the batch axis.
+        """Model inputs of one utterance, those of `__call__` without the batch axis, from its mono
+        waveform (S,) at the model's rate and its extracted signals `mel` (T, M) and `f0_hz` (T,), 0
+        where unvoiced. `speaker` is for `f0_stats="speaker"`.
         """
         log_f0, voiced = normalize_log_f0(f0_hz, self.f0_statistics_of(f0_hz, speaker))
         return {

@@ -105,11 +105,8 @@ def split_rows(rows: Sequence[Row], protocol: str, fold: str) -> dict[str, list[
 def fold_names(
     data: str | Path | Dataset | DatasetDict | Sequence[Row], protocol: str
 ) -> list[str]:
-    """The folds of a protocol in their order.
-
-    Args:
-        data: what `load_corpus` takes, or a list of rows.
-        protocol: a name in PROTOCOLS.
+    """The folds of a protocol in their order; `data` is what `load_corpus` takes, or a list of
+    rows.
     """
     rows = data
     if isinstance(data, str | Path | Dataset | DatasetDict):

@@ -93,10 +93,8 @@ def leak_report(
 
 
 def check_shared_speakers(report: Mapping[str, Any], protocol: str) -> None:
-    """Refuse a split whose test speakers are in training, unless the protocol declares it.
-
-    Raises:
-        InputError: naming the shared speakers.
+    """Refuse, by an InputError that names a speaker, a split whose test speakers are in training,
+    unless the protocol declares it.
     """
     shared = report["shared_speakers"]
     if shared and not PROTOCOLS[protocol].declares_shared_speakers:
@@ -109,11 +107,8 @@ def check_shared_speakers(report: Mapping[str, Any], protocol: str) -> None:
 
 
 def format_leak_table(reports: Mapping[str, Mapping[str, Any]], *, against: str = "train") -> str:
-    """A text table: a line for each fold, a column for each kind of leak with number and share.
-
-    Args:
-        reports: fold name -> report of `leak_report`.
-        against: "train" or "validation".
+    """A text table of the reports of `leak_report` by fold: a line for each fold, a column for each
+    kind of leak with number and share, against the "train" or the "validation" turns.
     """
     header = ["fold", "test", against, *(kind.replace("_", " ") for kind in LEAK_KINDS)]
     lines = [
@@ -158,14 +153,8 @@ class Fingerprints:
 def fingerprint_audio(
     rows: Iterable[Any], *, progress: Callable[[int], object] | None = None
 ) -> Fingerprints:
-    """Decode every clip and keep what is needed to recognise a copy of it: 8 kB for each second.
-
-    Args:
-        rows: with "id" and "audio".
-        progress: called with the number of clips done.
-
-    Raises:
-        InputError: if a clip cannot be decoded; see `read_audio`.
+    """Decode every clip of rows with "id" and "audio" and keep what is needed to recognise a copy
+    of it: 8 kB for each second. An InputError names a clip that cannot be decoded.
     """
     ids, digests, spectra, waveforms = [], [], [], []
     for done, row in enumerate(rows, start=1):
@@ -181,11 +170,8 @@ def fingerprint_audio(
 
 
 def find_copies(fingerprints: Fingerprints) -> list[tuple[str, str, float]]:
-    """Pairs of clips that are one recording.
-
-    Returns:
-        (id, id, correlation) with the first id the smaller; 1.0 for identical samples, less for
-        copies that were changed. Sorted.
+    """Sorted pairs of clips that are one recording: (id, id, correlation) with the first id the
+    smaller; 1.0 for identical samples, less for copies that were changed.
     """
     digests = np.array(fingerprints.digests)
     copies = []
@@ -204,16 +190,11 @@ def find_copies(fingerprints: Fingerprints) -> list[tuple[str, str, float]]:
 
 
 def digest_audio(rows: Iterable[Any]) -> dict[str, str]:
-    """Row id to a digest of the samples at 16 kHz and 16 bit, equal for identical audio only.
+    """Row id to a digest of the samples at 16 kHz and 16 bit, equal for identical audio only; rows
+    have "id" and "audio", and an InputError names a clip that cannot be decoded.
 
     About 1.5 ms of processor time for a clip of 4 s, so every run can afford it; `find_copies`
     takes ten times as long.
-
-    Args:
-        rows: with "id" and "audio".
-
-    Raises:
-        InputError: if a clip cannot be decoded; see `read_audio`.
     """
     return {row["id"]: _digest(read_audio(row["audio"])) for row in rows}
 

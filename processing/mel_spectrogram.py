@@ -41,10 +41,7 @@ def num_frames(num_samples: int, hop_length: int) -> int:
 
 
 def check_waveform(waveform: np.ndarray) -> None:
-    """Reject what is not one channel of finite samples around full scale 1.0.
-
-    Args:
-        waveform: samples, shape (S,).
+    """Reject what is not one channel of finite samples, (S,), around full scale 1.0.
 
     Raises:
         ValueError: if the waveform is empty, has several channels, holds NaN or infinity, or lies

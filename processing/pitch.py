@@ -150,15 +150,9 @@ def _world_contour(
 
 
 def f0_statistics(f0_hz: Iterable[np.ndarray]) -> tuple[float, float] | None:
-    """Mean and standard deviation of log F0 over the voiced frames of one or more contours.
-
-    Args:
-        f0_hz: contours in Hz, 0 where unvoiced, each of shape (T,): those of an utterance, of a
-            speaker, or of a training set.
-
-    Returns:
-        mean and population standard deviation of the natural logarithm of F0, or None where no
-        frame is voiced.
+    """Mean and population standard deviation of the natural logarithm of F0 over the voiced frames
+    of one or more contours, such as those of a speaker: (T,) each, in Hz, 0 where unvoiced. None
+    where no frame is voiced.
 
     Examples:
         >>> f0_statistics([np.array([0.0, 100.0]), np.array([100.0])])
@@ -172,13 +166,8 @@ def f0_statistics(f0_hz: Iterable[np.ndarray]) -> tuple[float, float] | None:
 
 
 def f0_deviation_within(f0_hz: Iterable[np.ndarray]) -> float | None:
-    """Standard deviation of log F0 about the mean of its own contour, over all voiced frames.
-
-    Args:
-        f0_hz: contours in Hz, 0 where unvoiced, each of shape (T,).
-
-    Returns:
-        Of the natural logarithm of F0; None where no frame is voiced.
+    """Standard deviation of the natural logarithm of F0 about the mean of its own contour, over all
+    voiced frames of contours (T,) in Hz, 0 where unvoiced; None where no frame is voiced.
 
     Examples:
         >>> f0_deviation_within([np.array([100.0, 100.0]), np.array([200.0, 0.0])])

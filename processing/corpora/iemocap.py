@@ -138,14 +138,11 @@ def read_iemocap(
 
 
 def verify_release(turns: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What differs between the labelled turns of a full release and the published figures.
+    """What differs between the labelled turns of a full release and the published figures, a
+    sentence for each difference; minutes may differ by 1 %.
 
-    Args:
-        turns: with "emotion" as label code (ang, hap, ...), "dialogue", and "start" and "end" in
-            seconds.
-
-    Returns:
-        One sentence for each difference; empty if all agree. Minutes may differ by 1 %.
+    The turns have "emotion" as label code (ang, hap, ...), "dialogue", and "start" and "end" in
+    seconds.
     """
     turns = list(turns)
     dialogues = len({turn["dialogue"] for turn in turns})

@@ -12,14 +12,8 @@ DEMONSTRATION = "synthetic"
 
 
 def training_corpora(names: str | None) -> dict[str, Corpus]:
-    """The corpora of a run.
-
-    Args:
-        names: entry "trained_on" of results.json, such as "ravdess" or "nemo+ravdess"; None or ""
-            where the rows do not name it.
-
-    Returns:
-        By name; one that is not known here has terms that say so. Empty where no name is given.
+    """The corpora of a run by name, from the entry "trained_on" of its results, such as "ravdess"
+    or "nemo+ravdess"; empty where it names none. One that is not known here has terms that say so.
 
     Examples:
         >>> [c.title for c in training_corpora("nemo+ravdess").values()]
@@ -41,11 +35,8 @@ def common_licence(corpora: Sequence[Corpus]) -> str:
 
 
 def reasons_not_to_publish(names: str | None) -> list[str]:
-    """Why a model trained on these corpora is not simply made public; empty if nothing is known
-    against it.
-
-    Args:
-        names: see `training_corpora`.
+    """Why a model trained on these corpora, named as for `training_corpora`, is not simply made
+    public; empty if nothing is known against it.
 
     Examples:
         >>> reasons_not_to_publish("ravdess")

@@ -68,15 +68,8 @@ class ShardWriter:
 
 
 def write_manifest(folder: Path, shards: list[dict[str, Any]], **facts: Any) -> dict[str, Any]:
-    """Declare the folder complete.
-
-    Args:
-        folder: with the shards.
-        shards: what `ShardWriter.close` returned.
-        facts: what else to record, such as the source and the settings.
-
-    Returns:
-        The manifest.
+    """Declare the folder complete: write and return the manifest with what `ShardWriter.close`
+    returned and further facts, such as the source and the settings.
     """
     manifest = {"version": MANIFEST_VERSION, **facts, "shards": shards}
     text = json.dumps(manifest, indent=2, ensure_ascii=False)
@@ -85,11 +78,8 @@ def write_manifest(folder: Path, shards: list[dict[str, Any]], **facts: Any) -> 
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of a folder that `prepare` wrote; every shard must be there in full.
-
-    Raises:
-        InputError: if the manifest is missing, or a shard is missing or has another size than when
-            it was written.
+    """The manifest of a folder that `prepare` wrote. An InputError says if it is missing, or a
+    shard is missing or has another size than when it was written.
     """
     folder = Path(folder)
     path = folder / MANIFEST_NAME

@@ -8,17 +8,11 @@ KEPT_SECONDS = 0.2
 
 
 def trim_ends(waveform: np.ndarray, *, sampling_rate: int = 16000) -> np.ndarray:
-    """Cut the ends that stay far below the clip's own level; the level itself is not changed.
+    """Cut the ends of (S,) samples that stay far below the clip's own level, which is not changed.
 
     The level is that of 20 ms frames. The first and the last frame that come within 42 dB of the
-    clip's 95th percentile bound what is kept, with 0.2 s on either side.
-
-    Args:
-        waveform: shape (S,).
-        sampling_rate: Hz.
-
-    Returns:
-        A view of the waveform; all of it if it is silent or shorter than a frame.
+    clip's 95th percentile bound what is kept, with 0.2 s on either side. The result is a view; all
+    of the waveform if it is silent or shorter than a frame.
     """
     frame = round(FRAME_SECONDS * sampling_rate)
     margin = round(KEPT_SECONDS * sampling_rate)
