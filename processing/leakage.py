@@ -13,18 +13,22 @@ Axes: N clips, S samples at FINGERPRINT_RATE, D bands.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.fft
 import scipy.signal
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
+from tqdm import tqdm
 
 from processing.audio_files import read_audio
+from processing.corpora.loading import load_corpus
 from processing.errors import InputError
-from processing.folds import PROTOCOLS
+from processing.folds import PROTOCOLS, describe_protocol, fold_names, load_folds
 from processing.text import normalize_transcript
 
 FINGERPRINT_RATE = 4000
@@ -50,6 +54,48 @@ identical_audio: the same samples; near_identical_audio: a copy, identical ones 
 
 _NUM_BANDS = 32
 _FFT_SIZE = 256
+
+
+def leaks(
+    data: str | Path | Dataset | DatasetDict,
+    protocol: str,
+    *,
+    folds: Sequence[str] = (),
+    audio: bool = True,
+) -> dict[str, Any]:
+    """Report the leaks of a protocol's folds, for `decomp-ser leaks`.
+
+    Args:
+        data: what `load_corpus` takes.
+        protocol: a name in PROTOCOLS.
+        folds: the folds to report; empty for all.
+        audio: also decode every clip and look for copies.
+
+    Returns:
+        {"protocol", "declares_shared_speakers", "copies": [[id, id, correlation], ...] or None,
+        "folds": {fold: report of `leak_report` with the "hash" of the split}}.
+
+    Raises:
+        InputError: if the data, the protocol or a fold is wrong, or a clip cannot be decoded.
+    """
+    corpus = load_corpus(data)
+    names = fold_names(corpus, protocol)
+    copies = None
+    if audio:
+        rows = corpus.select_columns(["id", "audio"])
+        progress = tqdm(rows, desc="fingerprints", unit="clip", mininterval=1.0)
+        copies = find_copies(fingerprint_audio(progress))
+    reports = {}
+    for fold in folds or names:
+        splits = load_folds(corpus, protocol, fold)
+        digest = describe_protocol(protocol, splits)["hash"]
+        reports[fold] = {"hash": digest, **leak_report(splits, copies)}
+    return {
+        "protocol": protocol,
+        "declares_shared_speakers": PROTOCOLS[protocol].declares_shared_speakers,
+        "copies": copies,
+        "folds": reports,
+    }
 
 
 def leak_report(
@@ -150,22 +196,18 @@ class Fingerprints:
     waveforms: list[np.ndarray]
 
 
-def fingerprint_audio(
-    rows: Iterable[Any], *, progress: Callable[[int], object] | None = None
-) -> Fingerprints:
+def fingerprint_audio(rows: Iterable[Any]) -> Fingerprints:
     """Decode every clip of rows with "id" and "audio" and keep what is needed to recognise a copy
     of it: 8 kB for each second. An InputError names a clip that cannot be decoded.
     """
     ids, digests, spectra, waveforms = [], [], [], []
-    for done, row in enumerate(rows, start=1):
+    for row in rows:
         waveform = read_audio(row["audio"])
         narrow = _narrow_band(waveform)
         ids.append(row["id"])
         digests.append(_digest(waveform))
         spectra.append(_average_spectrum(narrow))
         waveforms.append(narrow.astype(np.float16))
-        if progress is not None:
-            progress(done)
     return Fingerprints(ids, digests, np.array(spectra).reshape(len(ids), _NUM_BANDS), waveforms)
 
 
@@ -176,13 +218,11 @@ def find_copies(fingerprints: Fingerprints) -> list[tuple[str, str, float]]:
     digests = np.array(fingerprints.digests)
     copies = []
     for a, b in _candidate_pairs(fingerprints):
-        if digests[a] == digests[b]:
-            correlation = 1.0
-        else:
+        correlation = 1.0
+        if digests[a] != digests[b]:
             # Rounding can bring a changed copy to 1; that value means identical samples.
-            correlation = min(
-                _correlation(fingerprints.waveforms[a], fingerprints.waveforms[b]), 0.9999
-            )
+            waveforms = fingerprints.waveforms
+            correlation = min(_correlation(waveforms[a], waveforms[b]), 0.9999)
         if correlation >= COPY_CORRELATION:
             first, second = sorted((fingerprints.ids[a], fingerprints.ids[b]))
             copies.append((first, second, round(correlation, 4)))
@@ -208,12 +248,10 @@ def _digest(waveform: np.ndarray) -> str:
 def _columns(folds: DatasetDict, split: str, digests: Mapping[str, str]) -> dict[str, list[Any]]:
     """The compared columns of a split, as lists of values or None."""
     rows = folds[split]
-    texts = [
-        normalize_transcript(text) or None if text is not None else None for text in rows["text"]
-    ]
-    long = [t if t is not None and len(t.split()) >= LONG_TRANSCRIPT_WORDS else None for t in texts]
+    texts = [normalize_transcript(text or "") or None for text in rows["text"]]
     # Without any transcript the number is unknown; with short ones only it is zero.
-    long = [t or "" for t in long] if any(texts) else long
+    short = "" if any(texts) else None
+    long = [t if len((t or "").split()) >= LONG_TRANSCRIPT_WORDS else short for t in texts]
     return {
         "id": list(rows["id"]),
         "speaker": list(rows["speaker"]),
@@ -237,7 +275,7 @@ def _count_copies(
     if pairs is None:
         return {"near_identical_audio": None}
     ids, others = set(ids), set(others)
-    both_ways = [(a, b, c) for a, b, c in pairs] + [(b, a, c) for a, b, c in pairs]
+    both_ways = [*pairs, *((b, a, c) for a, b, c in pairs)]
     found = [(a, c) for a, b, c in both_ways if a in ids and b in others]
     return {
         "identical_audio": len({a for a, correlation in found if correlation == 1.0}),
@@ -283,9 +321,8 @@ def _candidate_pairs(fingerprints: Fingerprints) -> list[tuple[int, int]]:
     squares = (spectra**2).sum(axis=1)
     for start in range(0, count if nearest > 0 else 0, 512):
         block = slice(start, min(start + 512, count))
-        distances = (
-            squares[block, None] + squares[None] - 2 * spectra[block] @ spectra.T
-        )  # (512, N)
+        # (512, N)
+        distances = squares[block, None] + squares[None] - 2 * spectra[block] @ spectra.T
         distances[np.arange(block.stop - start), np.arange(start, block.stop)] = np.inf
         neighbours = np.argpartition(distances, nearest - 1, axis=1)[:, :nearest]
         for a, row in enumerate(neighbours, start=start):
@@ -298,7 +335,7 @@ def _equal_pairs(digests: Sequence[str]) -> Iterable[tuple[int, int]]:
     for index, digest in enumerate(digests):
         positions.setdefault(digest, []).append(index)
     for same in positions.values():
-        yield from ((a, b) for k, a in enumerate(same) for b in same[k + 1 :])
+        yield from itertools.combinations(same, 2)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
