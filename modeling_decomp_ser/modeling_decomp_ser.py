@@ -526,20 +526,17 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         if self.decomposition is not None:
             codes = self.decompose(mel, log_f0, voiced, frame_mask, keys)
             parts += [self.pool(code.values, code.lengths) for code in codes.values()]
-            if self.decomposition.decoder is not None and (with_losses or output_reconstruction):
+            if with_losses or output_reconstruction:
                 output.reconstruction = self.reconstruct(codes, mel, frame_mask)
-            if self.speaker_head is not None and (with_losses or output_speaker_logits):
-                timbre = self.pool(codes["timbre"].values, codes["timbre"].lengths)
-                output.speaker_logits = self.speaker_head(self.dropout(timbre))
+            if with_losses or output_speaker_logits:
+                output.speaker_logits = self.recognize_speaker(codes)
         pooled = torch.cat(self.drop_parts(parts, keys), dim=-1)
         output.logits = self.emotion_head(self.dropout(pooled))
-        self.add_parts(output, pooled, output_pooled_features, output_component_shares)
         if with_losses:
-            tasks = self.task_losses(output, mel, frame_mask, labels, ctc_labels, speaker_labels)
-            self.add_losses(output, tasks)
-        return output
+            self.add_task_losses(output, mel, frame_mask, labels, ctc_labels, speaker_labels)
+        return self.add_parts(output, pooled, output_pooled_features, output_component_shares)
 
-    def add_parts(self, output: Any, pooled: Tensor, features: bool, shares: bool) -> None:
+    def add_parts(self, output: Any, pooled: Tensor, features: bool, shares: bool) -> Any:
         """Report what the emotion head read, (B, D), and what each part of it added, as asked."""
         if features:
             output.pooled_features = pooled
@@ -547,6 +544,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
             output.component_shares = component_shares(
                 pooled, self.pooled_mean, self.emotion_head, self.part_sizes, self.config
             )
+        return output
 
     def drop_parts(self, features: list[Tensor], keys: Tensor | None) -> list[Tensor]:
         """Leave parts out at random in training, row by row; pooled vectors, (B, D) each."""
@@ -580,15 +578,24 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
             )
         return self.decomposition(mel, log_f0, voiced > 0, lengths, plans)
 
-    def reconstruct(self, codes: dict[str, Codes], mel, frame_mask) -> Tensor:
-        """Codes to the spectrogram, (B, T, M)."""
+    def recognize_speaker(self, codes: dict[str, Codes]) -> Tensor | None:
+        """Timbre codes to speakers, (B, P), where there is a head for them."""
+        if self.speaker_head is None:
+            return None
+        timbre = self.pool(codes["timbre"].values, codes["timbre"].lengths)
+        return self.speaker_head(self.dropout(timbre))
+
+    def reconstruct(self, codes: dict[str, Codes], mel, frame_mask) -> Tensor | None:
+        """Codes to the spectrogram, (B, T, M), where there is a decoder."""
+        if self.decomposition.decoder is None:
+            return None
         lengths = self.lengths_of(mel, frame_mask)
         return self.decomposition.reconstruct(codes, lengths, mel.shape[1])
 
-    def task_losses(
+    def add_task_losses(
         self, output: Any, mel, frame_mask, labels, ctc_labels, speaker_labels
-    ) -> dict[str, TaskLoss]:
-        """Loss of every task that has both its head and its labels (equations 1 to 4)."""
+    ) -> None:
+        """Add the loss of every task with both its head and its labels (equations 1 to 5)."""
         config: Any = self.config
         batch, device = len(output.logits), output.logits.device
         labels = self.labels_of(labels, batch, device=device)
@@ -611,7 +618,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
             lengths = self.lengths_of(mel, frame_mask)
             tasks["reconstruction"] = reconstruction_loss(output.reconstruction, mel, lengths)
             self.add_speech_mse(output, tasks["reconstruction"].per_row, lengths)
-        return tasks
+        self.add_losses(output, tasks)
 
     @property
     def loss_weights(self) -> dict[str, float]:

@@ -202,23 +202,13 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
             f0_range=ranges,
             hop_length=self.hop_length,
         )
+        same = ("sampling_rate", "n_fft", "win_length", "hop_length", "num_mel_bins")
+        settings = {name: getattr(self, name) for name in same}
+        settings |= {"f_min": self.mel_f_min, "f_max": self.mel_f_max}
         return [
-            {"mel": self.log_mel(signal), "f0_hz": f0_hz}
+            {"mel": log_mel_spectrogram(signal, **settings), "f0_hz": f0_hz}
             for signal, f0_hz in zip(filtered, contours, strict=True)
         ]
-
-    def log_mel(self, filtered: np.ndarray) -> np.ndarray:
-        """Log-mel spectrogram (T, M) of a high-passed waveform."""
-        return log_mel_spectrogram(
-            filtered,
-            sampling_rate=self.sampling_rate,
-            n_fft=self.n_fft,
-            win_length=self.win_length,
-            hop_length=self.hop_length,
-            num_mel_bins=self.num_mel_bins,
-            f_min=self.mel_f_min,
-            f_max=self.mel_f_max,
-        )
 
     def assemble(
         self, waveform: np.ndarray, mel: np.ndarray, f0_hz: np.ndarray, speaker: str | None = None
@@ -242,20 +232,13 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
     ) -> tuple[float, float] | None:
         """Mean and standard deviation of ln F0 to normalise a contour by; None for its own."""
         if self.f0_stats == "global":
-            mean, deviation = self.fitted("f0_global_stats", "f0_statistics")
-            return mean, deviation
+            return tuple(self.fitted("f0_global_stats", "f0_statistics"))
         if self.f0_stats == "utterance-mean":
             deviation = self.fitted("f0_deviation", "f0_deviation_within")
             own = f0_statistics([f0_hz])
             return None if own is None else (own[0], deviation)
-        if (
-            self.f0_stats == "speaker"
-            and self.f0_speaker_stats
-            and speaker in self.f0_speaker_stats
-        ):
-            mean, deviation = self.f0_speaker_stats[speaker]
-            return mean, deviation
-        return None
+        known: Any = self.f0_speaker_stats or {}
+        return tuple(known[speaker]) if self.f0_stats == "speaker" and speaker in known else None
 
     def fitted(self, name: str, function: str) -> Any:
         """A statistic of the training set; raises ValueError where it was never set."""

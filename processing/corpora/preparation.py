@@ -20,7 +20,7 @@ from processing.corpora.metadata_folder import read_metadata_folder
 from processing.corpora.registry import Corpus, known_corpora
 from processing.corpora.rows import OPTIONAL_FEATURES, BadClip, Row, rows_to_dataset
 from processing.corpora.schema import ROW_FEATURES, SAMPLING_RATE
-from processing.corpora.shards import MANIFEST_NAME, ShardWriter, write_manifest
+from processing.corpora.shards import MANIFEST_NAME, write_manifest, write_shards
 from processing.corpora.statistics import corpus_statistics, format_statistics, plot_statistics
 from processing.corpora.trimming import trim_ends
 from processing.errors import InputError
@@ -90,12 +90,11 @@ def prepare(
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    writer = ShardWriter(partial, _stored_features(dataset, corpus))
     progress = tqdm(rows, desc=f"prepare {corpus}", unit="clip", mininterval=1.0)
-    kept = [writer.write(row) for row in _prepared_rows(dataset, progress, options, bad)]
+    prepared = _prepared_rows(dataset, progress, options, bad)
+    kept, shards = write_shards(partial, _stored_features(dataset, corpus), prepared)
     if not kept:
         raise InputError(f"{source}: no clip is left to write; {len(bad)} were left out.")
-    shards = writer.close()
     _write_reports(partial, kept, bad)
     manifest = write_manifest(
         partial,
@@ -107,7 +106,9 @@ def prepare(
         other_labels=num_other_labels,
         left_out=len(bad),
     )
-    _move_into_place(partial, output)
+    if output.exists():
+        shutil.rmtree(output)
+    os.replace(partial, output)
     return manifest
 
 
@@ -136,12 +137,6 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
         raise InputError(
             f"{output}: holds a prepared corpus. Choose another folder, or --overwrite."
         )
-
-
-def _move_into_place(partial: Path, output: Path) -> None:
-    if output.exists():
-        shutil.rmtree(output)
-    os.replace(partial, output)
 
 
 def _read_corpus(

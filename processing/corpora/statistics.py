@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from processing.corpora.schema import label_order
 
 GROUPS = ("speaker", "gender", "session")
+_SUMMARIES = {"minimum": np.min, "median": np.median, "mean": np.mean, "maximum": np.max}
 
 
 def corpus_statistics(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -28,12 +29,7 @@ def corpus_statistics(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     emotions = label_order(row["emotion"] for row in rows)
     statistics: dict[str, Any] = {
         **_count(rows),
-        "seconds": {
-            "minimum": round(float(durations.min()), 3),
-            "median": round(float(np.median(durations)), 3),
-            "mean": round(float(durations.mean()), 3),
-            "maximum": round(float(durations.max()), 3),
-        },
+        "seconds": {name: round(float(of(durations)), 3) for name, of in _SUMMARIES.items()},
         "without_text": sum(row.get("text") is None for row in rows),
         "emotion": {e: _count([row for row in rows if row["emotion"] == e]) for e in emotions},
     }
