@@ -1,6 +1,4 @@
-"""Speech emotion recognition from decomposed speech: configuration and models, registered with the
-Auto classes.
-"""
+"""Configuration and models of emotion from decomposed speech, registered with the Auto classes."""
 
 from transformers import AutoConfig, AutoModelForAudioClassification, AutoModelForPreTraining
 

@@ -19,9 +19,7 @@ PARTS = COMPONENTS[:-1]
 
 
 def part_names(config: DecompSerConfig) -> list[str]:
-    """Parts that a model has, in the order in which their features are concatenated; M4's single
-    code goes by the name "content".
-    """
+    """Parts of a model in the order of their features; M4's single code is called "content"."""
     codes = ["content" if name == SINGLE else name for name in config.components]
     return (["wav2vec2"] if config.use_speech_encoder else []) + codes
 
@@ -108,9 +106,7 @@ def chosen(values: Tensor, labels: Tensor) -> Tensor:
 
 
 def class_log_odds(logits: Tensor) -> Tensor:
-    """Log-odds of each class against all others, ln(p / (1 - p)), exact also where p rounds to 1:
-    (..., L) -> (..., L), L >= 2.
-    """
+    """ln(p / (1 - p)) of each of L >= 2 classes, (..., L), exact also where p rounds to 1."""
     own = torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device)
     others = logits[..., None, :].masked_fill(own, -torch.inf)  # (..., L, L)
     return logits - others.logsumexp(-1)
@@ -183,9 +179,7 @@ def deletion_curve(subset_values: Tensor, importance: Tensor) -> Tensor:
 
 
 def chance_deletion_curve(subset_values: Tensor) -> Tensor:
-    """Mean deletion curve over all orders of the parts, (B, G) -> (B, P + 1): what a faithful order
-    has to beat.
-    """
+    """Mean deletion curve of all orders, (B, G) -> (B, P + 1), which a faithful one beats."""
     num_parts = subset_values.shape[1].bit_length() - 1
     sizes = subset_members(num_parts).sum(1)
     left = torch.arange(num_parts, -1, -1)[:, None]  # parts that are left at each point

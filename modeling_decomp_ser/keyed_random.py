@@ -47,8 +47,6 @@ def uniform(keys: Tensor, count: int) -> Tensor:
 
 
 def draw_keys(batch_size: int, generator: torch.Generator | None = None, device=None) -> Tensor:
-    """Draw int64 keys (B,) for rows that came without any, from `generator` (default: torch's
-    own).
-    """
+    """Draw int64 keys (B,) for rows that have none, from `generator` (default: torch's own)."""
     keys = torch.randint(2**62, (batch_size,), generator=generator)
     return keys.to(device) if device is not None else keys

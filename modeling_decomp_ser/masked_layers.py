@@ -37,9 +37,7 @@ def select_steps(x: Tensor, index: Tensor) -> Tensor:
 
 
 class MaskedGroupNorm(nn.GroupNorm):
-    """Group norm whose mean and variance count valid steps only. Same parameters as
-    `nn.GroupNorm`.
-    """
+    """`nn.GroupNorm` whose mean and variance count valid steps only."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Normalise (B, C, T) over (channels of a group) x (valid steps); padding comes out
@@ -96,18 +94,14 @@ class BiLSTM(nn.Module):
 
 
 def masked_mean(x: Tensor, lengths: Tensor) -> Tensor:
-    """Mean over the valid steps, at least one a row, summed in full precision: (B, T, D) -> (B, D)
-    in the precision of `x`.
-    """
+    """Mean over the valid steps, at least one, summed in full precision: (B, T, D) -> (B, D)."""
     mask = length_mask(lengths, x.shape[1])[..., None]
     total = x.masked_fill(~mask, 0.0).sum(1, dtype=full_precision(x))
     return (total / lengths[:, None]).to(x.dtype)
 
 
 def masked_statistics(x: Tensor, lengths: Tensor) -> Tensor:
-    """Mean, standard deviation and maximum over the valid steps, at least one a row: (B, T, D) ->
-    (B, 3 D) in the precision of `x`.
-    """
+    """Mean, standard deviation, maximum of the valid steps, at least one: (B, T, D) -> (B, 3 D)."""
     mask = length_mask(lengths, x.shape[1])[..., None]
     full = x.to(full_precision(x))
     mean = masked_mean(full, lengths)

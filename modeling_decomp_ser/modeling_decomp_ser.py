@@ -182,9 +182,7 @@ class DecompSerPreTrainedModel(PreTrainedModel):
                 init_position_weights(module.speech_encoder)
 
     def keys_of(self, batch, resampling_keys: Tensor | None) -> Tensor | None:
-        """Randomness of each row in training: the keys given, or fresh ones from torch's generator;
-        None in evaluation.
-        """
+        """In training the keys (B,) given, or fresh ones from torch's generator; else None."""
         if not self.training:
             return None
         if resampling_keys is not None:
@@ -206,9 +204,7 @@ class DecompSerPreTrainedModel(PreTrainedModel):
         return labels
 
     def pool(self, values: Tensor, lengths: Tensor) -> Tensor:
-        """(B, time, D) and valid steps to one vector a row, (B, D) or (B, 3 D) as the configuration
-        says.
-        """
+        """(B, time, D) and valid steps to (B, D), or (B, 3 D), as the configuration says."""
         pool = masked_statistics if self.config.pooling == "statistics" else masked_mean
         pooled = pool(values, lengths)
         if self.config.pooled_normalization == "layer":
@@ -238,9 +234,7 @@ class DecompSerPreTrainedModel(PreTrainedModel):
 
 
 class DecompSerForPreTraining(DecompSerPreTrainedModel):
-    """Decomposition autoencoder with a speaker head, trained on reconstruction and speaker (section
-    3.2, equation 7).
-    """
+    """Decomposition autoencoder with a speaker head (section 3.2, trained by equation 7)."""
 
     main_input_name = "mel"
 
@@ -338,9 +332,7 @@ class DecompSerForPreTraining(DecompSerPreTrainedModel):
 
 
 class DecompSerForAudioClassification(DecompSerPreTrainedModel):
-    """Emotion from the speech encoder and the decomposed codes, trained on up to four tasks (figure
-    1, equation 5).
-    """
+    """Emotion from speech encoder and codes, trained on up to four tasks (figure 1, equation 5)."""
 
     pooled_mean: Tensor
 
@@ -396,9 +388,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         return model
 
     def save_pretrained(self, save_directory, *args, **kwargs):
-        """Save as in transformers, with the pipeline: whoever saves a fine-tuned model passes it
-        on.
-        """
+        """Save as in transformers, together with the pipeline."""
         # The library copies what a file imports from beside it, also inside of a function.
         from .pipeline_decomp_ser import DecompSerPipeline
 
@@ -452,9 +442,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         return list(taken)
 
     def freeze_speech_encoder(self) -> None:
-        """Stop training the part of the speech encoder that `config.frozen_speech_encoder`
-        names.
-        """
+        """Stop training the part of the speech encoder that the configuration names."""
         frozen = self.config.frozen_speech_encoder
         if self.speech_encoder is None or frozen == "none":
             return
@@ -562,9 +550,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         return encode_speech(self.speech_encoder, input_values, num_samples, keys)
 
     def decompose(self, mel, log_f0, voiced, frame_mask, keys) -> dict[str, Codes]:
-        """Spectrogram and pitch contour to the codes of each component, resampled at random in
-        training.
-        """
+        """Spectrogram and pitch contour to codes by component, resampled at random in training."""
         lengths = self.lengths_of(mel, frame_mask)
         plans = ResamplingPlans()
         if keys is not None and self.config.resampling_in_finetuning:

@@ -37,9 +37,7 @@ class TaskLoss(NamedTuple):
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> TaskLoss:
-    """Cross entropy of emotion (equation 2) or speaker (equation 4): logits (B, L), labels (B,)
-    int64, IGNORED where unknown.
-    """
+    """Cross entropy of emotion (eq. 2) or speaker (eq. 4): (B, L), labels (B,) or IGNORED."""
     per_row = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="none")
     return TaskLoss(per_row, labels != IGNORED)
 
@@ -58,9 +56,7 @@ def reconstruction_loss(reconstruction: Tensor, mel: Tensor, lengths: Tensor) ->
 
 
 def frames_needed(labels: Tensor) -> Tensor:
-    """Fewest frames (B,) in which CTC can emit the labels (B, N), IGNORED in the padding: one each,
-    and a blank between equal neighbours.
-    """
+    """Fewest frames (B,) of CTC for labels (B, N): one each, a blank between equal neighbours."""
     real = labels != IGNORED
     repeats = (labels[:, 1:] == labels[:, :-1]) & real[:, 1:]
     return real.sum(1) + repeats.sum(1)

@@ -330,9 +330,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
     def describe_shares(
         self, shares: Tensor, ranked: list[dict[str, Any]]
     ) -> dict[str, dict[str, float]]:
-        """Shares (P, L) by the names of the emotion, in the order of ranked scores, and of the
-        part.
-        """
+        """Shares (P, L) by the names of the emotion, in the order of scores, and of the part."""
         config = self.model.config
         columns = {name: index for index, name in config.id2label.items()}
         parts = (*part_names(config), "bias")
@@ -367,9 +365,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         return writers[form](timelines)
 
     def transcribe(self, model_outputs: list[dict[str, Any]]) -> str:
-        """Recognised words of a sound: the frames of its windows that each speaks for alone, joined
-        and decoded as one CTC path.
-        """
+        """Words of a sound: the frames that each window speaks for alone, as one CTC path."""
         segments = [window["segment"] for window in model_outputs]
         kept = []
         spans = own_spans([(s.start, s.end) for s in segments])

@@ -50,9 +50,7 @@ class MaskedPositionLayers(nn.Module):
 
 
 class RunningBatchNorm(nn.BatchNorm1d):
-    """HuBERT's optional batch norm before its positions, by its running statistics only, so that
-    neither padding nor batch mates count.
-    """
+    """HuBERT's optional batch norm by its running statistics: no padding or batch mate counts."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, D, T), all zero in the padding -> likewise."""
@@ -155,9 +153,7 @@ def receptive_field(config) -> int:
 
 
 def encoder_lengths(config, num_samples: Tensor, layers: int | None = None) -> Tensor:
-    """Valid frames, at least 1, of (B,) samples after the encoder's convolutions or its first
-    `layers` of them.
-    """
+    """Valid frames (B,), at least 1, of samples (B,) after all or `layers` convolutions."""
     lengths = num_samples
     for kernel, stride in list(zip(config.conv_kernel, config.conv_stride, strict=True))[:layers]:
         lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1

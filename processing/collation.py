@@ -1,6 +1,4 @@
-"""Rows with signals to a padded batch with labels. Nothing is extracted here, and nothing is
-random.
-"""
+"""Rows with signals to a padded batch with labels: nothing is extracted, nothing is random."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

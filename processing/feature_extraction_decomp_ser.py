@@ -278,17 +278,14 @@ def split_batch(raw_speech) -> list[np.ndarray]:
     if array.ndim == 2 and array.shape[1] <= MOST_CHANNELS < array.shape[0]:
         raise ValueError(
             f"array of shape {array.shape}, expected one waveform (samples,) or a batch "
-            "(utterances, samples); this looks "
-            "like (samples, channels). Pass array.mean(axis=1), or [array] to have the channels "
-            "averaged."
+            "(utterances, samples); this looks like (samples, channels). Pass array.mean(axis=1), "
+            "or [array] to have the channels averaged."
         )
     return list(array)
 
 
 def to_mono_float(waveform: np.ndarray) -> np.ndarray:
-    """Average the channels (the shorter axis) and scale integers to full scale 1.0; float32
-    (S,).
-    """
+    """Average the channels (the shorter axis), scale integers to full scale 1.0: float32 (S,)."""
     if waveform.dtype == object:
         raise ValueError("not an array of numbers, expected samples.")
     if np.issubdtype(waveform.dtype, np.unsignedinteger) or waveform.dtype == bool:

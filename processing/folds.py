@@ -103,9 +103,7 @@ def split_rows(rows: Sequence[Row], protocol: str, fold: str) -> dict[str, list[
 def fold_names(
     data: str | Path | Dataset | DatasetDict | Sequence[Row], protocol: str
 ) -> list[str]:
-    """The folds of a protocol in their order; `data` is what `load_corpus` takes, or a list of
-    rows.
-    """
+    """The folds of a protocol in order; `data` is what `load_corpus` takes, or rows."""
     from_corpus = isinstance(data, str | Path | Dataset | DatasetDict)
     rows = _fold_rows(load_corpus(data)) if from_corpus else data
     rule = _rule(protocol)
@@ -208,9 +206,8 @@ def _validation_speaker(rows: Sequence[Row], test_speaker: str) -> str:
     same_gender = [s for s in outside if genders[s] == genders[test_speaker]]
     if len(others) < 2 or not outside:
         raise InputError(
-            "protocol 'speaker' needs a test, a validation and a training speaker in two "
-            f"sessions; found {len(speakers)} speakers. Use 'speaker-paper' (no validation) or "
-            "more data."
+            "protocol 'speaker' needs a test, a validation and a training speaker in two sessions; "
+            f"found {len(speakers)} speakers. Use 'speaker-paper' (no validation) or more data."
         )
     return (same_gender or outside)[0]
 
@@ -372,6 +369,5 @@ def _check_rows(rows: Sequence[Row], rule: Protocol) -> None:
         if unknown:
             raise InputError(
                 f"protocol {rule.name!r} needs the {column} of every row; it is unknown in "
-                f"{len(unknown)} of "
-                f"{len(rows)}, first in {unknown[0]!r}. {_WAY_OUT[column]}."
+                f"{len(unknown)} of {len(rows)}, first in {unknown[0]!r}. {_WAY_OUT[column]}."
             )

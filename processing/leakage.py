@@ -139,16 +139,13 @@ def leak_report(
 
 
 def check_shared_speakers(report: Mapping[str, Any], protocol: str) -> None:
-    """Refuse, by an InputError that names a speaker, a split whose test speakers are in training,
-    unless the protocol declares it.
-    """
+    """Raise an InputError if test speakers are in training and the protocol does not declare it."""
     shared = report["shared_speakers"]
     if shared and not PROTOCOLS[protocol].declares_shared_speakers:
         raise InputError(
             f"protocol {protocol!r}: {len(shared)} test speakers are in the training set too, "
-            f"first {shared[0]!r}; "
-            "expected none. Correct the split, or use a protocol that declares shared speakers "
-            "(dialogue-prefix)."
+            f"first {shared[0]!r}; expected none. Correct the split, or use a protocol that "
+            "declares shared speakers (dialogue-prefix)."
         )
 
 

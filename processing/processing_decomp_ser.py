@@ -1,6 +1,4 @@
-"""Feature extractor and character tokenizer in one: audio and text in, model inputs and CTC labels
-out.
-"""
+"""Feature extractor and tokenizer in one: audio and text in, model inputs and CTC labels out."""
 
 import json
 from collections.abc import Sequence
@@ -89,9 +87,7 @@ class DecompSerProcessor(ProcessorMixin):
         return batch
 
     def ctc_labels(self, texts: Sequence[str | None]) -> np.ndarray:
-        """Characters of transcripts as (B, N) int64, padded with -100; a row of -100 alone where
-        there are no words.
-        """
+        """Transcripts as (B, N) int64, padded with -100; -100 alone where there are no words."""
         ids = [self.tokenizer(normalize_transcript(t or "")).input_ids for t in texts]
         labels = np.full((len(ids), max(1, *map(len, ids))), -100, np.int64)
         for row, characters in enumerate(ids):

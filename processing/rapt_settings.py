@@ -1,6 +1,4 @@
-"""Settings of RAPT: the constants of get_f0, and the lengths, lags and windows that follow from
-them.
-"""
+"""RAPT's settings: the constants of get_f0, and the lengths, lags and windows they give."""
 
 from dataclasses import dataclass
 from functools import lru_cache

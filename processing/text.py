@@ -5,14 +5,12 @@ import unicodedata
 from collections.abc import Iterable
 
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "|")
-"""Ids 0 to 4 of every vocabulary, the layout of wav2vec2. <pad> is the blank of CTC; | divides
-words."""
+"""Ids 0 to 4, as of wav2vec2: <pad> is the blank of CTC and | divides words."""
 
 ENGLISH_VOCABULARY = {
     token: index for index, token in enumerate([*SPECIAL_TOKENS, *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"])
 }
-"""The 32 tokens of wav2vec2-base (letters by frequency in English); the size V = 32 of the paper's
-CTC head."""
+"""The 32 tokens of wav2vec2-base, letters by frequency: the paper's CTC head has V = 32."""
 
 _TAG = re.compile(r"\[[^\[\]]*\]")
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u00b4": "'", "`": "'"})

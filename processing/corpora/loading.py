@@ -57,8 +57,7 @@ def _load_local(path: Path, *, skip_bad: bool) -> Dataset:
         )
     raise InputError(
         f"{path}: neither {MANIFEST_NAME} nor {METADATA_NAME} in this folder. Expected a folder "
-        "that "
-        "`decomp-ser prepare` wrote, or one with a metadata.csv."
+        "that `decomp-ser prepare` wrote, or one with a metadata.csv."
     )
 
 

@@ -103,9 +103,7 @@ def change_rate(speech: VocodedSpeech, rate: Callable[[np.ndarray], np.ndarray])
 
 
 def retime(speech: VocodedSpeech, positions: np.ndarray) -> VocodedSpeech:
-    """Read the frames of an utterance at other times: `positions` (T',) are fractional indices of
-    the frames to read, in [0, T - 1].
-    """
+    """Read the frames of an utterance at other, fractional, positions (T',) in [0, T - 1]."""
     left = np.floor(positions).astype(int)
     right = np.minimum(left + 1, len(speech.f0_hz) - 1)
     weight = positions - left  # (T',)
@@ -128,9 +126,7 @@ def retime(speech: VocodedSpeech, positions: np.ndarray) -> VocodedSpeech:
 
 
 def set_log_f0(speech: VocodedSpeech, log_f0: np.ndarray) -> VocodedSpeech:
-    """Replace the pitch of the voiced frames by the natural log of Hz (T,), limited to F0_RANGE_HZ
-    and ignored where unvoiced.
-    """
+    """Set the pitch of voiced frames: natural log of Hz (T,), limited to F0_RANGE_HZ."""
     f0_hz = np.clip(np.exp(log_f0), *F0_RANGE_HZ)
     return replace(speech, f0_hz=np.where(speech.voiced, f0_hz, 0.0))
 

@@ -54,8 +54,7 @@ def format_statistics(statistics: Mapping[str, Any]) -> str:
     lines = [
         f"{statistics['turns']} turns, {statistics['minutes']:.1f} minutes; a turn lasts "
         f"{seconds['minimum']:.2f} to {seconds['maximum']:.2f} s, median {seconds['median']:.2f} "
-        "s, "
-        f"mean {seconds['mean']:.2f} s; {statistics['without_text']} without a transcript.",
+        f"s, mean {seconds['mean']:.2f} s; {statistics['without_text']} without a transcript.",
         "",
         "| emotion | turns | share | minutes |",
         "|---|---|---|---|",
