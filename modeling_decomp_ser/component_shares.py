@@ -60,23 +60,16 @@ def component_shares(
 class ShapleyValues:
     """How much each part raised the answer for the predicted emotion, and what it started from.
 
-    The base is the answer with every part replaced. Base and parts sum to the answer.
-
-    Attributes:
-        predicted: the emotion they speak of, (B,) int64.
-        probability: shares of its probability, (B, P), in the order of PARTS.
-        base_probability: (B,).
-        log_odds: shares of its log-odds, ln(p / (1 - p)), (B, P).
-        base_log_odds: (B,).
-        subset_probability: its probability with only the parts of each subset, (B, G).
+    The base is the answer with every part replaced. Base and parts sum to the answer. Log-odds are
+    ln(p / (1 - p)).
     """
 
-    predicted: Tensor
-    probability: Tensor
-    base_probability: Tensor
-    log_odds: Tensor
-    base_log_odds: Tensor
-    subset_probability: Tensor
+    predicted: Tensor  # the emotion they speak of, (B,) int64
+    probability: Tensor  # shares of its probability, (B, P), in the order of PARTS
+    base_probability: Tensor  # (B,)
+    log_odds: Tensor  # shares of its log-odds, (B, P)
+    base_log_odds: Tensor  # (B,)
+    subset_probability: Tensor  # with only the parts of each subset, (B, G)
 
 
 def explain_prediction(shares: Tensor, temperature: float = 1.0) -> ShapleyValues:

@@ -52,18 +52,14 @@ _standard_error = threading.Lock()
 class AudioStream:
     """A sound that is read as it is needed.
 
-    Attributes:
-        name: for messages.
-        sampling_rate: in Hz.
-        blocks: pieces of (S,) or (S, C), one after the other; of a file float32 (S,), full scale
-            1.0, channels averaged.
-        num_samples: S as the header announces it; None where it does not.
+    Blocks are pieces of (S,) or (S, C), one after the other; those of a file float32 (S,), full
+    scale 1.0, channels averaged.
     """
 
-    name: str
-    sampling_rate: int
+    name: str  # for messages
+    sampling_rate: int  # in Hz
     blocks: Iterator[np.ndarray]
-    num_samples: int | None = None
+    num_samples: int | None = None  # S as the header announces it; None where it does not
 
 
 def audio_name(audio: AudioSource) -> str:

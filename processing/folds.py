@@ -36,20 +36,15 @@ PREDEFINED_FOLD = "predefined"
 class Protocol:
     """One rule that turns rows into folds.
 
-    Attributes:
-        name: as the command line spells it.
-        version: raised when the rule changes in a way that changes any split.
-        needs: column that must be known in every row.
-        names: rows -> fold names in their order.
-        assign: rows and a fold's name -> "train", "validation" or "test" for every id.
-        declares_shared_speakers: test speakers are in the training set by the rule itself; results
-            are marked.
+    With `declares_shared_speakers`, test speakers are in the training set by the rule itself, and
+    results are marked.
     """
 
-    name: str
-    version: int
-    needs: str
-    names: Callable[[Sequence[Row]], list[str]]
+    name: str  # as the command line spells it
+    version: int  # raised when the rule changes in a way that changes any split
+    needs: str  # column that must be known in every row
+    names: Callable[[Sequence[Row]], list[str]]  # fold names in their order
+    # "train", "validation" or "test" for every id, of a fold
     assign: Callable[[Sequence[Row], str], dict[str, str]]
     declares_shared_speakers: bool = False
 

@@ -177,20 +177,12 @@ def format_leak_table(reports: Mapping[str, Mapping[str, Any]], *, against: str 
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What `find_copies` compares.
-
-    Attributes:
-        ids: of the clips, length N.
-        digests: SHA-256 of the samples at 16 kHz and 16 bit, whatever the file format; length N.
-        spectra: average power spectrum in dB up to a constant, shape (N, D).
-        waveforms: N arrays of shape (S,), band-limited, at FINGERPRINT_RATE, unit energy; float16
-            to save memory.
-    """
+    """What `find_copies` compares of N clips."""
 
     ids: list[str]
-    digests: list[str]
-    spectra: np.ndarray
-    waveforms: list[np.ndarray]
+    digests: list[str]  # SHA-256 of the samples at 16 kHz and 16 bit, whatever the file format
+    spectra: np.ndarray  # average power spectrum in dB up to a constant, (N, D)
+    waveforms: list[np.ndarray]  # (S,), band-limited, at FINGERPRINT_RATE, unit energy, float16
 
 
 def fingerprint_audio(rows: Iterable[Any]) -> Fingerprints:

@@ -32,21 +32,13 @@ CORPORA = (*KNOWN, "folder", "hub")
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What happens to the clips between source and shards.
+    """What happens to the clips between source and shards."""
 
-    Attributes:
-        label_map: emotion -> emotion, applied first.
-        labels: the emotions to keep; empty for all.
-        trim: cut quiet ends, see `trim_ends`.
-        drop_duplicates: keep only the first of clips with identical samples.
-        skip_bad: leave out clips that cannot be used, and list them.
-    """
-
-    label_map: Mapping[str, str] = field(default_factory=dict)
-    labels: Sequence[str] = ()
-    trim: bool = False
-    drop_duplicates: bool = False
-    skip_bad: bool = False
+    label_map: Mapping[str, str] = field(default_factory=dict)  # emotion -> emotion, applied first
+    labels: Sequence[str] = ()  # the emotions to keep; empty for all
+    trim: bool = False  # cut quiet ends, see `trim_ends`
+    drop_duplicates: bool = False  # keep only the first of clips with identical samples
+    skip_bad: bool = False  # leave out clips that cannot be used, and list them
 
 
 def prepare(

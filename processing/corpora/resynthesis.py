@@ -27,19 +27,12 @@ F0_RANGE_HZ = (60.0, 600.0)
 
 @dataclass(frozen=True)
 class VocodedSpeech:
-    """An utterance as the parameters of WORLD.
+    """An utterance as the parameters of WORLD."""
 
-    Attributes:
-        f0_hz: Hz, 0 where unvoiced, shape (T,).
-        log_envelope: natural log of the power spectral envelope, shape (T, K).
-        aperiodicity: noise share of the amplitude in [0, 1], shape (T, K).
-        sampling_rate: Hz.
-    """
-
-    f0_hz: np.ndarray
-    log_envelope: np.ndarray
-    aperiodicity: np.ndarray
-    sampling_rate: int
+    f0_hz: np.ndarray  # Hz, 0 where unvoiced, (T,)
+    log_envelope: np.ndarray  # natural log of the power spectral envelope, (T, K)
+    aperiodicity: np.ndarray  # noise share of the amplitude in [0, 1], (T, K)
+    sampling_rate: int  # Hz
 
     @property
     def voiced(self) -> np.ndarray:

@@ -14,10 +14,9 @@ from processing.corpora import preparation as prepare
 from processing.corpora.crema_d import read_crema_d
 from processing.corpora.emodb import read_emodb
 from processing.corpora.esd import read_esd
-from processing.corpora.licences import reasons_not_to_publish
 from processing.corpora.nemo import read_nemo
 from processing.corpora.ravdess import read_ravdess
-from processing.corpora.registry import known_corpora
+from processing.corpora.registry import known_corpora, reasons_not_to_publish
 from processing.corpora.savee import read_savee
 from processing.corpora.tess import read_tess
 from processing.errors import InputError
