@@ -33,16 +33,9 @@ def component_shares(
     is a deviation from the training mean m, and the bias is the logit of the mean. The shares sum
     to the logit.
 
-    Args:
-        pooled: features before dropout, (B, D).
-        mean: what they deviate from: their mean over the training set, (D,), or another replacement
-            of each row, (B, D).
-        head: the emotion head.
-        part_sizes: width of each part, in order of concatenation.
-        config: which parts there are.
-
-    Returns:
-        (B, 6, L) in the order of COMPONENTS; a part that the model does not have is 0.
+    `pooled` are features before dropout, (B, D), of parts `part_sizes` wide; `mean` their mean over
+    the training set, (D,), or another replacement of each row, (B, D). Returns (B, 6, L) in the
+    order of COMPONENTS; a part that the model does not have is 0.
     """
     absent = pooled.new_zeros(pooled.shape[0], head.out_features)
     shares: dict[str, Tensor] = dict.fromkeys(COMPONENTS, absent)

@@ -366,13 +366,8 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
     @classmethod
     def from_speech_encoder(cls, name_or_path: str, config: DecompSerConfig, **kwargs):
         """Build an untrained model on a pretrained speech encoder, such as
-        "facebook/wav2vec2-base".
-
-        Args:
-            name_or_path: repository id or folder of the encoder; its own configuration replaces
-                `config.speech_config`.
-            config: the configuration of everything else.
-            **kwargs: passed to the loading of the encoder.
+        "facebook/wav2vec2-base", whose own configuration replaces `config.speech_config`; further
+        arguments are of its loading.
 
         Raises:
             OSError: if the encoder cannot be found or reached.
@@ -402,14 +397,8 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         super().save_pretrained(save_directory, *args, **kwargs)
 
     def load_decomposition(self, pretrained: DecompSerForPreTraining) -> list[str]:
-        """Take the weights of a pre-trained decomposition.
-
-        Args:
-            pretrained: a model with the same components and sizes. Its speaker head is taken if the
-                speakers are the same.
-
-        Returns:
-            The parts taken.
+        """Take the weights of a pre-trained decomposition with the same components and sizes, and
+        of its speaker head if the speakers are the same; returns the names of the parts taken.
 
         Raises:
             ValueError: if components or sizes differ.

@@ -68,19 +68,11 @@ def ctc_loss(
     """Connectionist temporal classification (equation 1, read as the usual negative
     log-likelihood).
 
-    A row without labels (no transcript, or one without words) does not count. Neither does a
-    transcript that needs more frames than there are, whose likelihood is 0; such rows are returned
-    to be counted.
-
-    Args:
-        logits: (B, U, V).
-        lengths: valid encoder frames, (B,).
-        labels: (B, N) int64, IGNORED in the padding.
-        blank: index of the blank.
-        reduction: "mean" divides by the target length, "sum" does not.
-
-    Returns:
-        The loss, and a mask (B,) of the transcripts that cannot fit their frames.
+    Logits (B, U, V) of `lengths` (B,) valid frames; labels (B, N), IGNORED in the padding.
+    `reduction` "mean" divides by the target length, "sum" does not. A row without labels (no
+    transcript, or one without words) does not count. Neither does a transcript that needs more
+    frames than there are, whose likelihood is 0: a mask (B,) of such rows is returned with the
+    loss.
     """
     log_probabilities = F.log_softmax(logits.float(), dim=-1).transpose(0, 1)  # (U, B, V)
     real = labels != IGNORED

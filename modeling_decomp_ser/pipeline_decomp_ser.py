@@ -344,14 +344,8 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
 
     @staticmethod
     def format_timelines(timelines: NamedTimelines, form: str) -> str:
-        """Write timelines as text; see `timeline_csv` and `timeline_rttm`.
-
-        Args:
-            timelines: names of recordings, each with "timeline" of its answer.
-            form: "csv" or "rttm".
-
-        Raises:
-            ValueError: if the form is another.
+        """Write timelines, each with the name of its recording, as "csv" or "rttm"; see
+        `timeline_csv` and `timeline_rttm`. A ValueError says if the form is another.
 
         Examples:
             ```python

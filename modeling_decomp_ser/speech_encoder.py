@@ -108,11 +108,8 @@ def report_in_hand() -> Iterator[None]:
 
 
 def load_speech_encoder(name_or_path: str, **kwargs) -> PreTrainedModel:
-    """Load a pretrained encoder and check its weights key by key.
-
-    Args:
-        name_or_path: a repository id such as "facebook/wav2vec2-base", or a folder.
-        **kwargs: passed to `AutoModel.from_pretrained` (revision, token, dtype ...).
+    """Load a pretrained encoder from a repository such as "facebook/wav2vec2-base" or from a
+    folder, with the arguments of `AutoModel.from_pretrained`, and check its weights key by key.
 
     Raises:
         OSError: if it cannot be found or reached.
@@ -163,18 +160,11 @@ def encoder_lengths(config, num_samples: Tensor, layers: int | None = None) -> T
 def span_mask(
     keys: Tensor, lengths: Tensor, size: int, *, probability: float, span: int, min_spans: int
 ) -> Tensor:
-    """Draw the spans of SpecAugment as transformers draws them for each row alone, but by key.
+    """Draw the spans of SpecAugment as transformers draws them for each row alone, but by key (B,).
 
-    Args:
-        keys: (B,).
-        lengths: valid steps, (B,); a row shorter than one span is left whole.
-        size: T.
-        probability: share of the steps that the spans would cover without overlap.
-        span: steps of one span.
-        min_spans: fewest spans of a row.
-
-    Returns:
-        bool, (B, T), True where masked.
+    Spans of `span` steps would cover a share `probability` of the `lengths` (B,) valid ones without
+    overlap, and are `min_spans` or more; a row shorter than one span is left whole. Returns bool
+    (B, size), True where masked.
     """
     rounding = uniform(fold_in(keys, 0), 1)[:, 0]
     spans = (probability * lengths / span + rounding).floor().clamp(min=min_spans)
@@ -219,18 +209,9 @@ def spec_augment(encoder: Any, hidden: Tensor, lengths: Tensor, keys: Tensor) ->
 def encode_speech(
     encoder: Any, input_values: Tensor, num_samples: Tensor, keys: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Waveform to contextual frames: convolutions, projection, SpecAugment (in training),
-    transformer.
-
-    Args:
-        encoder: from `build_speech_encoder`.
-        input_values: normalised waveform, (B, S).
-        num_samples: valid samples, (B,).
-        keys: randomness of each row in training, (B,), or None for no SpecAugment.
-
-    Returns:
-        Hidden states (B, T, D) and the valid frames of each row (B,). Less than one receptive field
-        gives one frame.
+    """Waveform (B, S), normalised, of `num_samples` (B,) valid samples, to contextual frames (B, T,
+    D) and the valid ones of each row (B,): convolutions, projection, SpecAugment (in training,
+    where there are keys (B,)), transformer. Less than one receptive field gives one frame.
     """
     config = encoder.config
     padding = ~length_mask(num_samples, input_values.shape[1])

@@ -70,11 +70,9 @@ def audio_name(audio: AudioSource) -> str:
 
 
 def audio_duration(audio: AudioSource) -> float:
-    """Duration in seconds from the header alone, where it knows; else the audio is decoded.
-
-    Raises:
-        InputError: if the audio is missing, unreadable, empty, shorter than `MINIMUM_SECONDS`, or a
-            WAV file that ends before its header says.
+    """Duration in seconds from the header alone, where it knows; else the audio is decoded. An
+    InputError says if it is missing, unreadable, empty, shorter than `MINIMUM_SECONDS`, or a WAV
+    file that ends before its header says.
     """
     stream = _open_source(audio)
     num_samples = stream.num_samples

@@ -187,18 +187,13 @@ def normalize_log_f0(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log F0 with four standard deviations to either side of the mean mapped to [0, 1].
 
-    `0.5 + clip((ln F0 - mean) / (4 (deviation + 1e-6)), -1, 1) / 2` (SpeechSplit; the summand
-    1e-6 is SpeechSplit2's and makes a single voiced frame 0.5).
+    `0.5 + clip((ln F0 - mean) / (4 (deviation + 1e-6)), -1, 1) / 2` (SpeechSplit; the summand 1e-6
+    is SpeechSplit2's and makes a single voiced frame 0.5).
 
-    Args:
-        f0_hz: contour in Hz, 0 where unvoiced, shape (T,).
-        statistics: what `f0_statistics` returned for a speaker or a training set; by default the
-            statistics of this contour.
-
-    Returns:
-        float32 normalised log F0 in [0, 1], 0 where unvoiced, shape (T,), and a Boolean mask,
-        True where voiced, shape (T,). A voiced frame four deviations below the mean is 0 as well:
-        only the mask tells voiced from unvoiced.
+    The contour (T,) is in Hz, 0 where unvoiced; its own statistics stand in where none are given.
+    Returns float32 normalised log F0 (T,) in [0, 1], 0 where unvoiced, and a Boolean mask (T,),
+    True where voiced. A voiced frame four deviations below the mean is 0 as well: only the mask
+    tells voiced from unvoiced.
 
     Examples:
         >>> normalize_log_f0(np.array([0.0, 100.0, 200.0]))[0].round(3)

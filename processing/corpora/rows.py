@@ -60,18 +60,16 @@ def read_named_clips(
     skip_bad: bool = False,
     passed_over: re.Pattern[str] | None = None,
 ) -> Reading:
-    """Read a corpus that is told by its file names, without the `._*` files that macOS leaves.
+    """Read a corpus that is told by the names of its WAV files, in any subfolders, without the
+    `._*` files that macOS leaves; result and errors as of `check_clips`.
 
     Args:
-        folder: with WAV files in any subfolders.
+        folder: without which there is an InputError.
         parse: file -> row, whose id is the file's stem where it gives none; None if its name does
             not fit.
         naming: what a name should look like, for the message.
         skip_bad: collect clips without a fitting name or usable audio instead of raising.
         passed_over: names of files that begin so are no clips.
-
-    Raises:
-        InputError: if the folder does not exist; else as of `check_clips`.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -97,13 +95,8 @@ def read_named_clips(
 def check_clips(clips: Iterable[tuple[str, Row | BadClip]], *, skip_bad: bool = False) -> Reading:
     """Measure durations from the headers and sort out the clips without usable audio.
 
-    Args:
-        clips: pairs of the item's name in its source ("metadata.csv line 7") and its row, or a clip
-            that the reader itself could not use.
-        skip_bad: collect bad clips instead of raising.
-
-    Returns:
-        Rows with durations in seconds, in the given order, and the bad clips.
+    Clips are pairs of the item's name in its source ("metadata.csv line 7") and its row, or a clip
+    that the reader itself could not use. With `skip_bad`, bad clips are returned beside the rows.
 
     Raises:
         InputError: if a clip is bad and `skip_bad` is not set; if an id occurs twice; if no clip is

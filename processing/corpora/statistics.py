@@ -14,10 +14,8 @@ _SUMMARIES = {"minimum": np.min, "median": np.median, "mean": np.mean, "maximum"
 
 
 def corpus_statistics(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Count turns and minutes.
-
-    Args:
-        rows: with "emotion", "duration" (seconds), "text" and the columns of GROUPS.
+    """Count turns and minutes of rows with "emotion", "duration" (seconds), "text" and the columns
+    of GROUPS.
 
     Returns:
         {"turns", "minutes", "seconds": {"minimum", "median", "mean", "maximum"}, "without_text",
