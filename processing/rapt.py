@@ -20,7 +20,7 @@ for an utterance does not depend on its batch. Axes: B utterances, S samples, T 
 a block or of all utterances, L lags, P coarse periods, K candidates.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,7 +35,18 @@ NOISE_LEVEL = 50.0  # standard deviation
 NOISE_SEED = 0
 
 
-def rapt(
+def rapt(waveform: np.ndarray, sampling_rate: int, **settings: Any) -> np.ndarray:
+    """The F0 of `rapt_with_strength`, which says what the arguments are, alone.
+
+    Examples:
+        >>> tone = 0.5 * np.sin(2 * np.pi * 200 * np.arange(4000) / 16000)
+        >>> rapt(tone, 16000, f0_min=50, f0_max=600, hop_length=1000).round()
+        array([200., 200., 200., 200.,   0.], dtype=float32)
+    """
+    return rapt_with_strength(waveform, sampling_rate, **settings)[0]
+
+
+def rapt_with_strength(
     waveform: np.ndarray,
     sampling_rate: int,
     *,
@@ -45,8 +56,8 @@ def rapt(
     lengths: np.ndarray | None = None,
     noise: np.ndarray | None = None,
     tail: Literal["extend", "sptk"] = "extend",
-) -> np.ndarray:
-    """F0 of one utterance or of a padded batch (Talkin 1995; get_f0's constants).
+) -> tuple[np.ndarray, np.ndarray]:
+    """F0 and strength of voicing of an utterance or a padded batch (Talkin 1995; get_f0's constants).
 
     Frame i correlates 7.5 ms from sample `i * hop_length` on with what follows; its F0 therefore
     belongs to the time of sample `i * hop_length + window / 2 + period / 2`. An utterance too
@@ -67,41 +78,15 @@ def rapt(
             windows exceed the utterance, the last 30 to 50 ms, unvoiced.
 
     Returns:
-        float32 F0 in Hz, 0 where unvoiced or beyond the utterance, shape (T,) or (B, T).
+        float32 F0 in Hz, 0 where unvoiced or beyond the utterance, shape (T,) or (B, T); and the
+        strength in [0, 1], float32 of the same shape: the NCCF at the chosen period where voiced,
+        its highest value near any coarse period where unvoiced, 0 beyond the utterance. Near 1
+        the signal repeats itself, below about 0.5 it does not.
 
     Raises:
         ValueError: if an utterance is empty, holds NaN or infinity, or is far beyond full scale;
             if shapes, `lengths`, the hop or the sampling rate are out of range; if the F0 range
             does not ascend, exceeds a quarter of the sampling rate or is too narrow.
-
-    Examples:
-        >>> tone = 0.5 * np.sin(2 * np.pi * 200 * np.arange(4000) / 16000)
-        >>> rapt(tone, 16000, f0_min=50, f0_max=600, hop_length=1000).round()
-        array([200., 200., 200., 200.,   0.], dtype=float32)
-    """
-    settings = {"f0_min": f0_min, "f0_max": f0_max, "hop_length": hop_length}
-    return rapt_with_strength(
-        waveform, sampling_rate, **settings, lengths=lengths, noise=noise, tail=tail
-    )[0]
-
-
-def rapt_with_strength(
-    waveform: np.ndarray,
-    sampling_rate: int,
-    *,
-    f0_min: float,
-    f0_max: float,
-    hop_length: int,
-    lengths: np.ndarray | None = None,
-    noise: np.ndarray | None = None,
-    tail: Literal["extend", "sptk"] = "extend",
-) -> tuple[np.ndarray, np.ndarray]:
-    """F0 and the strength of voicing; arguments and errors as of `rapt`.
-
-    Returns:
-        F0 as of `rapt`, and float32 values in [0, 1] of the same shape: the NCCF at the chosen
-        period where voiced, its highest value near any coarse period where unvoiced, 0 beyond
-        the utterance. Near 1 the signal repeats itself, below about 0.5 it does not.
     """
     if hop_length < 1:
         raise ValueError(f"hop of {hop_length} samples, expected at least 1.")

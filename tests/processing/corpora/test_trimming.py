@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing.corpora.trimming import trim_ends
+from processing.corpora.preparation import trim_ends
 
 RATE = 16000
 
