@@ -35,10 +35,8 @@ class DecompSerDataCollator:
     _ids: dict[str, dict[str, int]] = field(init=False, repr=False)
 
     def __post_init__(self):
-        self._ids = {
-            "emotion": {name: i for i, name in enumerate(self.labels)},
-            "speaker": {name: i for i, name in enumerate(self.speakers)},
-        }
+        classes = {"emotion": self.labels, "speaker": self.speakers}
+        self._ids = {k: {name: i for i, name in enumerate(v)} for k, v in classes.items()}
 
     def __call__(self, rows: Sequence[Mapping]) -> dict[str, torch.Tensor]:
         """Collate rows of a corpus with the columns of `features.add_signals`; the audio of a row

@@ -57,7 +57,7 @@ def rapt_with_strength(
     noise: np.ndarray | None = None,
     tail: Literal["extend", "sptk"] = "extend",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """F0 and strength of voicing of an utterance or a padded batch (Talkin 1995; get_f0's constants).
+    """F0 and strength of voicing of an utterance or a padded batch (Talkin 1995).
 
     Frame i correlates 7.5 ms from sample `i * hop_length` on with what follows; its F0 therefore
     belongs to the time of sample `i * hop_length + window / 2 + period / 2`. An utterance too

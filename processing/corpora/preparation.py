@@ -246,12 +246,8 @@ def _stored_row(row: Row, waveform: np.ndarray, options: PrepareOptions) -> Row:
 
 
 def _settings(options: PrepareOptions) -> dict[str, Any]:
-    return {
-        "map": dict(options.label_map),
-        "labels": list(options.labels),
-        "trim": options.trim,
-        "drop_duplicates": options.drop_duplicates,
-    }
+    chosen = {"map": dict(options.label_map), "labels": list(options.labels)}
+    return {**chosen, "trim": options.trim, "drop_duplicates": options.drop_duplicates}
 
 
 def _stored_features(dataset: Dataset, corpus: str) -> Features:
@@ -269,5 +265,5 @@ def _write_reports(folder: Path, rows: list[Row], bad: list[BadClip]) -> None:
     plot_statistics(statistics, [row["duration"] for row in rows], folder / "statistics.png")
     if bad:
         with (folder / "left_out.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerows([("clip", "reason"), *((clip.item, clip.reason) for clip in bad)])
+            table = [("clip", "reason"), *((clip.item, clip.reason) for clip in bad)]
+            csv.writer(file).writerows(table)

@@ -17,36 +17,20 @@ DEMONSTRATION = "synthetic"
 
 @dataclass(frozen=True)
 class Corpus:
-    """All that the rest of the project knows of a corpus, declared in the file that reads it.
+    """All that the rest of the project knows of a corpus, declared in the file that reads it."""
 
-    Attributes:
-        name: what `prepare` calls it, and what its rows have in the column "corpus".
-        title: as people call it.
-        emotions: the corpus's own code or word of an emotion -> the emotion in the rows.
-        terms: of its licence, in words.
-        citation: of the publication to name.
-        read: reader of a folder; takes `source` and `skip_bad`, returns rows and bad clips.
-        synthesize: maker of a corpus that is not read, by keywords; returns the data set.
-        settings: keywords of `synthesize` that a user may give, whole numbers.
-        url: of the source; None where the corpus is made here.
-        language: ISO 639-1 code; None where it is not known, or there are several.
-        licence: identifier of the Hub, which the card of a model takes over; "other" where there is
-            no public licence.
-        may_publish: whether the terms, as far as known here, let anyone publish trained weights.
-    """
-
-    name: str
-    title: str
-    terms: str
-    citation: str = ""
-    emotions: Mapping[str, str] | None = None
-    read: Callable[..., Any] | None = None
-    synthesize: Callable[..., Any] | None = None
-    settings: tuple[str, ...] = ()
-    url: str | None = None
-    language: str | None = None
-    licence: str = "other"
-    may_publish: bool = False
+    name: str  # what `prepare` calls it, and its rows have in the column "corpus"
+    title: str  # as people call it
+    terms: str  # of its licence, in words
+    citation: str = ""  # of the publication to name
+    emotions: Mapping[str, str] | None = None  # its own code of an emotion -> that in the rows
+    read: Callable[..., Any] | None = None  # (source, *, skip_bad) -> Reading
+    synthesize: Callable[..., Any] | None = None  # keywords -> a data set that is not read but made
+    settings: tuple[str, ...] = ()  # keywords of `synthesize` for users, whole numbers
+    url: str | None = None  # of the source; None where the corpus is made here
+    language: str | None = None  # ISO 639-1; None where not known, or several
+    licence: str = "other"  # identifier of the Hub, for cards; "other" where none is public
+    may_publish: bool = False  # whether the terms, as far as known, let anyone publish weights
 
 
 def known_corpora() -> dict[str, Corpus]:
