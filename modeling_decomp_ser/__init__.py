@@ -1,12 +1,6 @@
-"""Speech emotion recognition from decomposed speech: configuration and models, registered with the
-Auto classes.
-"""
+"""Configuration and models of emotion from decomposed speech, registered with the Auto classes."""
 
-from transformers import (
-    AutoConfig,
-    AutoModelForAudioClassification,
-    AutoModelForPreTraining,
-)
+from transformers import AutoConfig, AutoModelForAudioClassification, AutoModelForPreTraining
 
 from .configuration_decomp_ser import COMPONENTS, DecompSerConfig
 from .modeling_decomp_ser import (

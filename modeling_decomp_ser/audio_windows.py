@@ -21,11 +21,7 @@ Window = tuple[int, np.ndarray]
 
 
 def check_rate(sampling_rate: Any, name: str) -> int:
-    """The rate as a whole number of Hz.
-
-    Raises:
-        ValueError: if it is none.
-    """
+    """The rate as a whole number of Hz; raises ValueError, naming the sound, if it is none."""
     number = isinstance(sampling_rate, int | float | np.integer | np.floating)
     if not number or not LOWEST_RATE <= sampling_rate <= HIGHEST_RATE:
         raise ValueError(
@@ -111,13 +107,8 @@ def window_samples(window_seconds: float, hop_seconds: float | None, rate: int) 
 
 
 def own_spans(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """What each window speaks for alone: overlaps are divided in the middle.
-
-    Args:
-        spans: start and end of the windows, in order.
-
-    Returns:
-        Start and end of pieces that follow each other without gap or overlap.
+    """What each window, (start, end) in order, speaks for alone: overlaps are divided in the
+    middle, so that the pieces follow each other without gap or overlap.
 
     Examples:
         >>> own_spans([(0.0, 10.0), (5.0, 15.0), (8.0, 18.0)])

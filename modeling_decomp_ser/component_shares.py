@@ -19,9 +19,7 @@ PARTS = COMPONENTS[:-1]
 
 
 def part_names(config: DecompSerConfig) -> list[str]:
-    """Parts that a model has, in the order in which their features are concatenated; M4's single
-    code goes by the name "content".
-    """
+    """Parts of a model in the order of their features; M4's single code is called "content"."""
     codes = ["content" if name == SINGLE else name for name in config.components]
     return (["wav2vec2"] if config.use_speech_encoder else []) + codes
 
@@ -35,16 +33,9 @@ def component_shares(
     is a deviation from the training mean m, and the bias is the logit of the mean. The shares sum
     to the logit.
 
-    Args:
-        pooled: features before dropout, (B, D).
-        mean: what they deviate from: their mean over the training set, (D,), or another replacement
-            of each row, (B, D).
-        head: the emotion head.
-        part_sizes: width of each part, in order of concatenation.
-        config: which parts there are.
-
-    Returns:
-        (B, 6, L) in the order of COMPONENTS; a part that the model does not have is 0.
+    `pooled` are features before dropout, (B, D), of parts `part_sizes` wide; `mean` their mean over
+    the training set, (D,), or another replacement of each row, (B, D). Returns (B, 6, L) in the
+    order of COMPONENTS; a part that the model does not have is 0.
     """
     absent = pooled.new_zeros(pooled.shape[0], head.out_features)
     shares: dict[str, Tensor] = dict.fromkeys(COMPONENTS, absent)
@@ -62,34 +53,24 @@ def component_shares(
 class ShapleyValues:
     """How much each part raised the answer for the predicted emotion, and what it started from.
 
-    The base is the answer with every part replaced. Base and parts sum to the answer.
-
-    Attributes:
-        predicted: the emotion they speak of, (B,) int64.
-        probability: shares of its probability, (B, P), in the order of PARTS.
-        base_probability: (B,).
-        log_odds: shares of its log-odds, ln(p / (1 - p)), (B, P).
-        base_log_odds: (B,).
-        subset_probability: its probability with only the parts of each subset, (B, G).
+    The base is the answer with every part replaced. Base and parts sum to the answer. Log-odds are
+    ln(p / (1 - p)).
     """
 
-    predicted: Tensor
-    probability: Tensor
-    base_probability: Tensor
-    log_odds: Tensor
-    base_log_odds: Tensor
-    subset_probability: Tensor
+    predicted: Tensor  # the emotion they speak of, (B,) int64
+    probability: Tensor  # shares of its probability, (B, P), in the order of PARTS
+    base_probability: Tensor  # (B,)
+    log_odds: Tensor  # shares of its log-odds, (B, P)
+    base_log_odds: Tensor  # (B,)
+    subset_probability: Tensor  # with only the parts of each subset, (B, G)
 
 
 def explain_prediction(shares: Tensor, temperature: float = 1.0) -> ShapleyValues:
     """Shapley values of the five parts for the predicted emotion, by all 32 subsets.
 
-    Replacing a part sets its share of every logit to 0, so the 32 answers need the shares alone:
-    the encoders are not run again.
-
-    Args:
-        shares: of `component_shares`, (B, 6, L), L >= 2.
-        temperature: that the logits are divided by before the softmax, the configuration's.
+    Replacing a part sets its share of every logit to 0, so the 32 answers need the shares alone, of
+    `component_shares`, (B, 6, L), L >= 2: the encoders are not run again. `temperature` is what the
+    logits are divided by before the softmax, the configuration's.
     """
     logits = subset_logits(shares) / temperature  # (B, G, L)
     predicted = logits[:, -1].argmax(-1)
@@ -111,38 +92,23 @@ def chosen(values: Tensor, labels: Tensor) -> Tensor:
 
 
 def class_log_odds(logits: Tensor) -> Tensor:
-    """Log-odds of each class against all others, ln(p / (1 - p)), exact also where p rounds to 1.
-
-    Args:
-        logits: (..., L), L >= 2.
-
-    Returns:
-        (..., L).
-    """
+    """ln(p / (1 - p)) of each of L >= 2 classes, (..., L), exact also where p rounds to 1."""
     own = torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device)
     others = logits[..., None, :].masked_fill(own, -torch.inf)  # (..., L, L)
     return logits - others.logsumexp(-1)
 
 
 def subset_logits(shares: Tensor) -> Tensor:
-    """Logits with only the parts of each subset, the others replaced.
-
-    Args:
-        shares: (B, 6, L), the bias last.
-
-    Returns:
-        (B, G, L), subsets in the order of `subset_members`.
+    """Logits with only the parts of each subset, the others replaced: shares (B, 6, L), the bias
+    last -> (B, G, L), subsets in the order of `subset_members`.
     """
     members = subset_members(shares.shape[1] - 1).to(shares)  # (G, P)
     return members @ shares[:, :-1] + shares[:, -1:]
 
 
 def subset_members(num_parts: int) -> Tensor:
-    """Which parts each subset holds: subset g holds part p where bit p of g is set, so the first is
-    empty and the last is whole.
-
-    Returns:
-        bool, (2 ** num_parts, num_parts).
+    """Which parts each subset holds, bool (2 ** num_parts, num_parts): subset g holds part p where
+    bit p of g is set, so the first is empty and the last is whole.
 
     Examples:
         >>> subset_members(2).int().tolist()
@@ -153,13 +119,11 @@ def subset_members(num_parts: int) -> Tensor:
 
 
 def shapley_weights(num_parts: int) -> Tensor:
-    """Weight of each subset's value in each part's Shapley value (Shapley, 1953).
+    """Weight of each subset's value in each part's Shapley value (Shapley, 1953), float64
+    (num_parts, 2 ** num_parts).
 
     A part's value is the mean gain of its joining over all orders of joining: a subset of s of n
     parts counts (s - 1)! (n - s)! / n! for its members and - s! (n - s - 1)! / n! for the rest.
-
-    Returns:
-        float64, (num_parts, 2 ** num_parts).
     """
     members = subset_members(num_parts)
     n = num_parts
@@ -173,16 +137,11 @@ def shapley_weights(num_parts: int) -> Tensor:
 
 
 def shapley_values(subset_values: Tensor) -> Tensor:
-    """Shapley values of any quantity that is known for every subset of the parts.
+    """Shapley values of any quantity that is known for every subset of the parts, in the order of
+    `subset_members`: (B, G) or (B, G, L) -> (B, P) or (B, P, L).
 
     They sum to the value of all parts less the value of none (efficiency); a part that changes
     nothing has 0 (dummy); parts that can be exchanged have the same (symmetry).
-
-    Args:
-        subset_values: (B, G) or (B, G, L), subsets in the order of `subset_members`.
-
-    Returns:
-        (B, P) or (B, P, L).
 
     Examples:
         >>> shapley_values(torch.tensor([[0.0, 1.0, 2.0, 5.0]])).tolist()
@@ -193,17 +152,11 @@ def shapley_values(subset_values: Tensor) -> Tensor:
 
 
 def deletion_curve(subset_values: Tensor, importance: Tensor) -> Tensor:
-    """What remains of an answer while its parts are replaced, the most important first.
+    """What remains of an answer (B, G) while its parts are replaced, those of the highest
+    importance (B, P) first: (B, P + 1), with all parts, without the first, ... with none.
 
     The test of faithfulness (Petsiuk, Das and Saenko, "RISE", BMVC 2018): the better the order, the
     sooner the curve falls.
-
-    Args:
-        subset_values: (B, G).
-        importance: of each part, (B, P).
-
-    Returns:
-        (B, P + 1): with all parts, without the first, ... with none.
     """
     order = importance.sort(dim=-1, descending=True, stable=True).indices  # (B, P)
     gone = torch.cumsum(2**order, dim=-1)
@@ -212,14 +165,7 @@ def deletion_curve(subset_values: Tensor, importance: Tensor) -> Tensor:
 
 
 def chance_deletion_curve(subset_values: Tensor) -> Tensor:
-    """Mean deletion curve over all orders of the parts: what a faithful order has to beat.
-
-    Args:
-        subset_values: (B, G).
-
-    Returns:
-        (B, P + 1).
-    """
+    """Mean deletion curve of all orders, (B, G) -> (B, P + 1), which a faithful one beats."""
     num_parts = subset_values.shape[1].bit_length() - 1
     sizes = subset_members(num_parts).sum(1)
     left = torch.arange(num_parts, -1, -1)[:, None]  # parts that are left at each point

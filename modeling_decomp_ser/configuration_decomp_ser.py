@@ -12,14 +12,10 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 COMPONENTS = ("wav2vec2", "rhythm", "content", "pitch", "timbre", "bias")
-"""Order of the parts of a logit in `component_shares`; M4's single code is reported in the place of
-"content".
-"""
+"""Order of the parts of a logit in `component_shares`; M4's single code stands as "content"."""
 
 DECOMPOSED = ("rhythm", "content", "pitch", "timbre")
-"""The four encoders of the paper (section 2.2), in the order in which their codes are
-concatenated.
-"""
+"""The encoders of the paper (section 2.2), in the order in which codes are concatenated."""
 
 SINGLE = "single"
 """The one undivided encoder of the ablation M4 (Table 3)."""

@@ -25,19 +25,13 @@ from .masked_layers import (
 from .random_resampling import ResamplingPlan, draw_plan, resample
 
 UNVOICED = -1e10
-"""Stands for an unvoiced frame while F0 is interpolated: any share of it stays unvoiced
-(SpeechSplit).
-"""
+"""Stands for an unvoiced frame in interpolation: any share of it stays unvoiced (SpeechSplit)."""
 
 REFERENCE_FRAMES = 192
-"""Frames to which the reference pads every crop in pre-training: what its longest crop can become
-when resampled.
-"""
+"""Frames to which the reference pads every crop: what its longest can become when resampled."""
 
 REFERENCE_CROP = 128
-"""Longest crop of the reference, which sets how many segments it draws, also for the padded
-frames.
-"""
+"""Longest crop of the reference: sets how many segments it draws, also for padded frames."""
 
 
 @dataclass
@@ -50,9 +44,7 @@ class Codes:
 
 @dataclass
 class ResamplingPlans:
-    """One draw of random resampling: for the inputs, and after each convolution of encoders C and
-    F.
-    """
+    """One draw of resampling: for the inputs, and after each convolution of encoders C and F."""
 
     input: ResamplingPlan | None = None
     inner: tuple[ResamplingPlan, ...] = ()
@@ -61,12 +53,7 @@ class ResamplingPlans:
 def quantize_log_f0(log_f0: Tensor, num_bins: int) -> Tensor:
     """One-hot classes of normalised log-F0 (SpeechSplit): 0 unvoiced, 1 .. num_bins voiced.
 
-    Args:
-        log_f0: (B, T), in [0, 1] where voiced, at most 0 where unvoiced.
-        num_bins: voiced classes.
-
-    Returns:
-        float32, (B, T, num_bins + 1).
+    (B, T), in [0, 1] where voiced and at most 0 where unvoiced -> float32 (B, T, num_bins + 1).
 
     Examples:
         >>> quantize_log_f0(torch.tensor([[-1e10, 0.5, 1.0]]), 256).argmax(-1)
@@ -98,9 +85,7 @@ class ConvBlock(nn.Module):
         self.norm = MaskedGroupNorm(groups, out_channels)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, D) with zeros in the padding -> (B, ceil(T / stride), channels), likewise, and the
-        new lengths.
-        """
+        """(B, T, D), zeros in the padding -> (B, ceil(T / stride), channels), and new lengths."""
         x = self.conv(x.transpose(1, 2))  # (B, channels, T')
         lengths = ceil_div(lengths, self.stride)
         mask = length_mask(lengths, x.shape[2])
@@ -127,13 +112,7 @@ class ComponentEncoder(nn.Module):
         self.steps_per_code = config.downsampling // config.conv_stride
 
     def forward(self, x: Tensor, lengths: Tensor, plans: tuple[ResamplingPlan, ...] = ()) -> Codes:
-        """Encode.
-
-        Args:
-            x: (B, T, D), zeros in the padding.
-            lengths: valid frames, (B,).
-            plans: resampling after each block, or none.
-        """
+        """Encode (B, T, D), zeros beyond `lengths` (B,); `plans` resample after each block."""
         for block, plan in zip_longest(self.blocks, plans[: len(self.blocks)]):
             x, lengths = block(x, lengths)
             if plan is not None:
@@ -142,11 +121,7 @@ class ComponentEncoder(nn.Module):
 
     def downsample(self, states: Tensor, lengths: Tensor) -> Codes:
         """Code k joins the forward state at the end of its block of steps and the backward state at
-        its beginning.
-
-        Args:
-            states: (B, T, 2 H), forward states, then backward ones.
-            lengths: valid steps, (B,).
+        its beginning. States (B, T, 2 H): forward ones, then backward ones; valid steps (B,).
         """
         n = self.steps_per_code
         num_codes = ceil_div(states.shape[1], n)
@@ -161,9 +136,7 @@ class ComponentEncoder(nn.Module):
 
 
 class SpectrogramDecoder(nn.Module):
-    """All codes, repeated to the frame rate, to the mel spectrogram: bidirectional LSTM and a
-    linear layer.
-    """
+    """Codes, repeated to the frame rate, to the mel spectrogram: BLSTM and a linear layer."""
 
     def __init__(self, config: DecompSerConfig):
         super().__init__()
@@ -173,15 +146,8 @@ class SpectrogramDecoder(nn.Module):
         self.linear = MelProjection(2 * config.decoder_hidden_size, config.num_mel_bins)
 
     def forward(self, codes: list[Codes], lengths: Tensor, num_frames: int) -> Tensor:
-        """Reconstruct.
-
-        Args:
-            codes: one entry a component, each (B, K, D).
-            lengths: valid frames of the utterances, (B,).
-            num_frames: T.
-
-        Returns:
-            (B, T, num_mel_bins); padding is undefined.
+        """Reconstruct (B, T, num_mel_bins) from codes (B, K, D), one entry a component, of
+        utterances with `lengths` (B,) valid frames; T is `num_frames`, and padding is undefined.
         """
         num_codes = ceil_div(num_frames, self.downsampling)
         joined = torch.cat([pad_steps(c.values, num_codes) for c in codes], dim=-1)  # (B, K, sum D)
@@ -257,9 +223,7 @@ class Decomposition(nn.Module):
         return codes
 
     def one_hot_pitch(self, contour: Tensor, lengths: Tensor, dtype: torch.dtype) -> Tensor:
-        """Contour (B, T, 1) to classes (B, T, num_f0_bins + 1), all zero in the padding, where a
-        class would say "unvoiced".
-        """
+        """Contour (B, T, 1) to classes (B, T, num_f0_bins + 1), all zero in the padding."""
         one_hot = quantize_log_f0(contour[..., 0], self.config.num_f0_bins).to(dtype)
         return one_hot.masked_fill(~length_mask(lengths, contour.shape[1])[..., None], 0.0)
 

@@ -31,27 +31,15 @@ def mix(x: Tensor) -> Tensor:
 
 
 def fold_in(keys: Tensor, number: int) -> Tensor:
-    """Derive new keys from keys and a number, such as an epoch or the index of a layer.
-
-    Args:
-        keys: int64, any shape.
-        number: what tells the new keys from others derived from the same ones.
-
-    Returns:
-        int64 keys of the same shape.
+    """Derive new int64 keys of the same shape from keys and a number, such as an epoch or the index
+    of a layer, that tells them from others derived from the same keys.
     """
     return mix(keys + (number + 1) * _GOLDEN_GAMMA % 2**63)
 
 
 def uniform(keys: Tensor, count: int) -> Tensor:
-    """Draw `count` numbers a key, uniform in [0, 1).
-
-    Args:
-        keys: int64, shape (B,).
-        count: N, numbers a key. The first n of them do not depend on N.
-
-    Returns:
-        float32, shape (B, N), multiples of 2**-24.
+    """Draw N = `count` numbers a key, (B,) int64 -> (B, N) float32, uniform in [0, 1), multiples of
+    2**-24. The first n of them do not depend on N.
     """
     counter = torch.arange(1, count + 1, device=keys.device)
     bits = mix(keys[:, None] + counter * _GOLDEN_GAMMA)
@@ -59,10 +47,6 @@ def uniform(keys: Tensor, count: int) -> Tensor:
 
 
 def draw_keys(batch_size: int, generator: torch.Generator | None = None, device=None) -> Tensor:
-    """Draw keys for rows that came without any, from `generator` (default: torch's own).
-
-    Returns:
-        int64, shape (B,).
-    """
+    """Draw int64 keys (B,) for rows that have none, from `generator` (default: torch's own)."""
     keys = torch.randint(2**62, (batch_size,), generator=generator)
     return keys.to(device) if device is not None else keys

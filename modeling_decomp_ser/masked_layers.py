@@ -11,14 +11,7 @@ from torch.nn import functional as F
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
-    """Mark the valid steps.
-
-    Args:
-        lengths: (B,).
-        size: T.
-
-    Returns:
-        bool, (B, T), True where a step is real.
+    """Mark the valid steps of rows with lengths (B,): bool (B, size), True where a step is real.
 
     Examples:
         >>> length_mask(torch.tensor([1, 3]), 3)
@@ -34,15 +27,7 @@ def full_precision(x: Tensor) -> torch.dtype:
 
 
 def select_steps(x: Tensor, index: Tensor) -> Tensor:
-    """Read steps of each row: `out[b, k] = x[b, index[b, k]]`.
-
-    Args:
-        x: (B, T, D).
-        index: (B, K) int64, in 0 .. T - 1.
-
-    Returns:
-        (B, K, D).
-    """
+    """Read steps of each row, `out[b, k] = x[b, index[b, k]]`: (B, T, D) by (B, K) -> (B, K, D)."""
     batch, steps, features = x.shape
     first = torch.arange(batch, device=x.device)[:, None] * steps
     # Whole rows of a flat table are read, and in backward added up, many times faster than by
@@ -52,19 +37,12 @@ def select_steps(x: Tensor, index: Tensor) -> Tensor:
 
 
 class MaskedGroupNorm(nn.GroupNorm):
-    """Group norm whose mean and variance count valid steps only. Same parameters as
-    `nn.GroupNorm`.
-    """
+    """`nn.GroupNorm` whose mean and variance count valid steps only."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Normalise over (channels of a group) x (valid steps).
-
-        Args:
-            x: (B, C, T), finite also in the padding.
-            mask: (B, T) bool, at least one step of each row.
-
-        Returns:
-            (B, C, T); padding is undefined.
+        """Normalise (B, C, T) over (channels of a group) x (valid steps); padding comes out
+        undefined. `x` has to be finite in the padding too; `mask` (B, T) has at least one step of
+        each row.
         """
         batch, channels, _ = x.shape
         groups = (batch, self.num_groups, channels // self.num_groups)
@@ -83,12 +61,7 @@ class MaskedGroupNorm(nn.GroupNorm):
 
 
 def reverse_by_length(x: Tensor, lengths: Tensor) -> Tensor:
-    """Turn each row's valid steps round and leave its padding in place.
-
-    Args:
-        x: (B, T, D).
-        lengths: (B,).
-    """
+    """Turn the valid steps of each row of (B, T, D) round and leave its padding in place."""
     t = torch.arange(x.shape[1], device=x.device)
     last = lengths[:, None] - 1
     return select_steps(x, torch.where(t <= last, last - t, t))
@@ -113,15 +86,7 @@ class BiLSTM(nn.Module):
         )
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Run all layers.
-
-        Args:
-            x: (B, T, D).
-            lengths: (B,).
-
-        Returns:
-            (B, T, 2 H): forward states, then backward states; padding is undefined.
-        """
+        """(B, T, D) -> (B, T, 2 H), forward states, then backward ones; padding is undefined."""
         for ahead, back in zip(self.forward_layers, self.backward_layers, strict=True):
             backward_states = reverse_by_length(back(reverse_by_length(x, lengths))[0], lengths)
             x = torch.cat([ahead(x)[0], backward_states], dim=-1)
@@ -129,30 +94,14 @@ class BiLSTM(nn.Module):
 
 
 def masked_mean(x: Tensor, lengths: Tensor) -> Tensor:
-    """Mean over the valid steps, summed in full precision.
-
-    Args:
-        x: (B, T, D).
-        lengths: (B,), at least 1.
-
-    Returns:
-        (B, D), in the precision of `x`.
-    """
+    """Mean over the valid steps, at least one, summed in full precision: (B, T, D) -> (B, D)."""
     mask = length_mask(lengths, x.shape[1])[..., None]
     total = x.masked_fill(~mask, 0.0).sum(1, dtype=full_precision(x))
     return (total / lengths[:, None]).to(x.dtype)
 
 
 def masked_statistics(x: Tensor, lengths: Tensor) -> Tensor:
-    """Mean, standard deviation and maximum over the valid steps.
-
-    Args:
-        x: (B, T, D).
-        lengths: (B,), at least 1.
-
-    Returns:
-        (B, 3 D), in the precision of `x`.
-    """
+    """Mean, standard deviation, maximum of the valid steps, at least one: (B, T, D) -> (B, 3 D)."""
     mask = length_mask(lengths, x.shape[1])[..., None]
     full = x.to(full_precision(x))
     mean = masked_mean(full, lengths)

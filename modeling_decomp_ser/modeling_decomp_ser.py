@@ -31,13 +31,7 @@ from .decomposition import (
 )
 from .keyed_random import draw_keys, fold_in, uniform
 from .masked_layers import length_mask, masked_mean, masked_statistics, pad_steps
-from .multitask_losses import (
-    IGNORED,
-    TaskLoss,
-    classification_loss,
-    ctc_loss,
-    reconstruction_loss,
-)
+from .multitask_losses import IGNORED, TaskLoss, classification_loss, ctc_loss, reconstruction_loss
 from .speech_encoder import (
     build_speech_encoder,
     encode_speech,
@@ -188,9 +182,7 @@ class DecompSerPreTrainedModel(PreTrainedModel):
                 init_position_weights(module.speech_encoder)
 
     def keys_of(self, batch, resampling_keys: Tensor | None) -> Tensor | None:
-        """Randomness of each row in training: the keys given, or fresh ones from torch's generator;
-        None in evaluation.
-        """
+        """In training the keys (B,) given, or fresh ones from torch's generator; else None."""
         if not self.training:
             return None
         if resampling_keys is not None:
@@ -212,9 +204,7 @@ class DecompSerPreTrainedModel(PreTrainedModel):
         return labels
 
     def pool(self, values: Tensor, lengths: Tensor) -> Tensor:
-        """(B, time, D) and valid steps to one vector a row, (B, D) or (B, 3 D) as the configuration
-        says.
-        """
+        """(B, time, D) and valid steps to (B, D), or (B, 3 D), as the configuration says."""
         pool = masked_statistics if self.config.pooling == "statistics" else masked_mean
         pooled = pool(values, lengths)
         if self.config.pooled_normalization == "layer":
@@ -244,9 +234,7 @@ class DecompSerPreTrainedModel(PreTrainedModel):
 
 
 class DecompSerForPreTraining(DecompSerPreTrainedModel):
-    """Decomposition autoencoder with a speaker head, trained on reconstruction and speaker (section
-    3.2, equation 7).
-    """
+    """Decomposition autoencoder with a speaker head (section 3.2, trained by equation 7)."""
 
     main_input_name = "mel"
 
@@ -344,9 +332,7 @@ class DecompSerForPreTraining(DecompSerPreTrainedModel):
 
 
 class DecompSerForAudioClassification(DecompSerPreTrainedModel):
-    """Emotion from the speech encoder and the decomposed codes, trained on up to four tasks (figure
-    1, equation 5).
-    """
+    """Emotion from speech encoder and codes, trained on up to four tasks (figure 1, equation 5)."""
 
     pooled_mean: Tensor
 
@@ -380,13 +366,8 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
     @classmethod
     def from_speech_encoder(cls, name_or_path: str, config: DecompSerConfig, **kwargs):
         """Build an untrained model on a pretrained speech encoder, such as
-        "facebook/wav2vec2-base".
-
-        Args:
-            name_or_path: repository id or folder of the encoder; its own configuration replaces
-                `config.speech_config`.
-            config: the configuration of everything else.
-            **kwargs: passed to the loading of the encoder.
+        "facebook/wav2vec2-base", whose own configuration replaces `config.speech_config`; further
+        arguments are of its loading.
 
         Raises:
             OSError: if the encoder cannot be found or reached.
@@ -402,9 +383,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         return model
 
     def save_pretrained(self, save_directory, *args, **kwargs):
-        """Save as in transformers, with the pipeline: whoever saves a fine-tuned model passes it
-        on.
-        """
+        """Save as in transformers, together with the pipeline."""
         # The library copies what a file imports from beside it, also inside of a function.
         from .pipeline_decomp_ser import DecompSerPipeline
 
@@ -418,14 +397,8 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         super().save_pretrained(save_directory, *args, **kwargs)
 
     def load_decomposition(self, pretrained: DecompSerForPreTraining) -> list[str]:
-        """Take the weights of a pre-trained decomposition.
-
-        Args:
-            pretrained: a model with the same components and sizes. Its speaker head is taken if the
-                speakers are the same.
-
-        Returns:
-            The parts taken.
+        """Take the weights of a pre-trained decomposition with the same components and sizes, and
+        of its speaker head if the speakers are the same; returns the names of the parts taken.
 
         Raises:
             ValueError: if components or sizes differ.
@@ -458,9 +431,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         return list(taken)
 
     def freeze_speech_encoder(self) -> None:
-        """Stop training the part of the speech encoder that `config.frozen_speech_encoder`
-        names.
-        """
+        """Stop training the part of the speech encoder that the configuration names."""
         frozen = self.config.frozen_speech_encoder
         if self.speech_encoder is None or frozen == "none":
             return
@@ -532,20 +503,17 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         if self.decomposition is not None:
             codes = self.decompose(mel, log_f0, voiced, frame_mask, keys)
             parts += [self.pool(code.values, code.lengths) for code in codes.values()]
-            if self.decomposition.decoder is not None and (with_losses or output_reconstruction):
+            if with_losses or output_reconstruction:
                 output.reconstruction = self.reconstruct(codes, mel, frame_mask)
-            if self.speaker_head is not None and (with_losses or output_speaker_logits):
-                timbre = self.pool(codes["timbre"].values, codes["timbre"].lengths)
-                output.speaker_logits = self.speaker_head(self.dropout(timbre))
+            if with_losses or output_speaker_logits:
+                output.speaker_logits = self.recognize_speaker(codes)
         pooled = torch.cat(self.drop_parts(parts, keys), dim=-1)
         output.logits = self.emotion_head(self.dropout(pooled))
-        self.add_parts(output, pooled, output_pooled_features, output_component_shares)
         if with_losses:
-            tasks = self.task_losses(output, mel, frame_mask, labels, ctc_labels, speaker_labels)
-            self.add_losses(output, tasks)
-        return output
+            self.add_task_losses(output, mel, frame_mask, labels, ctc_labels, speaker_labels)
+        return self.add_parts(output, pooled, output_pooled_features, output_component_shares)
 
-    def add_parts(self, output: Any, pooled: Tensor, features: bool, shares: bool) -> None:
+    def add_parts(self, output: Any, pooled: Tensor, features: bool, shares: bool) -> Any:
         """Report what the emotion head read, (B, D), and what each part of it added, as asked."""
         if features:
             output.pooled_features = pooled
@@ -553,6 +521,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
             output.component_shares = component_shares(
                 pooled, self.pooled_mean, self.emotion_head, self.part_sizes, self.config
             )
+        return output
 
     def drop_parts(self, features: list[Tensor], keys: Tensor | None) -> list[Tensor]:
         """Leave parts out at random in training, row by row; pooled vectors, (B, D) each."""
@@ -570,9 +539,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         return encode_speech(self.speech_encoder, input_values, num_samples, keys)
 
     def decompose(self, mel, log_f0, voiced, frame_mask, keys) -> dict[str, Codes]:
-        """Spectrogram and pitch contour to the codes of each component, resampled at random in
-        training.
-        """
+        """Spectrogram and pitch contour to codes by component, resampled at random in training."""
         lengths = self.lengths_of(mel, frame_mask)
         plans = ResamplingPlans()
         if keys is not None and self.config.resampling_in_finetuning:
@@ -586,15 +553,24 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
             )
         return self.decomposition(mel, log_f0, voiced > 0, lengths, plans)
 
-    def reconstruct(self, codes: dict[str, Codes], mel, frame_mask) -> Tensor:
-        """Codes to the spectrogram, (B, T, M)."""
+    def recognize_speaker(self, codes: dict[str, Codes]) -> Tensor | None:
+        """Timbre codes to speakers, (B, P), where there is a head for them."""
+        if self.speaker_head is None:
+            return None
+        timbre = self.pool(codes["timbre"].values, codes["timbre"].lengths)
+        return self.speaker_head(self.dropout(timbre))
+
+    def reconstruct(self, codes: dict[str, Codes], mel, frame_mask) -> Tensor | None:
+        """Codes to the spectrogram, (B, T, M), where there is a decoder."""
+        if self.decomposition.decoder is None:
+            return None
         lengths = self.lengths_of(mel, frame_mask)
         return self.decomposition.reconstruct(codes, lengths, mel.shape[1])
 
-    def task_losses(
+    def add_task_losses(
         self, output: Any, mel, frame_mask, labels, ctc_labels, speaker_labels
-    ) -> dict[str, TaskLoss]:
-        """Loss of every task that has both its head and its labels (equations 1 to 4)."""
+    ) -> None:
+        """Add the loss of every task with both its head and its labels (equations 1 to 5)."""
         config: Any = self.config
         batch, device = len(output.logits), output.logits.device
         labels = self.labels_of(labels, batch, device=device)
@@ -617,7 +593,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
             lengths = self.lengths_of(mel, frame_mask)
             tasks["reconstruction"] = reconstruction_loss(output.reconstruction, mel, lengths)
             self.add_speech_mse(output, tasks["reconstruction"].per_row, lengths)
-        return tasks
+        self.add_losses(output, tasks)
 
     @property
     def loss_weights(self) -> dict[str, float]:

@@ -26,11 +26,8 @@ class TaskLoss(NamedTuple):
     counted: Tensor  # (B,) bool
 
     def mean(self, divisor: Tensor | float | None = None) -> Tensor:
-        """Mean over the rows that count; 0 with a gradient of 0 where none does.
-
-        Args:
-            divisor: rows to divide by, where a step is spread over several batches; default the
-                rows of this one.
+        """Mean over the rows that count, or their sum over `divisor`, where a step is spread over
+        several batches; 0 with a gradient of 0 where no row counts.
         """
         # where, not a product: a row that does not count may be infinite
         total = torch.where(
@@ -40,25 +37,16 @@ class TaskLoss(NamedTuple):
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> TaskLoss:
-    """Cross entropy of emotion (equation 2) or speaker (equation 4).
-
-    Args:
-        logits: (B, L).
-        labels: (B,) int64, IGNORED where unknown.
-    """
+    """Cross entropy of emotion (eq. 2) or speaker (eq. 4): (B, L), labels (B,) or IGNORED."""
     per_row = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="none")
     return TaskLoss(per_row, labels != IGNORED)
 
 
 def reconstruction_loss(reconstruction: Tensor, mel: Tensor, lengths: Tensor) -> TaskLoss:
-    """Mean square error of the spectrogram (equation 3), over valid frames and mel bands.
+    """Mean square error of the spectrogram (equation 3), (B, T, M), over its `lengths` (B,) valid
+    frames and the mel bands. The target lies in [0, 1].
 
     Equation (3) has no mean over elements; the values of Table 2 are possible only with one.
-
-    Args:
-        reconstruction: (B, T, M).
-        mel: the target in [0, 1], (B, T, M).
-        lengths: valid frames, (B,).
     """
     padding = ~length_mask(lengths, mel.shape[1])[..., None]
     # masked before the square, whose gradient would hold whatever the padding holds
@@ -68,15 +56,7 @@ def reconstruction_loss(reconstruction: Tensor, mel: Tensor, lengths: Tensor) ->
 
 
 def frames_needed(labels: Tensor) -> Tensor:
-    """Fewest frames in which CTC can emit the labels: one each, and a blank between equal
-    neighbours.
-
-    Args:
-        labels: (B, N) int64, IGNORED in the padding.
-
-    Returns:
-        (B,) int64.
-    """
+    """Fewest frames (B,) of CTC for labels (B, N): one each, a blank between equal neighbours."""
     real = labels != IGNORED
     repeats = (labels[:, 1:] == labels[:, :-1]) & real[:, 1:]
     return real.sum(1) + repeats.sum(1)
@@ -88,19 +68,11 @@ def ctc_loss(
     """Connectionist temporal classification (equation 1, read as the usual negative
     log-likelihood).
 
-    A row without labels (no transcript, or one without words) does not count. Neither does a
-    transcript that needs more frames than there are, whose likelihood is 0; such rows are returned
-    to be counted.
-
-    Args:
-        logits: (B, U, V).
-        lengths: valid encoder frames, (B,).
-        labels: (B, N) int64, IGNORED in the padding.
-        blank: index of the blank.
-        reduction: "mean" divides by the target length, "sum" does not.
-
-    Returns:
-        The loss, and a mask (B,) of the transcripts that cannot fit their frames.
+    Logits (B, U, V) of `lengths` (B,) valid frames; labels (B, N), IGNORED in the padding.
+    `reduction` "mean" divides by the target length, "sum" does not. A row without labels (no
+    transcript, or one without words) does not count. Neither does a transcript that needs more
+    frames than there are, whose likelihood is 0: a mask (B,) of such rows is returned with the
+    loss.
     """
     log_probabilities = F.log_softmax(logits.float(), dim=-1).transpose(0, 1)  # (U, B, V)
     real = labels != IGNORED

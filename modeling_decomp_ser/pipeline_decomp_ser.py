@@ -194,13 +194,8 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
     def window_inputs(
         self, samples: np.ndarray, start: int, sampling_rate: int, name: str
     ) -> dict[str, Any]:
-        """Model inputs and the segment of one window.
-
-        Args:
-            samples: (S,) or (S, C).
-            start: first sample, from the beginning of the sound.
-            sampling_rate: of the samples, in Hz.
-            name: of the sound, for messages.
+        """Model inputs and the segment of one window of the sound `name`: samples (S,) or (S, C),
+        of which the first is number `start` of the sound, at `sampling_rate` Hz.
         """
         extractor = self.feature_extractor
         start_seconds, seconds = start / sampling_rate, len(samples) / sampling_rate
@@ -327,11 +322,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         self, segment: Segment, scores: Tensor, top_k: int | None, return_flags: bool
     ) -> dict[str, Any]:
         """Entry of the timeline for a window and its scores (L,)."""
-        entry = {
-            "start": segment.start,
-            "end": segment.end,
-            "scores": self.rank(scores, top_k),
-        }
+        entry = {"start": segment.start, "end": segment.end, "scores": self.rank(scores, top_k)}
         if return_flags:
             entry["flags"] = [*segment.flags, *self.doubts(scores)]
         return entry
@@ -339,9 +330,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
     def describe_shares(
         self, shares: Tensor, ranked: list[dict[str, Any]]
     ) -> dict[str, dict[str, float]]:
-        """Shares (P, L) by the names of the emotion, in the order of ranked scores, and of the
-        part.
-        """
+        """Shares (P, L) by the names of the emotion, in the order of scores, and of the part."""
         config = self.model.config
         columns = {name: index for index, name in config.id2label.items()}
         parts = (*part_names(config), "bias")
@@ -355,14 +344,8 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
 
     @staticmethod
     def format_timelines(timelines: NamedTimelines, form: str) -> str:
-        """Write timelines as text; see `timeline_csv` and `timeline_rttm`.
-
-        Args:
-            timelines: names of recordings, each with "timeline" of its answer.
-            form: "csv" or "rttm".
-
-        Raises:
-            ValueError: if the form is another.
+        """Write timelines, each with the name of its recording, as "csv" or "rttm"; see
+        `timeline_csv` and `timeline_rttm`. A ValueError says if the form is another.
 
         Examples:
             ```python
@@ -376,9 +359,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         return writers[form](timelines)
 
     def transcribe(self, model_outputs: list[dict[str, Any]]) -> str:
-        """Recognised words of a sound: the frames of its windows that each speaks for alone, joined
-        and decoded as one CTC path.
-        """
+        """Words of a sound: the frames that each window speaks for alone, as one CTC path."""
         segments = [window["segment"] for window in model_outputs]
         kept = []
         spans = own_spans([(s.start, s.end) for s in segments])
@@ -390,10 +371,8 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         return self.load_tokenizer().decode(torch.cat(kept)).strip()
 
     def load_tokenizer(self):
-        """The tokenizer: the one given, or that of the model's folder or repository, loaded once.
-
-        Raises:
-            ValueError: if the model was not loaded from anywhere.
+        """The tokenizer: the one given, or that of the model's folder or repository, loaded once;
+        raises ValueError if the model was not loaded from anywhere.
         """
         if self.tokenizer is None:
             name = self.model.name_or_path
@@ -416,14 +395,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         window_seconds: float = WINDOW_SECONDS,
         hop_seconds: float | None = None,
     ) -> EmotionStream:
-        """Open a live stream, such as of a microphone; see EmotionStream.
-
-        Args:
-            sampling_rate: of the samples to come, in Hz.
-            window_seconds: length of the windows.
-            hop_seconds: from answer to answer; default half a window.
-
-        Raises:
-            ValueError: if a number is out of range.
+        """Open a live stream, such as of a microphone: `sampling_rate` of the samples to come in
+        Hz, windows and hops (default half a window) in seconds. See `EmotionStream`.
         """
         return EmotionStream(self, sampling_rate, window_seconds, hop_seconds)

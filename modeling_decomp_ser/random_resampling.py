@@ -112,15 +112,7 @@ def draw_plan(
 
 
 def resample(x: Tensor, plan: ResamplingPlan) -> Tensor:
-    """Read `x` at the plan's positions, by linear interpolation.
-
-    Args:
-        x: (B, T, D).
-        plan: a plan drawn for these lengths.
-
-    Returns:
-        (B, T', D), zeros where the plan reads nothing.
-    """
+    """Interpolate (B, T, D) at the plan's positions: (B, T', D), zeros where it reads nothing."""
     left = select_steps(x, plan.index)
     right = select_steps(x, (plan.index + 1).clamp(max=x.shape[1] - 1))
     mixed = torch.lerp(left, right, plan.weight[..., None].to(x.dtype))

@@ -38,12 +38,7 @@ MEL_RANGE_DB = 100.0  # of a mel spectrogram in [0, 1]
 
 
 def signal_flags(
-    waveform: np.ndarray,
-    mel: np.ndarray,
-    log_f0: np.ndarray,
-    voiced: np.ndarray,
-    *,
-    seconds: float,
+    waveform: np.ndarray, mel: np.ndarray, log_f0: np.ndarray, voiced: np.ndarray, *, seconds: float
 ) -> tuple[str, ...]:
     """Flags of a sound or of a window of it.
 

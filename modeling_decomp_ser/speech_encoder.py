@@ -32,10 +32,7 @@ class MaskedPositionLayers(nn.Module):
     """data2vec-audio's convolutional positions with zeros in the padding before every layer.
 
     The library puts zeros there only before the first, and the layers after it would read what the
-    earlier ones left.
-
-    Args:
-        layers: the library's own, so that weights keep their names.
+    earlier ones left. `layers` are the library's own, so that weights keep their names.
     """
 
     def __init__(self, layers: nn.ModuleList):
@@ -53,9 +50,7 @@ class MaskedPositionLayers(nn.Module):
 
 
 class RunningBatchNorm(nn.BatchNorm1d):
-    """HuBERT's optional batch norm before its positions, by its running statistics only, so that
-    neither padding nor batch mates count.
-    """
+    """HuBERT's optional batch norm by its running statistics: no padding or batch mate counts."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, D, T), all zero in the padding -> likewise."""
@@ -113,11 +108,8 @@ def report_in_hand() -> Iterator[None]:
 
 
 def load_speech_encoder(name_or_path: str, **kwargs) -> PreTrainedModel:
-    """Load a pretrained encoder and check its weights key by key.
-
-    Args:
-        name_or_path: a repository id such as "facebook/wav2vec2-base", or a folder.
-        **kwargs: passed to `AutoModel.from_pretrained` (revision, token, dtype ...).
+    """Load a pretrained encoder from a repository such as "facebook/wav2vec2-base" or from a
+    folder, with the arguments of `AutoModel.from_pretrained`, and check its weights key by key.
 
     Raises:
         OSError: if it cannot be found or reached.
@@ -158,13 +150,7 @@ def receptive_field(config) -> int:
 
 
 def encoder_lengths(config, num_samples: Tensor, layers: int | None = None) -> Tensor:
-    """Valid frames after the first convolutions, at least 1.
-
-    Args:
-        config: the encoder's configuration.
-        num_samples: (B,).
-        layers: how many of the encoder's convolutions; default all.
-    """
+    """Valid frames (B,), at least 1, of samples (B,) after all or `layers` convolutions."""
     lengths = num_samples
     for kernel, stride in list(zip(config.conv_kernel, config.conv_stride, strict=True))[:layers]:
         lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
@@ -174,20 +160,11 @@ def encoder_lengths(config, num_samples: Tensor, layers: int | None = None) -> T
 def span_mask(
     keys: Tensor, lengths: Tensor, size: int, *, probability: float, span: int, min_spans: int
 ) -> Tensor:
-    """Draw the spans of SpecAugment as transformers draws them for each row alone, but by key.
+    """Draw the spans of SpecAugment as transformers draws them for each row alone, but by key (B,).
 
-    A row shorter than one span is left whole.
-
-    Args:
-        keys: (B,).
-        lengths: valid steps, (B,).
-        size: T.
-        probability: share of the steps that the spans would cover without overlap.
-        span: steps of one span.
-        min_spans: fewest spans of a row.
-
-    Returns:
-        bool, (B, T), True where masked.
+    Spans of `span` steps would cover a share `probability` of the `lengths` (B,) valid ones without
+    overlap, and are `min_spans` or more; a row shorter than one span is left whole. Returns bool
+    (B, size), True where masked.
     """
     rounding = uniform(fold_in(keys, 0), 1)[:, 0]
     spans = (probability * lengths / span + rounding).floor().clamp(min=min_spans)
@@ -200,13 +177,8 @@ def span_mask(
 
 
 def spec_augment(encoder: Any, hidden: Tensor, lengths: Tensor, keys: Tensor) -> Tensor:
-    """SpecAugment along time and features, as the encoder's configuration asks for it.
-
-    Args:
-        encoder: its configuration and mask embedding are used.
-        hidden: projected frames, (B, T, D).
-        lengths: valid frames, (B,).
-        keys: (B,).
+    """SpecAugment of projected frames (B, T, D), `lengths` (B,) of them valid, along time and
+    features, as the encoder's configuration asks for it; keys (B,).
     """
     config = encoder.config
     if not getattr(config, "apply_spec_augment", True):
@@ -237,18 +209,9 @@ def spec_augment(encoder: Any, hidden: Tensor, lengths: Tensor, keys: Tensor) ->
 def encode_speech(
     encoder: Any, input_values: Tensor, num_samples: Tensor, keys: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Waveform to contextual frames: convolutions, projection, SpecAugment (in training),
-    transformer.
-
-    Args:
-        encoder: from `build_speech_encoder`.
-        input_values: normalised waveform, (B, S).
-        num_samples: valid samples, (B,).
-        keys: randomness of each row in training, (B,), or None for no SpecAugment.
-
-    Returns:
-        Hidden states (B, T, D) and the valid frames of each row (B,). Less than one receptive field
-        gives one frame.
+    """Waveform (B, S), normalised, of `num_samples` (B,) valid samples, to contextual frames (B, T,
+    D) and the valid ones of each row (B,): convolutions, projection, SpecAugment (in training,
+    where there are keys (B,)), transformer. Less than one receptive field gives one frame.
     """
     config = encoder.config
     padding = ~length_mask(num_samples, input_values.shape[1])
@@ -287,14 +250,9 @@ def normalized_convolution(
     speech, which are taken out of the sums; and mean and variance come from sums of one pass, which
     is exact enough because a channel of a waveform without mean has hardly any.
 
-    Args:
-        conv: the convolution; its bias would cancel in the norm and is left out.
-        norm: one channel a group.
-        waveform: (B, 1, S), zeros in the padding.
-        lengths: valid frames, (B,).
-
-    Returns:
-        (B, C, T); padding is undefined.
+    Waveform (B, 1, S), zeros in the padding, of `lengths` (B,) valid frames -> (B, C, T), undefined
+    in the padding. The convolution's bias would cancel in the norm, of one channel a group, and is
+    left out.
     """
     x = F.conv1d(waveform, conv.weight, None, conv.stride)  # (B, C, T)
     reach = -(-conv.kernel_size[0] // conv.stride[0])

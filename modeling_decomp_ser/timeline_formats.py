@@ -13,10 +13,7 @@ NamedTimelines = Sequence[tuple[str, Sequence[Mapping[str, Any]]]]
 
 def timeline_csv(timelines: NamedTimelines) -> str:
     """One row a window: file, start, end, emotion, a probability for each emotion in alphabetical
-    order, and flags divided by blanks.
-
-    Args:
-        timelines: of recordings, best of answers with all emotions (`top_k=None`).
+    order, and flags divided by blanks; best of answers with all emotions (`top_k=None`).
 
     Examples:
         >>> scores = [{"label": "sad", "score": 0.75}, {"label": "happy", "score": 0.25}]
@@ -44,9 +41,6 @@ def timeline_rttm(timelines: NamedTimelines) -> str:
     One line a window: SPEAKER, file, channel 1, start and duration in seconds, <NA>, <NA>, emotion,
     its probability, <NA>. Overlaps of windows are divided in the middle, so that each instant of a
     file has one label. Blanks in names become underscores, since blanks divide fields.
-
-    Args:
-        timelines: of recordings.
 
     Examples:
         >>> scores = [{"label": "sad", "score": 0.75}]

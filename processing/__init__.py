@@ -3,6 +3,7 @@
 The classes of a corpus need `datasets`, which takes a second to import, so they are loaded on use.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from transformers import AutoFeatureExtractor, AutoProcessor
@@ -21,26 +22,11 @@ if TYPE_CHECKING:
     from .folds import load_folds
 
 
-if TYPE_CHECKING:
-    from .collation import DecompSerDataCollator
-    from .folds import load_folds
-
-
 def __getattr__(name: str):
-    if name == "load_folds":
-        from .folds import load_folds
-
-        return load_folds
-    if name == "DecompSerDataCollator":
-        from .collation import DecompSerDataCollator
-
-        return DecompSerDataCollator
+    modules = {"load_folds": "folds", "DecompSerDataCollator": "collation"}
+    if name in modules:
+        return getattr(import_module(f".{modules[name]}", __name__), name)
     raise AttributeError(f"module 'processing' has no attribute {name!r}")
 
 
-__all__ = [
-    "DecompSerDataCollator",
-    "DecompSerFeatureExtractor",
-    "DecompSerProcessor",
-    "load_folds",
-]
+__all__ = ["DecompSerDataCollator", "DecompSerFeatureExtractor", "DecompSerProcessor", "load_folds"]

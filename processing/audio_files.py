@@ -52,18 +52,14 @@ _standard_error = threading.Lock()
 class AudioStream:
     """A sound that is read as it is needed.
 
-    Attributes:
-        name: for messages.
-        sampling_rate: in Hz.
-        blocks: pieces of (S,) or (S, C), one after the other; of a file float32 (S,), full scale
-            1.0, channels averaged.
-        num_samples: S as the header announces it; None where it does not.
+    Blocks are pieces of (S,) or (S, C), one after the other; those of a file float32 (S,), full
+    scale 1.0, channels averaged.
     """
 
-    name: str
-    sampling_rate: int
+    name: str  # for messages
+    sampling_rate: int  # in Hz
     blocks: Iterator[np.ndarray]
-    num_samples: int | None = None
+    num_samples: int | None = None  # S as the header announces it; None where it does not
 
 
 def audio_name(audio: AudioSource) -> str:
@@ -74,11 +70,9 @@ def audio_name(audio: AudioSource) -> str:
 
 
 def audio_duration(audio: AudioSource) -> float:
-    """Duration in seconds from the header alone, where it knows; else the audio is decoded.
-
-    Raises:
-        InputError: if the audio is missing, unreadable, empty, shorter than `MINIMUM_SECONDS`, or a
-            WAV file that ends before its header says.
+    """Duration in seconds from the header alone, where it knows; else the audio is decoded. An
+    InputError says if it is missing, unreadable, empty, shorter than `MINIMUM_SECONDS`, or a WAV
+    file that ends before its header says.
     """
     stream = _open_source(audio)
     num_samples = stream.num_samples
@@ -121,11 +115,8 @@ def read_audio(audio: AudioSource, *, sampling_rate: int = 16000) -> np.ndarray:
 
 
 def encode_flac(waveform: np.ndarray, *, sampling_rate: int = 16000) -> bytes:
-    """Encode to 16 bit FLAC; 16 bit audio that `read_audio` decoded comes back sample for sample.
-
-    Args:
-        waveform: shape (S,), full scale 1.0; what lies outside is clipped.
-        sampling_rate: Hz.
+    """Encode samples (S,) at full scale 1.0, clipped beyond, to 16 bit FLAC; 16 bit audio that
+    `read_audio` decoded comes back sample for sample.
     """
     # libsndfile would scale by 32767 on the way out and by 1 / 32768 on the way in.
     integers = np.clip(np.round(waveform.astype(np.float64) * 32768.0), -32768, 32767).astype(

@@ -1,6 +1,4 @@
-"""Rows with signals to a padded batch with labels. Nothing is extracted here, and nothing is
-random.
-"""
+"""Rows with signals to a padded batch with labels: nothing is extracted, nothing is random."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -37,17 +35,12 @@ class DecompSerDataCollator:
     _ids: dict[str, dict[str, int]] = field(init=False, repr=False)
 
     def __post_init__(self):
-        self._ids = {
-            "emotion": {name: i for i, name in enumerate(self.labels)},
-            "speaker": {name: i for i, name in enumerate(self.speakers)},
-        }
+        classes = {"emotion": self.labels, "speaker": self.speakers}
+        self._ids = {k: {name: i for i, name in enumerate(v)} for k, v in classes.items()}
 
     def __call__(self, rows: Sequence[Mapping]) -> dict[str, torch.Tensor]:
-        """Collate.
-
-        Args:
-            rows: rows of a corpus with the columns of `features.add_signals`; the audio of a row
-                that has its decoded `waveform` is not read.
+        """Collate rows of a corpus with the columns of `features.add_signals`; the audio of a row
+        that has its decoded `waveform` is not read.
 
         Returns:
             The inputs of `DecompSerForAudioClassification.forward`, with `labels` (B,),

@@ -145,27 +145,16 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         return self.pad_utterances(utterances, return_tensors)
 
     def open_audio(self, audio: Any) -> AudioStream:
-        """Open whatever holds a sound, to be read block by block at its own rate.
-
-        Args:
-            audio: path or URL; the bytes of a file; samples (S,), (S, C) or (C, S) at the model's
-                rate; or a dict or row that `datasets` or the stock pipeline would hold these in.
-
-        Raises:
-            ValueError: if it is none of these or cannot be read; names the sound.
+        """Open whatever holds a sound, to be read block by block at its own rate: path or URL; the
+        bytes of a file; samples (S,), (S, C) or (C, S) at the model's rate; or a dict or row that
+        `datasets` or the stock pipeline would hold these in. A ValueError names a sound that is
+        none of these or cannot be read.
         """
         return open_audio(audio, self.sampling_rate)
 
     def prepare_waveforms(self, raw_speech, sampling_rate: int | None = None) -> list[np.ndarray]:
-        """Bring waveforms to one channel of float32 at the model's sampling rate.
-
-        Args:
-            raw_speech: one waveform (S,), a batch (B, S) or a list of waveforms (S,) or (S, C), at
-                full scale 1.0 or as signed integers.
-            sampling_rate: of `raw_speech`, in Hz; default the model's, with a warning.
-
-        Returns:
-            float32 waveforms (S,) at full scale 1.0.
+        """Bring waveforms, as `__call__` takes them, to one channel of float32 (S,) at full scale
+        1.0 and the model's sampling rate, which is assumed with a warning where none is given.
 
         Raises:
             ValueError: if there is none, or one is empty, holds NaN or infinity, or is far beyond
@@ -196,12 +185,9 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         """Signals that do not depend on any statistics, the costly part: what a corpus is cached
         as.
 
-        Args:
-            waveforms: mono at the model's rate, (S,) each.
-            genders: "female", "male" or None of each utterance, for `f0_range="gender"`.
-
-        Returns:
-            For each: `mel` (T, M) float32 in [0, 1] and `f0_hz` (T,) float32, 0 where unvoiced.
+        For each waveform (S,), mono at the model's rate: `mel` (T, M) float32 in [0, 1] and `f0_hz`
+        (T,) float32, 0 where unvoiced. `genders` are "female", "male" or None of each, for
+        `f0_range="gender"`.
         """
         genders = genders if genders is not None else [None] * len(waveforms)
         ranges = [
@@ -216,37 +202,20 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
             f0_range=ranges,
             hop_length=self.hop_length,
         )
+        same = ("sampling_rate", "n_fft", "win_length", "hop_length", "num_mel_bins")
+        settings = {name: getattr(self, name) for name in same}
+        settings |= {"f_min": self.mel_f_min, "f_max": self.mel_f_max}
         return [
-            {"mel": self.log_mel(signal), "f0_hz": f0_hz}
+            {"mel": log_mel_spectrogram(signal, **settings), "f0_hz": f0_hz}
             for signal, f0_hz in zip(filtered, contours, strict=True)
         ]
-
-    def log_mel(self, filtered: np.ndarray) -> np.ndarray:
-        """Log-mel spectrogram (T, M) of a high-passed waveform."""
-        return log_mel_spectrogram(
-            filtered,
-            sampling_rate=self.sampling_rate,
-            n_fft=self.n_fft,
-            win_length=self.win_length,
-            hop_length=self.hop_length,
-            num_mel_bins=self.num_mel_bins,
-            f_min=self.mel_f_min,
-            f_max=self.mel_f_max,
-        )
 
     def assemble(
         self, waveform: np.ndarray, mel: np.ndarray, f0_hz: np.ndarray, speaker: str | None = None
     ) -> dict[str, np.ndarray]:
-        """Model inputs of one utterance from its waveform and its extracted signals.
-
-        Args:
-            waveform: mono at the model's rate, (S,).
-            mel: (T, M).
-            f0_hz: (T,), 0 where unvoiced.
-            speaker: for `f0_stats="speaker"`.
-
-        Returns:
-            The inputs of `__call__` without the batch axis.
+        """Model inputs of one utterance, those of `__call__` without the batch axis, from its mono
+        waveform (S,) at the model's rate and its extracted signals `mel` (T, M) and `f0_hz` (T,), 0
+        where unvoiced. `speaker` is for `f0_stats="speaker"`.
         """
         log_f0, voiced = normalize_log_f0(f0_hz, self.f0_statistics_of(f0_hz, speaker))
         return {
@@ -263,20 +232,13 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
     ) -> tuple[float, float] | None:
         """Mean and standard deviation of ln F0 to normalise a contour by; None for its own."""
         if self.f0_stats == "global":
-            mean, deviation = self.fitted("f0_global_stats", "f0_statistics")
-            return mean, deviation
+            return tuple(self.fitted("f0_global_stats", "f0_statistics"))
         if self.f0_stats == "utterance-mean":
             deviation = self.fitted("f0_deviation", "f0_deviation_within")
             own = f0_statistics([f0_hz])
             return None if own is None else (own[0], deviation)
-        if (
-            self.f0_stats == "speaker"
-            and self.f0_speaker_stats
-            and speaker in self.f0_speaker_stats
-        ):
-            mean, deviation = self.f0_speaker_stats[speaker]
-            return mean, deviation
-        return None
+        known: Any = self.f0_speaker_stats or {}
+        return tuple(known[speaker]) if self.f0_stats == "speaker" and speaker in known else None
 
     def fitted(self, name: str, function: str) -> Any:
         """A statistic of the training set; raises ValueError where it was never set."""
@@ -316,17 +278,14 @@ def split_batch(raw_speech) -> list[np.ndarray]:
     if array.ndim == 2 and array.shape[1] <= MOST_CHANNELS < array.shape[0]:
         raise ValueError(
             f"array of shape {array.shape}, expected one waveform (samples,) or a batch "
-            "(utterances, samples); this looks "
-            "like (samples, channels). Pass array.mean(axis=1), or [array] to have the channels "
-            "averaged."
+            "(utterances, samples); this looks like (samples, channels). Pass array.mean(axis=1), "
+            "or [array] to have the channels averaged."
         )
     return list(array)
 
 
 def to_mono_float(waveform: np.ndarray) -> np.ndarray:
-    """Average the channels (the shorter axis) and scale integers to full scale 1.0; float32
-    (S,).
-    """
+    """Average the channels (the shorter axis), scale integers to full scale 1.0: float32 (S,)."""
     if waveform.dtype == object:
         raise ValueError("not an array of numbers, expected samples.")
     if np.issubdtype(waveform.dtype, np.unsignedinteger) or waveform.dtype == bool:

@@ -94,22 +94,10 @@ def add_columns(
 ) -> Dataset:
     """Add what a function extracts from the audio of each row, from the cache where it is there.
 
-    Args:
-        corpus: rows of the schema.
-        extract: row with id, audio and gender, and `arguments` -> values of `columns`.
-        arguments: further ones of `extract`.
-        columns: what it returns; `problem` says why a clip cannot be used, or is null.
-        settings: all that its values depend on beside the row, as text.
-        title: what is extracted, for the progress and the names of the files.
-        cache_folder: where shards are kept; default `default_cache_folder()`.
-        num_proc: processes; default the processors of this machine.
-        skip_bad: leave out clips that cannot be used, with a warning that counts and lists them.
-
-    Returns:
-        The corpus with the columns except `problem`, memory-mapped.
-
-    Raises:
-        InputError: if a clip cannot be used; names it.
+    `extract` turns a row with id, audio and gender, and `arguments`, into values of `columns`, of
+    which `problem` says why a clip cannot be used, or is null, and is not added. `settings` is all
+    that the values depend on beside the row, as text; `title` names what is extracted in the
+    progress and the files. Everything else is as in `add_signals`.
     """
     folder = Path(cache_folder) if cache_folder is not None else default_cache_folder()
     folder.mkdir(parents=True, exist_ok=True)

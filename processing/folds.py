@@ -36,20 +36,15 @@ PREDEFINED_FOLD = "predefined"
 class Protocol:
     """One rule that turns rows into folds.
 
-    Attributes:
-        name: as the command line spells it.
-        version: raised when the rule changes in a way that changes any split.
-        needs: column that must be known in every row.
-        names: rows -> fold names in their order.
-        assign: rows and a fold's name -> "train", "validation" or "test" for every id.
-        declares_shared_speakers: test speakers are in the training set by the rule itself; results
-            are marked.
+    With `declares_shared_speakers`, test speakers are in the training set by the rule itself, and
+    results are marked.
     """
 
-    name: str
-    version: int
-    needs: str
-    names: Callable[[Sequence[Row]], list[str]]
+    name: str  # as the command line spells it
+    version: int  # raised when the rule changes in a way that changes any split
+    needs: str  # column that must be known in every row
+    names: Callable[[Sequence[Row]], list[str]]  # fold names in their order
+    # "train", "validation" or "test" for every id, of a fold
     assign: Callable[[Sequence[Row], str], dict[str, str]]
     declares_shared_speakers: bool = False
 
@@ -72,9 +67,7 @@ def load_folds(data: str | Path | Dataset | DatasetDict, protocol: str, fold: st
         InputError: if protocol or fold is unknown, or the rows lack what the protocol needs.
     """
     corpus = load_corpus(data)
-    columns = [name for name in _FOLD_COLUMNS if name in corpus.column_names]
-    rows = corpus.select_columns(columns).to_list()
-    splits = split_rows(rows, protocol, fold)
+    splits = split_rows(_fold_rows(corpus), protocol, fold)
     return DatasetDict({name: corpus.select(indices) for name, indices in splits.items()})
 
 
@@ -105,21 +98,18 @@ def split_rows(rows: Sequence[Row], protocol: str, fold: str) -> dict[str, list[
 def fold_names(
     data: str | Path | Dataset | DatasetDict | Sequence[Row], protocol: str
 ) -> list[str]:
-    """The folds of a protocol in their order.
-
-    Args:
-        data: what `load_corpus` takes, or a list of rows.
-        protocol: a name in PROTOCOLS.
-    """
-    rows = data
-    if isinstance(data, str | Path | Dataset | DatasetDict):
-        corpus = load_corpus(data)
-        rows = corpus.select_columns(
-            [name for name in _FOLD_COLUMNS if name in corpus.column_names]
-        ).to_list()
+    """The folds of a protocol in order; `data` is what `load_corpus` takes, or rows."""
+    from_corpus = isinstance(data, str | Path | Dataset | DatasetDict)
+    rows = _fold_rows(load_corpus(data)) if from_corpus else data
     rule = _rule(protocol)
-    _check_rows(rows, rule)  # type: ignore[arg-type]
-    return rule.names(rows)  # type: ignore[arg-type]
+    _check_rows(rows, rule)
+    return rule.names(rows)
+
+
+def _fold_rows(corpus: Dataset) -> list[dict[str, Any]]:
+    """Of every row what protocols read."""
+    columns = [name for name in _FOLD_COLUMNS if name in corpus.column_names]
+    return corpus.select_columns(columns).to_list()
 
 
 def describe_protocol(protocol: str, folds: DatasetDict) -> dict[str, Any]:
@@ -172,6 +162,10 @@ def _values(rows: Sequence[Row], column: str) -> list[str]:
     return sorted({row[column] for row in rows})
 
 
+def _speakers(rows: Sequence[Row]) -> list[str]:
+    return _values(rows, "speaker")
+
+
 def _speaker_table(rows: Sequence[Row], column: str) -> dict[str, str | None]:
     """Speaker -> gender or session: the first by name of several, None where unknown."""
     found: dict[str, set[str]] = {speaker: set() for speaker in _values(rows, "speaker")}
@@ -182,7 +176,9 @@ def _speaker_table(rows: Sequence[Row], column: str) -> dict[str, str | None]:
 
 
 def _mark(
-    rows: Sequence[Row], test: Callable[[Row], bool], validation: Callable[[Row], bool]
+    rows: Sequence[Row],
+    test: Callable[[Row], bool],
+    validation: Callable[[Row], bool] = lambda row: False,
 ) -> dict[str, str]:
     return {
         row["id"]: "test" if test(row) else "validation" if validation(row) else "train"
@@ -205,9 +201,8 @@ def _validation_speaker(rows: Sequence[Row], test_speaker: str) -> str:
     same_gender = [s for s in outside if genders[s] == genders[test_speaker]]
     if len(others) < 2 or not outside:
         raise InputError(
-            "protocol 'speaker' needs a test, a validation and a training speaker in two "
-            f"sessions; found {len(speakers)} speakers. Use 'speaker-paper' (no validation) or "
-            "more data."
+            "protocol 'speaker' needs a test, a validation and a training speaker in two sessions; "
+            f"found {len(speakers)} speakers. Use 'speaker-paper' (no validation) or more data."
         )
     return (same_gender or outside)[0]
 
@@ -215,10 +210,6 @@ def _validation_speaker(rows: Sequence[Row], test_speaker: str) -> str:
 def _assign_speaker(rows: Sequence[Row], fold: str) -> dict[str, str]:
     validation = _validation_speaker(rows, fold)
     return _mark(rows, lambda row: row["speaker"] == fold, lambda row: row["speaker"] == validation)
-
-
-def _assign_speaker_paper(rows: Sequence[Row], fold: str) -> dict[str, str]:
-    return _mark(rows, lambda row: row["speaker"] == fold, lambda row: False)
 
 
 # --- speaker-5: groups of speakers test ----------------------------------------------------------
@@ -304,10 +295,6 @@ def _dialogue_prefix(row: Row) -> str:
     return row["dialogue"].split("_")[0]
 
 
-def _assign_dialogue_prefix(rows: Sequence[Row], fold: str) -> dict[str, str]:
-    return _mark(rows, lambda row: _dialogue_prefix(row) == fold, lambda row: False)
-
-
 def _assign_predefined(rows: Sequence[Row], fold: str) -> dict[str, str]:
     for row in rows:
         if row["split"] not in ("train", "validation", "test"):
@@ -323,13 +310,13 @@ def _assign_predefined(rows: Sequence[Row], fold: str) -> dict[str, str]:
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol("speaker", 1, "speaker", lambda rows: _values(rows, "speaker"), _assign_speaker),
+        Protocol("speaker", 1, "speaker", _speakers, _assign_speaker),
         Protocol(
             "speaker-paper",
             1,
             "speaker",
-            lambda rows: _values(rows, "speaker"),
-            _assign_speaker_paper,
+            _speakers,
+            lambda rows, fold: _mark(rows, lambda row: row["speaker"] == fold),
         ),
         Protocol(
             "speaker-5",
@@ -344,7 +331,7 @@ PROTOCOLS: dict[str, Protocol] = {
             1,
             "dialogue",
             lambda rows: sorted({_dialogue_prefix(row) for row in rows}),
-            _assign_dialogue_prefix,
+            lambda rows, fold: _mark(rows, lambda row: _dialogue_prefix(row) == fold),
             declares_shared_speakers=True,
         ),
         Protocol("predefined", 1, "split", lambda rows: [PREDEFINED_FOLD], _assign_predefined),
@@ -372,13 +359,10 @@ def _check_rows(rows: Sequence[Row], rule: Protocol) -> None:
     if not rows:
         raise InputError("the corpus has no rows, so it cannot be split.")
     check_ids_are_unique(rows)
-    for column in dict.fromkeys(
-        (rule.needs, "speaker") if rule.name == "session" else (rule.needs,)
-    ):
+    for column in (rule.needs, "speaker") if rule.name == "session" else (rule.needs,):
         unknown = [row["id"] for row in rows if row.get(column) is None]
         if unknown:
             raise InputError(
                 f"protocol {rule.name!r} needs the {column} of every row; it is unknown in "
-                f"{len(unknown)} of "
-                f"{len(rows)}, first in {unknown[0]!r}. {_WAY_OUT[column]}."
+                f"{len(unknown)} of {len(rows)}, first in {unknown[0]!r}. {_WAY_OUT[column]}."
             )

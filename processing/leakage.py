@@ -13,18 +13,22 @@ Axes: N clips, S samples at FINGERPRINT_RATE, D bands.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.fft
 import scipy.signal
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
+from tqdm import tqdm
 
 from processing.audio_files import read_audio
+from processing.corpora.loading import load_corpus
 from processing.errors import InputError
-from processing.folds import PROTOCOLS
+from processing.folds import PROTOCOLS, describe_protocol, fold_names, load_folds
 from processing.text import normalize_transcript
 
 FINGERPRINT_RATE = 4000
@@ -50,6 +54,48 @@ identical_audio: the same samples; near_identical_audio: a copy, identical ones 
 
 _NUM_BANDS = 32
 _FFT_SIZE = 256
+
+
+def leaks(
+    data: str | Path | Dataset | DatasetDict,
+    protocol: str,
+    *,
+    folds: Sequence[str] = (),
+    audio: bool = True,
+) -> dict[str, Any]:
+    """Report the leaks of a protocol's folds, for `decomp-ser leaks`.
+
+    Args:
+        data: what `load_corpus` takes.
+        protocol: a name in PROTOCOLS.
+        folds: the folds to report; empty for all.
+        audio: also decode every clip and look for copies.
+
+    Returns:
+        {"protocol", "declares_shared_speakers", "copies": [[id, id, correlation], ...] or None,
+        "folds": {fold: report of `leak_report` with the "hash" of the split}}.
+
+    Raises:
+        InputError: if the data, the protocol or a fold is wrong, or a clip cannot be decoded.
+    """
+    corpus = load_corpus(data)
+    names = fold_names(corpus, protocol)
+    copies = None
+    if audio:
+        rows = corpus.select_columns(["id", "audio"])
+        progress = tqdm(rows, desc="fingerprints", unit="clip", mininterval=1.0)
+        copies = find_copies(fingerprint_audio(progress))
+    reports = {}
+    for fold in folds or names:
+        splits = load_folds(corpus, protocol, fold)
+        digest = describe_protocol(protocol, splits)["hash"]
+        reports[fold] = {"hash": digest, **leak_report(splits, copies)}
+    return {
+        "protocol": protocol,
+        "declares_shared_speakers": PROTOCOLS[protocol].declares_shared_speakers,
+        "copies": copies,
+        "folds": reports,
+    }
 
 
 def leak_report(
@@ -93,27 +139,19 @@ def leak_report(
 
 
 def check_shared_speakers(report: Mapping[str, Any], protocol: str) -> None:
-    """Refuse a split whose test speakers are in training, unless the protocol declares it.
-
-    Raises:
-        InputError: naming the shared speakers.
-    """
+    """Raise an InputError if test speakers are in training and the protocol does not declare it."""
     shared = report["shared_speakers"]
     if shared and not PROTOCOLS[protocol].declares_shared_speakers:
         raise InputError(
             f"protocol {protocol!r}: {len(shared)} test speakers are in the training set too, "
-            f"first {shared[0]!r}; "
-            "expected none. Correct the split, or use a protocol that declares shared speakers "
-            "(dialogue-prefix)."
+            f"first {shared[0]!r}; expected none. Correct the split, or use a protocol that "
+            "declares shared speakers (dialogue-prefix)."
         )
 
 
 def format_leak_table(reports: Mapping[str, Mapping[str, Any]], *, against: str = "train") -> str:
-    """A text table: a line for each fold, a column for each kind of leak with number and share.
-
-    Args:
-        reports: fold name -> report of `leak_report`.
-        against: "train" or "validation".
+    """A text table of the reports of `leak_report` by fold: a line for each fold, a column for each
+    kind of leak with number and share, against the "train" or the "validation" turns.
     """
     header = ["fold", "test", against, *(kind.replace("_", " ") for kind in LEAK_KINDS)]
     lines = [
@@ -139,64 +177,41 @@ def format_leak_table(reports: Mapping[str, Mapping[str, Any]], *, against: str 
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What `find_copies` compares.
-
-    Attributes:
-        ids: of the clips, length N.
-        digests: SHA-256 of the samples at 16 kHz and 16 bit, whatever the file format; length N.
-        spectra: average power spectrum in dB up to a constant, shape (N, D).
-        waveforms: N arrays of shape (S,), band-limited, at FINGERPRINT_RATE, unit energy; float16
-            to save memory.
-    """
+    """What `find_copies` compares of N clips."""
 
     ids: list[str]
-    digests: list[str]
-    spectra: np.ndarray
-    waveforms: list[np.ndarray]
+    digests: list[str]  # SHA-256 of the samples at 16 kHz and 16 bit, whatever the file format
+    spectra: np.ndarray  # average power spectrum in dB up to a constant, (N, D)
+    waveforms: list[np.ndarray]  # (S,), band-limited, at FINGERPRINT_RATE, unit energy, float16
 
 
-def fingerprint_audio(
-    rows: Iterable[Any], *, progress: Callable[[int], object] | None = None
-) -> Fingerprints:
-    """Decode every clip and keep what is needed to recognise a copy of it: 8 kB for each second.
-
-    Args:
-        rows: with "id" and "audio".
-        progress: called with the number of clips done.
-
-    Raises:
-        InputError: if a clip cannot be decoded; see `read_audio`.
+def fingerprint_audio(rows: Iterable[Any]) -> Fingerprints:
+    """Decode every clip of rows with "id" and "audio" and keep what is needed to recognise a copy
+    of it: 8 kB for each second. An InputError names a clip that cannot be decoded.
     """
     ids, digests, spectra, waveforms = [], [], [], []
-    for done, row in enumerate(rows, start=1):
+    for row in rows:
         waveform = read_audio(row["audio"])
         narrow = _narrow_band(waveform)
         ids.append(row["id"])
         digests.append(_digest(waveform))
         spectra.append(_average_spectrum(narrow))
         waveforms.append(narrow.astype(np.float16))
-        if progress is not None:
-            progress(done)
     return Fingerprints(ids, digests, np.array(spectra).reshape(len(ids), _NUM_BANDS), waveforms)
 
 
 def find_copies(fingerprints: Fingerprints) -> list[tuple[str, str, float]]:
-    """Pairs of clips that are one recording.
-
-    Returns:
-        (id, id, correlation) with the first id the smaller; 1.0 for identical samples, less for
-        copies that were changed. Sorted.
+    """Sorted pairs of clips that are one recording: (id, id, correlation) with the first id the
+    smaller; 1.0 for identical samples, less for copies that were changed.
     """
     digests = np.array(fingerprints.digests)
     copies = []
     for a, b in _candidate_pairs(fingerprints):
-        if digests[a] == digests[b]:
-            correlation = 1.0
-        else:
+        correlation = 1.0
+        if digests[a] != digests[b]:
             # Rounding can bring a changed copy to 1; that value means identical samples.
-            correlation = min(
-                _correlation(fingerprints.waveforms[a], fingerprints.waveforms[b]), 0.9999
-            )
+            waveforms = fingerprints.waveforms
+            correlation = min(_correlation(waveforms[a], waveforms[b]), 0.9999)
         if correlation >= COPY_CORRELATION:
             first, second = sorted((fingerprints.ids[a], fingerprints.ids[b]))
             copies.append((first, second, round(correlation, 4)))
@@ -204,16 +219,11 @@ def find_copies(fingerprints: Fingerprints) -> list[tuple[str, str, float]]:
 
 
 def digest_audio(rows: Iterable[Any]) -> dict[str, str]:
-    """Row id to a digest of the samples at 16 kHz and 16 bit, equal for identical audio only.
+    """Row id to a digest of the samples at 16 kHz and 16 bit, equal for identical audio only; rows
+    have "id" and "audio", and an InputError names a clip that cannot be decoded.
 
     About 1.5 ms of processor time for a clip of 4 s, so every run can afford it; `find_copies`
     takes ten times as long.
-
-    Args:
-        rows: with "id" and "audio".
-
-    Raises:
-        InputError: if a clip cannot be decoded; see `read_audio`.
     """
     return {row["id"]: _digest(read_audio(row["audio"])) for row in rows}
 
@@ -227,12 +237,10 @@ def _digest(waveform: np.ndarray) -> str:
 def _columns(folds: DatasetDict, split: str, digests: Mapping[str, str]) -> dict[str, list[Any]]:
     """The compared columns of a split, as lists of values or None."""
     rows = folds[split]
-    texts = [
-        normalize_transcript(text) or None if text is not None else None for text in rows["text"]
-    ]
-    long = [t if t is not None and len(t.split()) >= LONG_TRANSCRIPT_WORDS else None for t in texts]
+    texts = [normalize_transcript(text or "") or None for text in rows["text"]]
     # Without any transcript the number is unknown; with short ones only it is zero.
-    long = [t or "" for t in long] if any(texts) else long
+    short = "" if any(texts) else None
+    long = [t if len((t or "").split()) >= LONG_TRANSCRIPT_WORDS else short for t in texts]
     return {
         "id": list(rows["id"]),
         "speaker": list(rows["speaker"]),
@@ -256,7 +264,7 @@ def _count_copies(
     if pairs is None:
         return {"near_identical_audio": None}
     ids, others = set(ids), set(others)
-    both_ways = [(a, b, c) for a, b, c in pairs] + [(b, a, c) for a, b, c in pairs]
+    both_ways = [*pairs, *((b, a, c) for a, b, c in pairs)]
     found = [(a, c) for a, b, c in both_ways if a in ids and b in others]
     return {
         "identical_audio": len({a for a, correlation in found if correlation == 1.0}),
@@ -302,9 +310,8 @@ def _candidate_pairs(fingerprints: Fingerprints) -> list[tuple[int, int]]:
     squares = (spectra**2).sum(axis=1)
     for start in range(0, count if nearest > 0 else 0, 512):
         block = slice(start, min(start + 512, count))
-        distances = (
-            squares[block, None] + squares[None] - 2 * spectra[block] @ spectra.T
-        )  # (512, N)
+        # (512, N)
+        distances = squares[block, None] + squares[None] - 2 * spectra[block] @ spectra.T
         distances[np.arange(block.stop - start), np.arange(start, block.stop)] = np.inf
         neighbours = np.argpartition(distances, nearest - 1, axis=1)[:, :nearest]
         for a, row in enumerate(neighbours, start=start):
@@ -317,7 +324,7 @@ def _equal_pairs(digests: Sequence[str]) -> Iterable[tuple[int, int]]:
     for index, digest in enumerate(digests):
         positions.setdefault(digest, []).append(index)
     for same in positions.values():
-        yield from ((a, b) for k, a in enumerate(same) for b in same[k + 1 :])
+        yield from itertools.combinations(same, 2)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -41,10 +41,7 @@ def num_frames(num_samples: int, hop_length: int) -> int:
 
 
 def check_waveform(waveform: np.ndarray) -> None:
-    """Reject what is not one channel of finite samples around full scale 1.0.
-
-    Args:
-        waveform: samples, shape (S,).
+    """Reject what is not one channel of finite samples, (S,), around full scale 1.0.
 
     Raises:
         ValueError: if the waveform is empty, has several channels, holds NaN or infinity, or lies
@@ -92,9 +89,7 @@ def _fourier_size(num_samples: int) -> int:
 
 
 def _filter_high_pass(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Run the filter over (S,), as if the first sample had been there for ever; its answer to that
-    is 0.
-    """
+    """Filter (S,) as if the first sample had been there for ever; the answer to that is 0."""
     size = _fourier_size(signal.size + round(HIGH_PASS_RINGS_SECONDS * sampling_rate))
     spectrum = np.fft.rfft(signal - signal[0], size)
     filtered = np.fft.irfft(spectrum * _high_pass_response(sampling_rate, size), size)

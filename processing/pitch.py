@@ -150,15 +150,9 @@ def _world_contour(
 
 
 def f0_statistics(f0_hz: Iterable[np.ndarray]) -> tuple[float, float] | None:
-    """Mean and standard deviation of log F0 over the voiced frames of one or more contours.
-
-    Args:
-        f0_hz: contours in Hz, 0 where unvoiced, each of shape (T,): those of an utterance, of a
-            speaker, or of a training set.
-
-    Returns:
-        mean and population standard deviation of the natural logarithm of F0, or None where no
-        frame is voiced.
+    """Mean and population standard deviation of the natural logarithm of F0 over the voiced frames
+    of one or more contours, such as those of a speaker: (T,) each, in Hz, 0 where unvoiced. None
+    where no frame is voiced.
 
     Examples:
         >>> f0_statistics([np.array([0.0, 100.0]), np.array([100.0])])
@@ -172,13 +166,8 @@ def f0_statistics(f0_hz: Iterable[np.ndarray]) -> tuple[float, float] | None:
 
 
 def f0_deviation_within(f0_hz: Iterable[np.ndarray]) -> float | None:
-    """Standard deviation of log F0 about the mean of its own contour, over all voiced frames.
-
-    Args:
-        f0_hz: contours in Hz, 0 where unvoiced, each of shape (T,).
-
-    Returns:
-        Of the natural logarithm of F0; None where no frame is voiced.
+    """Standard deviation of the natural logarithm of F0 about the mean of its own contour, over all
+    voiced frames of contours (T,) in Hz, 0 where unvoiced; None where no frame is voiced.
 
     Examples:
         >>> f0_deviation_within([np.array([100.0, 100.0]), np.array([200.0, 0.0])])
@@ -198,18 +187,13 @@ def normalize_log_f0(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log F0 with four standard deviations to either side of the mean mapped to [0, 1].
 
-    `0.5 + clip((ln F0 - mean) / (4 (deviation + 1e-6)), -1, 1) / 2` (SpeechSplit; the summand
-    1e-6 is SpeechSplit2's and makes a single voiced frame 0.5).
+    `0.5 + clip((ln F0 - mean) / (4 (deviation + 1e-6)), -1, 1) / 2` (SpeechSplit; the summand 1e-6
+    is SpeechSplit2's and makes a single voiced frame 0.5).
 
-    Args:
-        f0_hz: contour in Hz, 0 where unvoiced, shape (T,).
-        statistics: what `f0_statistics` returned for a speaker or a training set; by default the
-            statistics of this contour.
-
-    Returns:
-        float32 normalised log F0 in [0, 1], 0 where unvoiced, shape (T,), and a Boolean mask,
-        True where voiced, shape (T,). A voiced frame four deviations below the mean is 0 as well:
-        only the mask tells voiced from unvoiced.
+    The contour (T,) is in Hz, 0 where unvoiced; its own statistics stand in where none are given.
+    Returns float32 normalised log F0 (T,) in [0, 1], 0 where unvoiced, and a Boolean mask (T,),
+    True where voiced. A voiced frame four deviations below the mean is 0 as well: only the mask
+    tells voiced from unvoiced.
 
     Examples:
         >>> normalize_log_f0(np.array([0.0, 100.0, 200.0]))[0].round(3)

@@ -1,6 +1,4 @@
-"""Feature extractor and character tokenizer in one: audio and text in, model inputs and CTC labels
-out.
-"""
+"""Feature extractor and tokenizer in one: audio and text in, model inputs and CTC labels out."""
 
 import json
 from collections.abc import Sequence
@@ -26,11 +24,7 @@ class DecompSerProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
-        """Load a saved processor.
-
-        Args:
-            pretrained_model_name_or_path: a folder, or the id of a repository on the Hub.
-            **kwargs: as in transformers, such as `revision`.
+        """Load a saved processor, as in transformers, from a folder or a repository on the Hub.
 
         Raises:
             OSError: if it cannot be found or reached.
@@ -47,12 +41,8 @@ class DecompSerProcessor(ProcessorMixin):
         vocabulary: dict[str, int],
         folder: str | Path,
     ) -> "DecompSerProcessor":
-        """Build a processor on a vocabulary.
-
-        Args:
-            feature_extractor: the audio half.
-            vocabulary: token to id, in the layout of `processing.text`.
-            folder: where the vocabulary file is written that the tokenizer reads.
+        """Build a processor on a vocabulary, token to id in the layout of `processing.text`, whose
+        file the tokenizer reads: it is written into the folder.
         """
         path = Path(folder) / "vocab.json"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,9 +79,7 @@ class DecompSerProcessor(ProcessorMixin):
         return batch
 
     def ctc_labels(self, texts: Sequence[str | None]) -> np.ndarray:
-        """Characters of transcripts as (B, N) int64, padded with -100; a row of -100 alone where
-        there are no words.
-        """
+        """Transcripts as (B, N) int64, padded with -100; -100 alone where there are no words."""
         ids = [self.tokenizer(normalize_transcript(t or "")).input_ids for t in texts]
         labels = np.full((len(ids), max(1, *map(len, ids))), -100, np.int64)
         for row, characters in enumerate(ids):
@@ -99,14 +87,8 @@ class DecompSerProcessor(ProcessorMixin):
         return labels
 
     def decode_ctc(self, token_ids: np.ndarray, lengths: np.ndarray) -> list[str]:
-        """Greedy CTC decoding: merge repeats, drop blanks.
-
-        Args:
-            token_ids: the most probable token of each frame, (B, U).
-            lengths: valid frames, (B,).
-
-        Returns:
-            The recognised words of each utterance.
+        """Greedy CTC decoding to the words of each utterance: merge repeats and drop blanks of the
+        most probable token of each frame, (B, U), of which `lengths` (B,) are valid.
         """
         rows = [row[:length] for row, length in zip(token_ids, lengths, strict=True)]
         return [text.strip() for text in self.tokenizer.batch_decode(rows)]

@@ -56,18 +56,12 @@ def _widen(values: np.ndarray, num_columns: int) -> np.ndarray:
 
 
 def _decimate(signal: np.ndarray, settings: RaptSettings) -> np.ndarray:
-    """Low-passed signal at every `decimation`-th sample, without delay, rounded away from 0.
+    """Low-passed signal (B, S) at every `decimation`-th sample, without delay, rounded away from 0:
+    (B, reading blocks, decimated samples).
 
     get_f0 reads the signal in blocks of 0.2 s and starts counting anew in each, which matters for
     hops that are no multiple of the decimation; hence one row for each block, with what its last
     frame needs of the next.
-
-    Args:
-        signal: (B, S).
-        settings: of the analysis.
-
-    Returns:
-        (B, reading blocks, decimated samples).
     """
     num_taps = len(settings.decimation_filter)
     padded = np.pad(signal, ((0, 0), (num_taps // 2, num_taps // 2)))
@@ -81,15 +75,9 @@ def _decimate(signal: np.ndarray, settings: RaptSettings) -> np.ndarray:
 
 
 def _nccf(reference: np.ndarray, segment: np.ndarray, added_energy: float) -> np.ndarray:
-    """Normalised cross-correlation (Talkin 1995), of each of N frames or patches.
-
-    Args:
-        reference: (N, window), mean removed.
-        segment: (N, window + L - 1) from the first lag on, the reference's mean removed.
-        added_energy: to the product of energies.
-
-    Returns:
-        values in [-1, 1], shape (N, L).
+    """Normalised cross-correlation (Talkin 1995) in [-1, 1], (N, L), of each of N frames or
+    patches: of the reference (N, window), mean removed, with a segment (N, window + L - 1) from the
+    first lag on, the reference's mean removed. `added_energy` is added to the product of energies.
     """
     windows = sliding_window_view(segment, reference.shape[1], axis=1)  # (N, L, window)
     products = np.vecdot(windows, reference[:, None])

@@ -73,14 +73,9 @@ def _pointers(
     offsets: np.ndarray,
     settings: RaptSettings,
 ) -> np.ndarray:
-    """The best candidate before each candidate, (T, B, K + 1) int8.
-
-    Args:
-        local: costs of being unvoiced and of each candidate, (T, B, K + 1).
-        log_lags: (T, B, K).
-        onsets: (T, B).
-        offsets: (T, B).
-        settings: of the analysis.
+    """The best candidate before each candidate, (T, B, K + 1) int8: from the costs of being
+    unvoiced and of each candidate (T, B, K + 1), the log periods (T, B, K), and the costs of onsets
+    and offsets (T, B).
     """
     num_steps, num_rows, _ = local.shape
     most = np.isfinite(local).sum(axis=2).max(axis=1)  # (T,)

@@ -1,6 +1,4 @@
-"""Settings of RAPT: the constants of get_f0, and the lengths, lags and windows that follow from
-them.
-"""
+"""RAPT's settings: the constants of get_f0, and the lengths, lags and windows they give."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,15 +17,11 @@ BLOCK_FRAMES = 256  # frames whose arrays fit the cache
 
 
 def check_f0_range(sampling_rate: int, f0_min: float, f0_max: float) -> None:
-    """Reject a sampling rate or an F0 range that RAPT is not defined for.
-
-    Args:
-        sampling_rate: in Hz, 8000 to 48000.
-        f0_min: lowest F0 in Hz, at least a ten-thousandth of the sampling rate.
-        f0_max: highest F0 in Hz, at most a quarter of the sampling rate.
+    """Reject a sampling rate or an F0 range, all in Hz, that RAPT is not defined for.
 
     Raises:
-        ValueError: if one of these does not hold, or so few periods lie between the two limits
+        ValueError: if the rate is not 8000 to 48000 Hz, the range does not ascend from at least a
+            ten-thousandth of it to at most a quarter, or so few periods lie between the two limits
             that the search at the decimated rate can find no maximum.
     """
     if not LOWEST_SAMPLING_RATE <= sampling_rate <= HIGHEST_SAMPLING_RATE:

@@ -5,29 +5,25 @@ import unicodedata
 from collections.abc import Iterable
 
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "|")
-"""Ids 0 to 4 of every vocabulary, the layout of wav2vec2. <pad> is the blank of CTC; | divides
-words."""
+"""Ids 0 to 4, as of wav2vec2: <pad> is the blank of CTC and | divides words."""
 
 ENGLISH_VOCABULARY = {
     token: index for index, token in enumerate([*SPECIAL_TOKENS, *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"])
 }
-"""The 32 tokens of wav2vec2-base (letters by frequency in English); the size V = 32 of the paper's
-CTC head."""
+"""The 32 tokens of wav2vec2-base, letters by frequency: the paper's CTC head has V = 32."""
 
 _TAG = re.compile(r"\[[^\[\]]*\]")
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u00b4": "'", "`": "'"})
 
 
 def normalize_transcript(text: str) -> str:
-    """Upper-case words divided by one blank, without tags and punctuation; "" if there are none.
+    """Upper-case words divided by one blank, without tags, which stand in square brackets, and
+    punctuation; "" if there are none.
 
     Letters of every script stay (Polish, German, Chinese and so on); vowels with marks are composed
     (NFC). Digits stay as they are: how they were spoken is not known; the English vocabulary reads
     them as <unk>. An apostrophe stays inside a word only, where it cannot be a quotation mark. All
     else, hyphens too, divides words.
-
-    Args:
-        text: one transcript; tags stand in square brackets, as "[LAUGHTER]".
 
     Examples:
         >>> normalize_transcript("Well-- I don\u2019t know. [LAUGHTER] 'Really'?")
@@ -42,16 +38,11 @@ def normalize_transcript(text: str) -> str:
 
 
 def make_vocabulary(training_texts: Iterable[str | None]) -> dict[str, int]:
-    """Vocabulary of the characters in the training transcripts, in the layout of wav2vec2.
+    """Token to id for training transcripts, normalised or not, None where unknown: the
+    `SPECIAL_TOKENS` of wav2vec2, then the characters in code point order.
 
     Make it from training transcripts only: a character that only a test speaker says must stay
     unknown.
-
-    Args:
-        training_texts: transcripts, normalised or not; None (unknown) is passed over.
-
-    Returns:
-        Token to id: the `SPECIAL_TOKENS`, then the characters in code point order.
 
     Examples:
         >>> make_vocabulary(["A cab!", None])

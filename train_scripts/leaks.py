@@ -35,8 +35,7 @@ def leaks_command(
     or more. identical audio: the same samples; near identical audio: also after a change of gain,
     trimming, resampling or lossy coding. All are counts of test turns.
     """
-    from processing.corpora.leak_audit import leaks
-    from processing.leakage import format_leak_table
+    from processing.leakage import format_leak_table, leaks
 
     report = leaks(data, protocol, folds=fold or (), audio=audio)
     if as_json:

@@ -9,15 +9,7 @@ import re
 from pathlib import Path
 
 from processing.corpora.registry import Corpus
-from processing.corpora.rows import (
-    GENDERS,
-    BadClip,
-    Row,
-    check_clips,
-    find_clips,
-    make_row,
-    parse_clips,
-)
+from processing.corpora.rows import GENDERS, Reading, Row, make_row, read_named_clips
 
 EMOTION_CODES = {
     "ANG": "angry",
@@ -46,11 +38,11 @@ SENTENCES = {
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_(?:LO|MD|HI|XX?)")
 
 
-def read_crema_d(source: str | Path, *, skip_bad: bool = False) -> tuple[list[Row], list[BadClip]]:
-    """Rows of a CREMA-D release, or of its AudioWAV folder.
-
-    Genders are null where VideoDemographics.csv is neither in the folder nor beside it. For
-    arguments, result and errors see `check_clips`.
+def read_crema_d(source: str | Path, *, skip_bad: bool = False) -> Reading:
+    """Rows of a CREMA-D release, or of its AudioWAV folder. Genders are null where
+    VideoDemographics.csv is neither in the folder nor beside it. Clips that cannot be used are left
+    out and returned with `skip_bad`; without it they raise an InputError, as does a folder without
+    clips.
     """
     genders = _read_genders(Path(source))
 
@@ -67,8 +59,7 @@ def read_crema_d(source: str | Path, *, skip_bad: bool = False) -> tuple[list[Ro
             corpus="crema-d",
         )
 
-    paths = find_clips(source, ".wav")
-    return check_clips(parse_clips(paths, parse, naming="1001_DFA_ANG_XX.wav"), skip_bad=skip_bad)
+    return read_named_clips(source, parse, naming="1001_DFA_ANG_XX.wav", skip_bad=skip_bad)
 
 
 def _read_genders(source: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from processing.corpora.registry import Corpus
-from processing.corpora.rows import BadClip, Row, check_clips, find_clips, make_row, parse_clips
+from processing.corpora.rows import Reading, Row, make_row, read_named_clips
 
 EMOTION_FOLDERS = {
     "angry": "angry",
@@ -27,11 +27,11 @@ SPLIT_FOLDERS = {"train": "train", "evaluation": "validation", "test": "test"}
 _NAME = re.compile(r"(\d{4})_(\d{6})")
 
 
-def read_esd(source: str | Path, *, skip_bad: bool = False) -> tuple[list[Row], list[BadClip]]:
-    """Rows of an ESD release, or of single speakers' folders of it.
-
-    The column `split` is there where the copy has the folders train, evaluation and test; all
-    speakers are in all of them. For arguments, result and errors see `check_clips`.
+def read_esd(source: str | Path, *, skip_bad: bool = False) -> Reading:
+    """Rows of an ESD release, or of single speakers' folders of it. The column `split` is there
+    where the copy has the folders train, evaluation and test; all speakers are in all of them.
+    Clips that cannot be used are left out and returned with `skip_bad`; without it they raise an
+    InputError, as does a folder without clips.
     """
     texts: dict[Path, dict[str, str]] = {}
 
@@ -54,10 +54,7 @@ def read_esd(source: str | Path, *, skip_bad: bool = False) -> tuple[list[Row], 
         )
         return {**row, "split": SPLIT_FOLDERS[folders[0]]} if folders[0] in SPLIT_FOLDERS else row
 
-    paths = find_clips(source, ".wav")
-    return check_clips(
-        parse_clips(paths, parse, naming="0011/Angry/0011_000351.wav"), skip_bad=skip_bad
-    )
+    return read_named_clips(source, parse, naming="0011/Angry/0011_000351.wav", skip_bad=skip_bad)
 
 
 def _read_transcripts(table: Path, speaker: int) -> dict[str, str]:

@@ -34,15 +34,10 @@ _lock = threading.Lock()  # espeak-ng is not thread safe
 def speak(text: str, *, voice: str = "en-us") -> tuple[np.ndarray, int]:
     """Speak one sentence at the voice's own rate and pitch.
 
-    The same arguments give the same samples, whatever was spoken before. Threads take turns.
-
-    Args:
-        text: what to say, in the language of the voice.
-        voice: a voice of espeak-ng with an optional variant, such as "en-us" or "en-us+f4".
-
-    Returns:
-        waveform: float64, full scale 1.0, shape (S,).
-        sampling_rate: Hz; 22050 for the voices that espeak-ng synthesises itself.
+    The same arguments give the same samples, whatever was spoken before. Threads take turns. The
+    voice is one of espeak-ng with an optional variant, such as "en-us" or "en-us+f4". Returns
+    float64 samples (S,) at full scale 1.0 and their rate in Hz; 22050 for the voices that espeak-ng
+    synthesises itself.
 
     Raises:
         InputError: if espeakng-loader is missing or does not start, the voice is unknown, or the

@@ -11,22 +11,10 @@ from dataclasses import replace
 import numpy as np
 from datasets import Dataset
 
+from processing.corpora import synthetic_voices as voices
 from processing.corpora.resynthesis import VocodedSpeech, change_rate, set_log_f0
 from processing.corpora.rows import Row, rows_to_dataset
 from processing.corpora.synthetic import CORPUS as SYNTHETIC
-from processing.corpora.synthetic_voices import (
-    NEUTRAL_LEVEL_DB,
-    SENTENCES,
-    VOICES,
-    check_count,
-    give_voice,
-    make_turn,
-    map_in_threads,
-    record,
-    semitones_to_log,
-    speak_and_analyze,
-    speaker_name,
-)
 
 CONTOURS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "falling": lambda time: 4.0 - 8.0 * time,
@@ -77,14 +65,16 @@ def synthesize_factorial(
     Raises:
         InputError: if a number is out of range or espeakng-loader is not installed.
     """
-    check_count("num_sentences", num_sentences, len(SENTENCES))
-    check_count("num_voices", num_voices, len(VOICES))
-    check_count("num_contours", num_contours, len(CONTOURS))
-    check_count("num_rhythms", num_rhythms, len(RHYTHMS))
-    spoken = [speak_and_analyze(sentence, "en-us", "male") for sentence in range(num_sentences)]
+    voices.check_count("num_sentences", num_sentences, len(voices.SENTENCES))
+    voices.check_count("num_voices", num_voices, len(voices.VOICES))
+    voices.check_count("num_contours", num_contours, len(CONTOURS))
+    voices.check_count("num_rhythms", num_rhythms, len(RHYTHMS))
+    spoken = [
+        voices.speak_and_analyze(sentence, "en-us", "male") for sentence in range(num_sentences)
+    ]
     contours, rhythms = list(CONTOURS)[:num_contours], list(RHYTHMS)[:num_rhythms]
     cells = list(itertools.product(range(num_sentences), range(num_voices), contours, rhythms))
-    turns = map_in_threads(
+    turns = voices.map_in_threads(
         lambda cell: _speak_cell(spoken[cell[0]], *cell),
         cells,
         num_workers=num_workers,
@@ -99,17 +89,19 @@ def synthesize_factorial(
 
 def _level_names(sentence: int, voice: int, contour: str, rhythm: str) -> tuple[str, ...]:
     """Levels of a cell in the order of FACTORS."""
-    return f"{sentence + 1:02d}", speaker_name(voice), contour, rhythm
+    return f"{sentence + 1:02d}", voices.speaker_name(voice), contour, rhythm
 
 
 def _speak_cell(spoken: VocodedSpeech, sentence: int, voice: int, contour: str, rhythm: str) -> Row:
-    speech = change_rate(give_voice(spoken, VOICES[voice]), RHYTHMS[rhythm])
+    speech = change_rate(voices.give_voice(spoken, voices.VOICES[voice]), RHYTHMS[rhythm])
     semitones = CONTOURS[contour](np.linspace(0, 1, len(speech.f0_hz)))
-    speech = set_log_f0(speech, np.log(VOICES[voice].f0_hz) + semitones_to_log(semitones))
+    speech = set_log_f0(
+        speech, np.log(voices.VOICES[voice].f0_hz) + voices.semitones_to_log(semitones)
+    )
     # One generator state for all cells: pauses are alike and noise tells no level.
-    waveform = record(speech, NEUTRAL_LEVEL_DB, np.random.default_rng(0))
+    waveform = voices.record(speech, voices.NEUTRAL_LEVEL_DB, np.random.default_rng(0))
     turn_id = "_".join(_level_names(sentence, voice, contour, rhythm))
-    return make_turn(turn_id, waveform, sentence=sentence, voice=voice, emotion="neutral")
+    return voices.make_turn(turn_id, waveform, sentence=sentence, voice=voice, emotion="neutral")
 
 
 CORPUS = replace(

@@ -8,7 +8,7 @@ who speaks; the letter of the turn is. So the speaker is 01M.
 import hashlib
 import logging
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,39 +138,33 @@ def read_iemocap(
 
 
 def verify_release(turns: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What differs between the labelled turns of a full release and the published figures.
+    """What differs between the labelled turns of a full release and the published figures, a
+    sentence for each difference; minutes may differ by 1 %.
 
-    Args:
-        turns: with "emotion" as label code (ang, hap, ...), "dialogue", and "start" and "end" in
-            seconds.
-
-    Returns:
-        One sentence for each difference; empty if all agree. Minutes may differ by 1 %.
+    The turns have "emotion" as label code (ang, hap, ...), "dialogue", and "start" and "end" in
+    seconds.
     """
     turns = list(turns)
-    dialogues = len({turn["dialogue"] for turn in turns})
-    differences = []
-    for what, found, published in (
-        ("labelled turns", len(turns), NUM_TURNS),
-        ("dialogues", dialogues, NUM_DIALOGUES),
-    ):
-        if found != published:
-            differences.append(f"{found} {what}, published are {published}")
-    number: Counter[str] = Counter()
-    seconds: Counter[str] = Counter()
+    seconds: dict[str | None, list[float]] = defaultdict(list)
     for turn in turns:
         emotion = CONFIGURATIONS["four-class"].get(turn["emotion"])
-        if emotion is not None:
-            number[emotion] += 1
-            seconds[emotion] += turn["end"] - turn["start"]
+        seconds[emotion].append(turn["end"] - turn["start"])
+    dialogues = {turn["dialogue"] for turn in turns}
+    differences = [
+        f"{len(found)} {what}, published are {published}"
+        for what, found, published in (
+            ("labelled turns", turns, NUM_TURNS),
+            ("dialogues", dialogues, NUM_DIALOGUES),
+        )
+        if len(found) != published
+    ]
     for emotion, (published, minutes) in TABLE_1.items():
-        if number[emotion] != published:
-            differences.append(f"{number[emotion]} turns {emotion}, published are {published}")
-        if abs(seconds[emotion] / 60 - minutes) > MINUTES_TOLERANCE * minutes:
-            differences.append(
-                f"{seconds[emotion] / 60:.1f} minutes {emotion}, published are {minutes} (within 1 "
-                "%)"
-            )
+        number, found = len(seconds[emotion]), sum(seconds[emotion]) / 60
+        if number != published:
+            differences.append(f"{number} turns {emotion}, published are {published}")
+        if abs(found - minutes) > MINUTES_TOLERANCE * minutes:
+            line = f"{found:.1f} minutes {emotion}, published are {minutes} (within 1 %)"
+            differences.append(line)
     return differences
 
 

@@ -32,10 +32,9 @@ def load_corpus(data: str | Path | Dataset | DatasetDict, *, skip_bad: bool = Fa
     Raises:
         InputError: if nothing is found under the name, the folder is incomplete, or a row is wrong.
     """
-    if isinstance(data, DatasetDict):
-        return _complete_columns(join_splits(data), "the data set")
-    if isinstance(data, Dataset):
-        return _complete_columns(data, "the data set")
+    if isinstance(data, Dataset | DatasetDict):
+        dataset = join_splits(data) if isinstance(data, DatasetDict) else data
+        return _complete_columns(dataset, "the data set")
     path = Path(data)
     if path.is_dir() or path.suffix.lower() == ".csv":
         return _load_local(path, skip_bad=skip_bad)
@@ -44,7 +43,8 @@ def load_corpus(data: str | Path | Dataset | DatasetDict, *, skip_bad: bool = Fa
 
 def _load_local(path: Path, *, skip_bad: bool) -> Dataset:
     if (path / MANIFEST_NAME).is_file():
-        return _load_prepared(path)
+        files = [str((path / shard["file"]).resolve()) for shard in read_manifest(path)["shards"]]
+        return load_dataset("parquet", data_files=files, split="train")
     if path.suffix.lower() == ".csv" or (path / METADATA_NAME).is_file():
         rows, bad = read_metadata_folder(path, skip_bad=skip_bad)
         warn_of_bad_clips(bad, total=len(rows) + len(bad))
@@ -57,15 +57,8 @@ def _load_local(path: Path, *, skip_bad: bool) -> Dataset:
         )
     raise InputError(
         f"{path}: neither {MANIFEST_NAME} nor {METADATA_NAME} in this folder. Expected a folder "
-        "that "
-        "`decomp-ser prepare` wrote, or one with a metadata.csv."
+        "that `decomp-ser prepare` wrote, or one with a metadata.csv."
     )
-
-
-def _load_prepared(folder: Path) -> Dataset:
-    manifest = read_manifest(folder)
-    files = [str((folder / shard["file"]).resolve()) for shard in manifest["shards"]]
-    return load_dataset("parquet", data_files=files, split="train")
 
 
 def _complete_columns(dataset: Dataset, name: str) -> Dataset:

@@ -21,18 +21,12 @@ def read_metadata_folder(
     The table is UTF-8, comma separated, with a header. `file_name` (relative to the table) and
     `emotion` are required; `id` (default: the file name), `speaker`, `gender` (female, male, f or
     m), `text`, `corpus`, `session`, `dialogue` and `split` are read where they exist, and other
-    columns are ignored. An empty cell means unknown, as a missing column does.
-
-    Args:
-        source: the folder, or a CSV file in it.
-        skip_bad: collect clips without usable audio instead of raising.
-
-    Returns:
-        Rows in the order of the table, and the clips that were left out.
+    columns are ignored. An empty cell means unknown, as a missing column does. With `skip_bad`,
+    clips without usable audio are left out and returned beside the rows, which keep the order of
+    the table.
 
     Raises:
-        InputError: if the table is missing, lacks a column or has a wrong cell; for bad clips see
-            `check_clips`.
+        InputError: if the table is missing, lacks a column or has a wrong cell, or a clip is bad.
     """
     source = Path(source)
     table = source if source.suffix.lower() == ".csv" else source / METADATA_NAME

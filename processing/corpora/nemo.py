@@ -9,15 +9,7 @@ import re
 from pathlib import Path
 
 from processing.corpora.registry import Corpus
-from processing.corpora.rows import (
-    GENDERS,
-    BadClip,
-    Row,
-    check_clips,
-    find_clips,
-    make_row,
-    parse_clips,
-)
+from processing.corpora.rows import GENDERS, Reading, Row, make_row, read_named_clips
 from processing.errors import InputError
 
 EMOTION_CODES = {
@@ -32,13 +24,10 @@ EMOTION_CODES = {
 _NAME = re.compile(r"([A-Z]{2}\d)_([a-z]+)_(\d+)")
 
 
-def read_nemo(source: str | Path, *, skip_bad: bool = False) -> tuple[list[Row], list[BadClip]]:
-    """Rows of an nEMO release: the folder with data.tsv and samples.
-
-    For arguments, result and errors see `check_clips`.
-
-    Raises:
-        InputError: also if data.tsv is missing.
+def read_nemo(source: str | Path, *, skip_bad: bool = False) -> Reading:
+    """Rows of an nEMO release: the folder with data.tsv and samples. Clips that cannot be used are
+    left out and returned with `skip_bad`; without it they raise an InputError, as do a missing
+    table and a folder without clips.
     """
     table = Path(source) / "data.tsv"
     if not table.is_file():
@@ -63,8 +52,9 @@ def read_nemo(source: str | Path, *, skip_bad: bool = False) -> tuple[list[Row],
             corpus="nemo",
         )
 
-    paths = find_clips(Path(source) / "samples", ".wav")
-    return check_clips(parse_clips(paths, parse, naming="EB0_anger_10.wav"), skip_bad=skip_bad)
+    return read_named_clips(
+        Path(source) / "samples", parse, naming="EB0_anger_10.wav", skip_bad=skip_bad
+    )
 
 
 CORPUS = Corpus(

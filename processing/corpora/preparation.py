@@ -20,37 +20,28 @@ from processing.corpora.metadata_folder import read_metadata_folder
 from processing.corpora.registry import Corpus, known_corpora
 from processing.corpora.rows import OPTIONAL_FEATURES, BadClip, Row, rows_to_dataset
 from processing.corpora.schema import ROW_FEATURES, SAMPLING_RATE
-from processing.corpora.shards import MANIFEST_NAME, ShardWriter, write_manifest
-from processing.corpora.statistics import (
-    corpus_statistics,
-    format_statistics,
-    plot_statistics,
-)
-from processing.corpora.trimming import trim_ends
+from processing.corpora.shards import MANIFEST_NAME, write_manifest, write_shards
+from processing.corpora.statistics import corpus_statistics, format_statistics, plot_statistics
 from processing.errors import InputError
 
 KNOWN = known_corpora()
 CORPORA = (*KNOWN, "folder", "hub")
 """A corpus with a reader of its own, a folder with metadata.csv, or Parquet files."""
 
+FRAME_SECONDS = 0.02
+DROP_DB = 42.0
+KEPT_SECONDS = 0.2
+
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What happens to the clips between source and shards.
+    """What happens to the clips between source and shards."""
 
-    Attributes:
-        label_map: emotion -> emotion, applied first.
-        labels: the emotions to keep; empty for all.
-        trim: cut quiet ends, see `trim_ends`.
-        drop_duplicates: keep only the first of clips with identical samples.
-        skip_bad: leave out clips that cannot be used, and list them.
-    """
-
-    label_map: Mapping[str, str] = field(default_factory=dict)
-    labels: Sequence[str] = ()
-    trim: bool = False
-    drop_duplicates: bool = False
-    skip_bad: bool = False
+    label_map: Mapping[str, str] = field(default_factory=dict)  # emotion -> emotion, applied first
+    labels: Sequence[str] = ()  # the emotions to keep; empty for all
+    trim: bool = False  # cut quiet ends, see `trim_ends`
+    drop_duplicates: bool = False  # keep only the first of clips with identical samples
+    skip_bad: bool = False  # leave out clips that cannot be used, and list them
 
 
 def prepare(
@@ -94,12 +85,11 @@ def prepare(
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    writer = ShardWriter(partial, _stored_features(dataset, corpus))
     progress = tqdm(rows, desc=f"prepare {corpus}", unit="clip", mininterval=1.0)
-    kept = [writer.write(row) for row in _prepared_rows(dataset, progress, options, bad)]
+    prepared = _prepared_rows(dataset, progress, options, bad)
+    kept, shards = write_shards(partial, _stored_features(dataset, corpus), prepared)
     if not kept:
         raise InputError(f"{source}: no clip is left to write; {len(bad)} were left out.")
-    shards = writer.close()
     _write_reports(partial, kept, bad)
     manifest = write_manifest(
         partial,
@@ -111,7 +101,9 @@ def prepare(
         other_labels=num_other_labels,
         left_out=len(bad),
     )
-    _move_into_place(partial, output)
+    if output.exists():
+        shutil.rmtree(output)
+    os.replace(partial, output)
     return manifest
 
 
@@ -140,12 +132,6 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
         raise InputError(
             f"{output}: holds a prepared corpus. Choose another folder, or --overwrite."
         )
-
-
-def _move_into_place(partial: Path, output: Path) -> None:
-    if output.exists():
-        shutil.rmtree(output)
-    os.replace(partial, output)
 
 
 def _read_corpus(
@@ -229,6 +215,26 @@ def _prepared_rows(
         yield _stored_row(row, trim_ends(waveform) if options.trim else waveform, options)
 
 
+def trim_ends(waveform: np.ndarray, *, sampling_rate: int = 16000) -> np.ndarray:
+    """Cut the ends of (S,) samples that stay far below the clip's own level, which is not changed.
+
+    The level is that of 20 ms frames. The first and the last frame that come within 42 dB of the
+    clip's 95th percentile bound what is kept, with 0.2 s on either side. The result is a view; all
+    of the waveform if it is silent or shorter than a frame.
+    """
+    frame = round(FRAME_SECONDS * sampling_rate)
+    margin = round(KEPT_SECONDS * sampling_rate)
+    num_frames = len(waveform) // frame
+    if num_frames == 0 or not waveform.any():
+        return waveform
+    frames = waveform[: num_frames * frame].reshape(num_frames, frame).astype(np.float64)
+    level = 10 * np.log10((frames**2).mean(axis=1) + 1e-12)  # (frames,) dB
+    active = np.flatnonzero(level > np.percentile(level, 95) - DROP_DB)
+    start = max(0, int(active[0]) * frame - margin)
+    end = min(len(waveform), (int(active[-1]) + 1) * frame + margin)
+    return waveform[start:end]
+
+
 def _stored_row(row: Row, waveform: np.ndarray, options: PrepareOptions) -> Row:
     name = f"{Path(row['id']).stem}.flac"
     return {
@@ -240,12 +246,8 @@ def _stored_row(row: Row, waveform: np.ndarray, options: PrepareOptions) -> Row:
 
 
 def _settings(options: PrepareOptions) -> dict[str, Any]:
-    return {
-        "map": dict(options.label_map),
-        "labels": list(options.labels),
-        "trim": options.trim,
-        "drop_duplicates": options.drop_duplicates,
-    }
+    chosen = {"map": dict(options.label_map), "labels": list(options.labels)}
+    return {**chosen, "trim": options.trim, "drop_duplicates": options.drop_duplicates}
 
 
 def _stored_features(dataset: Dataset, corpus: str) -> Features:
@@ -263,5 +265,5 @@ def _write_reports(folder: Path, rows: list[Row], bad: list[BadClip]) -> None:
     plot_statistics(statistics, [row["duration"] for row in rows], folder / "statistics.png")
     if bad:
         with (folder / "left_out.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerows([("clip", "reason"), *((clip.item, clip.reason) for clip in bad)])
+            table = [("clip", "reason"), *((clip.item, clip.reason) for clip in bad)]
+            csv.writer(file).writerows(table)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from processing.corpora.registry import Corpus
-from processing.corpora.rows import BadClip, Row, check_clips, find_clips, make_row, parse_clips
+from processing.corpora.rows import Reading, Row, make_row, read_named_clips
 
 EMOTION_CODES = {
     "01": "neutral",
@@ -23,20 +23,16 @@ EMOTION_CODES = {
 SENTENCES = {"01": "KIDS ARE TALKING BY THE DOOR", "02": "DOGS ARE SITTING BY THE DOOR"}
 
 _NAME = re.compile(r"03-01-(0[1-8])-0[12]-(0[12])-0[12]-(\d\d)")
+_OTHERS = re.compile(r"0[12]-|03-02-")
 
 
-def read_ravdess(source: str | Path, *, skip_bad: bool = False) -> tuple[list[Row], list[BadClip]]:
-    """Rows of a folder with the audio-only speech of RAVDESS, in any subfolders.
-
-    Songs (second field 02) and other modalities are passed over. For arguments, result and errors
-    see `check_clips`.
+def read_ravdess(source: str | Path, *, skip_bad: bool = False) -> Reading:
+    """Rows of the audio-only speech in a RAVDESS folder; songs (second field 02) and other
+    modalities are passed over. Clips that cannot be used are left out and returned with `skip_bad`;
+    without it they raise an InputError, as does a folder without clips.
     """
-    paths = (
-        path for path in find_clips(source, ".wav") if re.match(r"0[12]-|03-02-", path.name) is None
-    )
-    return check_clips(
-        parse_clips(paths, _parse, naming="03-01-06-01-02-01-12.wav"), skip_bad=skip_bad
-    )
+    naming = "03-01-06-01-02-01-12.wav"
+    return read_named_clips(source, _parse, naming=naming, skip_bad=skip_bad, passed_over=_OTHERS)
 
 
 def _parse(path: Path) -> Row | None:

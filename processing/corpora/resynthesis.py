@@ -27,19 +27,12 @@ F0_RANGE_HZ = (60.0, 600.0)
 
 @dataclass(frozen=True)
 class VocodedSpeech:
-    """An utterance as the parameters of WORLD.
+    """An utterance as the parameters of WORLD."""
 
-    Attributes:
-        f0_hz: Hz, 0 where unvoiced, shape (T,).
-        log_envelope: natural log of the power spectral envelope, shape (T, K).
-        aperiodicity: noise share of the amplitude in [0, 1], shape (T, K).
-        sampling_rate: Hz.
-    """
-
-    f0_hz: np.ndarray
-    log_envelope: np.ndarray
-    aperiodicity: np.ndarray
-    sampling_rate: int
+    f0_hz: np.ndarray  # Hz, 0 where unvoiced, (T,)
+    log_envelope: np.ndarray  # natural log of the power spectral envelope, (T, K)
+    aperiodicity: np.ndarray  # noise share of the amplitude in [0, 1], (T, K)
+    sampling_rate: int  # Hz
 
     @property
     def voiced(self) -> np.ndarray:
@@ -53,11 +46,7 @@ class VocodedSpeech:
 
     @property
     def mean_log_f0(self) -> float:
-        """Mean natural log of F0 in Hz over the voiced frames.
-
-        Raises:
-            ValueError: if no frame is voiced.
-        """
+        """Mean natural log of F0 in Hz over the voiced frames; ValueError if there is none."""
         if not self.voiced.any():
             raise ValueError("No frame is voiced, expected at least one: there is no mean F0.")
         return float(self.log_f0[self.voiced].mean())
@@ -71,14 +60,10 @@ class VocodedSpeech:
 def analyze(
     waveform: np.ndarray, sampling_rate: int, f0_range_hz: tuple[float, float] = F0_RANGE_HZ
 ) -> VocodedSpeech:
-    """Analyse a waveform.
+    """Analyse a waveform (S,) at full scale 1.0.
 
-    F0 is by dio and stonemask: some 50 times faster than harvest, and as good on clean speech.
-
-    Args:
-        waveform: full scale 1.0, shape (S,).
-        sampling_rate: Hz.
-        f0_range_hz: where to seek F0; the range of the voice, if known, spares octave errors.
+    F0 is sought within `f0_range_hz`; the range of the voice, if known, spares octave errors. It is
+    by dio and stonemask: some 50 times faster than harvest, and as good on clean speech.
     """
     samples = np.ascontiguousarray(waveform, dtype=np.float64)
     f0_hz, times = pyworld.dio(samples, sampling_rate, *f0_range_hz, frame_period=FRAME_PERIOD_MS)
@@ -100,12 +85,9 @@ def synthesize(speech: VocodedSpeech) -> np.ndarray:
 
 
 def change_rate(speech: VocodedSpeech, rate: Callable[[np.ndarray], np.ndarray]) -> VocodedSpeech:
-    """Change the rhythm, and neither pitch nor timbre.
-
-    Args:
-        speech: T frames.
-        rate: factor on the speaking rate, above 0, as a function of the time in the original
-            utterance from 0 to 1; called with an array of times of shape (T,).
+    """Change the rhythm, and neither pitch nor timbre. `rate` is the factor on the speaking rate,
+    above 0, as a function of the time in the original utterance from 0 to 1; it is called with an
+    array of times of shape (T,).
     """
     num_frames = len(speech.f0_hz)
     durations = 1.0 / rate(np.linspace(0, 1, num_frames))  # new frames for each old one, (T,)
@@ -114,13 +96,7 @@ def change_rate(speech: VocodedSpeech, rate: Callable[[np.ndarray], np.ndarray])
 
 
 def retime(speech: VocodedSpeech, positions: np.ndarray) -> VocodedSpeech:
-    """Read the frames of an utterance at other times.
-
-    Args:
-        speech: T frames.
-        positions: fractional index of the frame to read for each new one, in [0, T - 1], shape
-            (T',).
-    """
+    """Read the frames of an utterance at other, fractional, positions (T',) in [0, T - 1]."""
     left = np.floor(positions).astype(int)
     right = np.minimum(left + 1, len(speech.f0_hz) - 1)
     weight = positions - left  # (T',)
@@ -143,12 +119,7 @@ def retime(speech: VocodedSpeech, positions: np.ndarray) -> VocodedSpeech:
 
 
 def set_log_f0(speech: VocodedSpeech, log_f0: np.ndarray) -> VocodedSpeech:
-    """Replace the pitch of the voiced frames.
-
-    Args:
-        speech: T frames.
-        log_f0: natural log of Hz, shape (T,); ignored where unvoiced, limited to F0_RANGE_HZ.
-    """
+    """Set the pitch of voiced frames: natural log of Hz (T,), limited to F0_RANGE_HZ."""
     f0_hz = np.clip(np.exp(log_f0), *F0_RANGE_HZ)
     return replace(speech, f0_hz=np.where(speech.voiced, f0_hz, 0.0))
 
@@ -170,13 +141,11 @@ def filter_spectrum(speech: VocodedSpeech, gain_db: np.ndarray) -> VocodedSpeech
 
 
 def add_breath(speech: VocodedSpeech, amount: float) -> VocodedSpeech:
-    """Change the voice quality of the voiced frames between pressed and breathy.
+    """Change the voice quality of the voiced frames between pressed and breathy, by an amount in
+    [-1, 1].
 
-    Args:
-        speech: T frames.
-        amount: in [-1, 1]. Above 0, this share of the harmonic part turns into noise: a breathy
-            voice. Below 0, this share of the noise goes: a pressed voice. The share holds above
-            4 kHz and falls to nothing at 0 Hz.
+    Above 0, this share of the harmonic part turns into noise: a breathy voice. Below 0, this share
+    of the noise goes: a pressed voice. The share holds above 4 kHz and falls to nothing at 0 Hz.
     """
     share = abs(amount) * np.minimum(speech.frequencies_hz / 4000, 1.0)  # (K,)
     noise = speech.aperiodicity

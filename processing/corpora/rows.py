@@ -1,7 +1,8 @@
 """From a reader's clips to checked rows: what every corpus reader shares."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -42,60 +43,60 @@ class BadClip:
     reason: str
 
 
+Reading: TypeAlias = tuple[list[Row], list[BadClip]]
+"""What a reader returns: rows with durations in seconds, and the clips that were left out."""
+
+
 def make_row(**columns: Any) -> Row:
     """A complete row; columns that are not given are null."""
     return {**dict.fromkeys(ROW_FEATURES), **columns}
 
 
-def find_clips(folder: str | Path, *suffixes: str) -> Iterator[Path]:
-    """Audio files under a folder in sorted order, without the `._*` files that macOS leaves.
+def read_named_clips(
+    folder: str | Path,
+    parse: Callable[[Path], Row | BadClip | None],
+    *,
+    naming: str,
+    skip_bad: bool = False,
+    passed_over: re.Pattern[str] | None = None,
+) -> Reading:
+    """Read a corpus that is told by the names of its WAV files, in any subfolders, without the
+    `._*` files that macOS leaves; result and errors as of `check_clips`.
 
-    Raises:
-        InputError: if the folder does not exist.
+    Args:
+        folder: without which there is an InputError.
+        parse: file -> row, whose id is the file's stem where it gives none; None if its name does
+            not fit.
+        naming: what a name should look like, for the message.
+        skip_bad: collect clips without a fitting name or usable audio instead of raising.
+        passed_over: names of files that begin so are no clips.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(
             f"{folder}: no such folder. Give the folder into which the corpus was unpacked."
         )
+    clips: list[tuple[str, Row | BadClip]] = []
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in suffixes and not path.name.startswith("._"):
-            yield path
-
-
-def parse_clips(
-    paths: Iterable[Path], parse: Callable[[Path], Row | None], *, naming: str
-) -> Iterator[tuple[str, Row | BadClip]]:
-    """Rows from file names; a name that does not fit the corpus's naming is a bad clip.
-
-    Args:
-        paths: the audio files.
-        parse: file -> row without id and audio, or None if its name does not fit.
-        naming: what a name should look like, for the message.
-    """
-    for path in paths:
+        if path.suffix.lower() != ".wav" or path.name.startswith("._"):
+            continue
+        if passed_over and passed_over.match(path.name):
+            continue
         row = parse(path)
         if row is None:
-            yield path.name, BadClip(path.name, f"the name does not fit the naming {naming}.")
-        else:
-            yield (
-                path.name,
-                {**row, "id": path.stem, "audio": {"bytes": None, "path": str(path)}},
-            )
+            row = BadClip(path.name, f"the name does not fit the naming {naming}.")
+        elif not isinstance(row, BadClip):
+            audio = {"bytes": None, "path": str(path)}
+            row = {**row, "id": row["id"] or path.stem, "audio": audio}
+        clips.append((path.name, row))
+    return check_clips(clips, skip_bad=skip_bad)
 
 
-def check_clips(
-    clips: Iterable[tuple[str, Row | BadClip]], *, skip_bad: bool = False
-) -> tuple[list[Row], list[BadClip]]:
+def check_clips(clips: Iterable[tuple[str, Row | BadClip]], *, skip_bad: bool = False) -> Reading:
     """Measure durations from the headers and sort out the clips without usable audio.
 
-    Args:
-        clips: pairs of the item's name in its source ("metadata.csv line 7") and its row, or a clip
-            that the reader itself could not use.
-        skip_bad: collect bad clips instead of raising.
-
-    Returns:
-        Rows with durations in seconds, in the given order, and the bad clips.
+    Clips are pairs of the item's name in its source ("metadata.csv line 7") and its row, or a clip
+    that the reader itself could not use. With `skip_bad`, bad clips are returned beside the rows.
 
     Raises:
         InputError: if a clip is bad and `skip_bad` is not set; if an id occurs twice; if no clip is

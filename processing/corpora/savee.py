@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from processing.corpora.registry import Corpus
-from processing.corpora.rows import BadClip, Row, check_clips, find_clips, make_row
+from processing.corpora.rows import BadClip, Reading, Row, make_row, read_named_clips
 
 EMOTION_CODES = {
     "a": "angry",
@@ -24,13 +24,12 @@ NAMING = "DC/a01.wav or DC_a01.wav"
 _NAME = re.compile(r"(DC|JE|JK|KL)[_/](a|d|f|h|n|sa|su)(\d\d)")
 
 
-def read_savee(source: str | Path, *, skip_bad: bool = False) -> tuple[list[Row], list[BadClip]]:
-    """Rows of a SAVEE release, with ids like DC_a01.
-
-    For arguments, result and errors see `check_clips`.
+def read_savee(source: str | Path, *, skip_bad: bool = False) -> Reading:
+    """Rows of the WAV files in a SAVEE release, with ids like DC_a01. Clips that cannot be used are
+    left out and returned with `skip_bad`; without it they raise an InputError, as does a folder
+    without clips.
     """
-    clips = ((path.name, _parse(path)) for path in find_clips(source, ".wav"))
-    return check_clips(clips, skip_bad=skip_bad)
+    return read_named_clips(source, _parse, naming=NAMING, skip_bad=skip_bad)
 
 
 def _parse(path: Path) -> Row | BadClip:
@@ -41,7 +40,6 @@ def _parse(path: Path) -> Row | BadClip:
     speaker, emotion, number = match.groups()
     return make_row(
         id=f"{speaker}_{emotion}{number}",
-        audio={"bytes": None, "path": str(path)},
         emotion=EMOTION_CODES[emotion],
         speaker=f"savee{speaker}",
         gender="male",

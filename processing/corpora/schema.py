@@ -5,9 +5,7 @@ from collections.abc import Iterable
 from datasets import Audio, Features, Value
 
 EMOTIONS = ("angry", "happy", "sad", "neutral")
-"""The four classes of the paper (Table 1) in the fixed order of the labels; "excited" is merged
-into happy.
-"""
+"""The paper's four classes (Table 1) in the order of the labels; "excited" counts as happy."""
 
 SAMPLING_RATE = 16000
 """Hz. Every prepared corpus is stored at this rate."""

@@ -1,6 +1,8 @@
 """The folder of Parquet shards that `prepare` writes, and the manifest that makes it complete."""
 
+import itertools
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,62 +23,49 @@ SHARD_BYTES = 200 * 2**20
 ROWS_PER_GROUP = 100
 
 
-class ShardWriter:
-    """Writes rows to numbered Parquet files of about SHARD_BYTES."""
+def write_shards(
+    folder: Path, features: Features, rows: Iterable[Row]
+) -> tuple[list[Row], list[dict[str, Any]]]:
+    """Write rows to numbered Parquet files of about SHARD_BYTES.
 
-    def __init__(self, folder: Path, features: Features) -> None:
-        self._folder = folder
-        self._schema = features.arrow_schema
-        self._writer: pq.ParquetWriter | None = None
-        self._group: list[Row] = []
-        self._audio_bytes = 0
-        self._shards: list[dict[str, Any]] = []
+    Returns:
+        The rows without their audio, and name, rows and size in bytes of every file.
+    """
+    schema = features.arrow_schema
+    kept: list[Row] = []
+    shards: list[dict[str, Any]] = []
+    rows = iter(rows)
+    for first in rows:
+        path = folder / f"data-{len(shards):05d}.parquet"
+        num_before = len(kept)
+        with pq.ParquetWriter(path, schema) as writer:
+            for group in _groups_of_shard(itertools.chain([first], rows)):
+                writer.write_table(pa.Table.from_pylist(group, schema=schema))
+                kept += [{k: v for k, v in row.items() if k != "audio"} for row in group]
+        num_rows = len(kept) - num_before
+        shards.append({"file": path.name, "rows": num_rows, "bytes": path.stat().st_size})
+    return kept, shards
 
-    def write(self, row: Row) -> Row:
-        """Take a row; returns it without its audio."""
-        if self._writer is None:
-            name = f"data-{len(self._shards):05d}.parquet"
-            self._shards.append({"file": name, "rows": 0})
-            self._writer = pq.ParquetWriter(self._folder / name, self._schema)
-            self._audio_bytes = 0
-        self._group.append(row)
-        self._shards[-1]["rows"] += 1
-        self._audio_bytes += len(row["audio"]["bytes"])
-        if len(self._group) >= ROWS_PER_GROUP:
-            self._write_group()
-        if self._audio_bytes >= SHARD_BYTES:
-            self._close_shard()
-        return {name: value for name, value in row.items() if name != "audio"}
 
-    def close(self) -> list[dict[str, Any]]:
-        """Finish the last shard; returns name, rows and size in bytes of every shard."""
-        self._close_shard()
-        for shard in self._shards:
-            shard["bytes"] = (self._folder / shard["file"]).stat().st_size
-        return self._shards
-
-    def _write_group(self) -> None:
-        if self._writer is not None and self._group:
-            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
-            self._group = []
-
-    def _close_shard(self) -> None:
-        self._write_group()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+def _groups_of_shard(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows in groups of ROWS_PER_GROUP until they hold SHARD_BYTES of audio."""
+    group: list[Row] = []
+    num_bytes = 0
+    for row in rows:
+        group.append(row)
+        num_bytes += len(row["audio"]["bytes"])
+        if len(group) >= ROWS_PER_GROUP or num_bytes >= SHARD_BYTES:
+            yield group
+            group = []
+        if num_bytes >= SHARD_BYTES:
+            return
+    if group:
+        yield group
 
 
 def write_manifest(folder: Path, shards: list[dict[str, Any]], **facts: Any) -> dict[str, Any]:
-    """Declare the folder complete.
-
-    Args:
-        folder: with the shards.
-        shards: what `ShardWriter.close` returned.
-        facts: what else to record, such as the source and the settings.
-
-    Returns:
-        The manifest.
+    """Declare the folder complete: write and return the manifest with what `write_shards`
+    returned and further facts, such as the source and the settings.
     """
     manifest = {"version": MANIFEST_VERSION, **facts, "shards": shards}
     text = json.dumps(manifest, indent=2, ensure_ascii=False)
@@ -85,11 +74,8 @@ def write_manifest(folder: Path, shards: list[dict[str, Any]], **facts: Any) -> 
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of a folder that `prepare` wrote; every shard must be there in full.
-
-    Raises:
-        InputError: if the manifest is missing, or a shard is missing or has another size than when
-            it was written.
+    """The manifest of a folder that `prepare` wrote. An InputError says if it is missing, or a
+    shard is missing or has another size than when it was written.
     """
     folder = Path(folder)
     path = folder / MANIFEST_NAME

@@ -10,13 +10,12 @@ from matplotlib.figure import Figure
 from processing.corpora.schema import label_order
 
 GROUPS = ("speaker", "gender", "session")
+_SUMMARIES = {"minimum": np.min, "median": np.median, "mean": np.mean, "maximum": np.max}
 
 
 def corpus_statistics(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Count turns and minutes.
-
-    Args:
-        rows: with "emotion", "duration" (seconds), "text" and the columns of GROUPS.
+    """Count turns and minutes of rows with "emotion", "duration" (seconds), "text" and the columns
+    of GROUPS.
 
     Returns:
         {"turns", "minutes", "seconds": {"minimum", "median", "mean", "maximum"}, "without_text",
@@ -28,12 +27,7 @@ def corpus_statistics(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     emotions = label_order(row["emotion"] for row in rows)
     statistics: dict[str, Any] = {
         **_count(rows),
-        "seconds": {
-            "minimum": round(float(durations.min()), 3),
-            "median": round(float(np.median(durations)), 3),
-            "mean": round(float(durations.mean()), 3),
-            "maximum": round(float(durations.max()), 3),
-        },
+        "seconds": {name: round(float(of(durations)), 3) for name, of in _SUMMARIES.items()},
         "without_text": sum(row.get("text") is None for row in rows),
         "emotion": {e: _count([row for row in rows if row["emotion"] == e]) for e in emotions},
     }
@@ -58,8 +52,7 @@ def format_statistics(statistics: Mapping[str, Any]) -> str:
     lines = [
         f"{statistics['turns']} turns, {statistics['minutes']:.1f} minutes; a turn lasts "
         f"{seconds['minimum']:.2f} to {seconds['maximum']:.2f} s, median {seconds['median']:.2f} "
-        "s, "
-        f"mean {seconds['mean']:.2f} s; {statistics['without_text']} without a transcript.",
+        f"s, mean {seconds['mean']:.2f} s; {statistics['without_text']} without a transcript.",
         "",
         "| emotion | turns | share | minutes |",
         "|---|---|---|---|",

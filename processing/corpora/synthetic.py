@@ -15,6 +15,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from datasets import Dataset
 
+from processing.corpora import synthetic_voices as voices
 from processing.corpora.registry import Corpus
 from processing.corpora.resynthesis import (
     VocodedSpeech,
@@ -25,42 +26,19 @@ from processing.corpora.resynthesis import (
 )
 from processing.corpora.rows import Row, rows_to_dataset
 from processing.corpora.schema import EMOTIONS
-from processing.corpora.synthetic_voices import (
-    NEUTRAL_LEVEL_DB,
-    SENTENCES,
-    VOICES,
-    check_count,
-    give_voice,
-    make_turn,
-    map_in_threads,
-    record,
-    semitones_to_log,
-    speak_and_analyze,
-    speaker_name,
-)
 
 
 @dataclass(frozen=True)
 class Prosody:
-    """How a turn is spoken, as offsets that add up: from emotion, speaker and chance.
+    """How a turn is spoken, as offsets that add up: from emotion, speaker and chance."""
 
-    Attributes:
-        pitch: level in semitones.
-        pitch_range: natural log of the factor on the excursions of pitch from its mean.
-        pitch_slope: semitones from the first frame to the last.
-        rate: natural log of the factor on the speaking rate.
-        level: loudness in dB.
-        tilt: spectral tilt in dB per octave.
-        breath: voice quality in [-1, 1], see resynthesis.add_breath.
-    """
-
-    pitch: float = 0.0
-    pitch_range: float = 0.0
-    pitch_slope: float = 0.0
-    rate: float = 0.0
-    level: float = 0.0
-    tilt: float = 0.0
-    breath: float = 0.0
+    pitch: float = 0.0  # level in semitones
+    pitch_range: float = 0.0  # natural log of the factor on the excursions of pitch from its mean
+    pitch_slope: float = 0.0  # semitones from the first frame to the last
+    rate: float = 0.0  # natural log of the factor on the speaking rate
+    level: float = 0.0  # loudness in dB
+    tilt: float = 0.0  # spectral tilt in dB per octave
+    breath: float = 0.0  # voice quality in [-1, 1], see resynthesis.add_breath
 
     def plus(self, other: "Prosody", factor: float = 1.0) -> "Prosody":
         """This prosody and `factor` times another."""
@@ -84,7 +62,7 @@ TURN_SPREAD = Prosody(2.0, 0.20, 2.0, 0.08, 2.5, 1.0, 0.15)
 """A turn differs from the mean of its emotion by up to this."""
 
 SPEAKER_SPREAD = Prosody(0.0, 0.12, 1.0, 0.05, 1.5, 0.5, 0.10)
-"""A speaker's neutral differs from the mean by up to this. Pitch levels are in VOICES."""
+"""A speaker's neutral differs from the mean by up to this. Pitch levels are in voices.VOICES."""
 
 EXPRESSIVENESS = (0.75, 1.15)
 """Range of the factor by which a speaker under- or overacts every emotion."""
@@ -125,10 +103,10 @@ def synthesize_corpus(
     Raises:
         InputError: if a number is out of range or espeakng-loader is not installed.
     """
-    check_count("num_speakers", num_speakers, len(VOICES))
-    check_count("num_sentences", num_sentences, len(SENTENCES))
+    voices.check_count("num_speakers", num_speakers, len(voices.VOICES))
+    voices.check_count("num_sentences", num_sentences, len(voices.SENTENCES))
     cells = list(itertools.product(range(num_speakers), range(num_sentences)))
-    turns = map_in_threads(
+    turns = voices.map_in_threads(
         lambda cell: _act_sentence(*cell, seed=seed),
         cells,
         num_workers=num_workers,
@@ -139,8 +117,10 @@ def synthesize_corpus(
 
 def _act_sentence(voice: int, sentence: int, *, seed: int) -> list[Row]:
     """One voice says one sentence in every emotion, in an order that hides the emotion."""
-    neutral = speak_and_analyze(sentence, VOICES[voice].espeak_voice, VOICES[voice].gender)
-    neutral = give_voice(neutral, VOICES[voice])
+    neutral = voices.speak_and_analyze(
+        sentence, voices.VOICES[voice].espeak_voice, voices.VOICES[voice].gender
+    )
+    neutral = voices.give_voice(neutral, voices.VOICES[voice])
     speaker_generator = np.random.default_rng([seed, voice])
     habit = SPEAKER_SPREAD.draw(speaker_generator)
     expressiveness = speaker_generator.uniform(*EXPRESSIVENESS)
@@ -150,12 +130,14 @@ def _act_sentence(voice: int, sentence: int, *, seed: int) -> list[Row]:
     for take, label in enumerate(generator.permutation(len(EMOTIONS)), start=1):
         prosody = habit.plus(EMOTION_PROSODY[EMOTIONS[label]], expressiveness)
         prosody = prosody.plus(TURN_SPREAD.draw(generator))
-        waveform = record(
-            give_prosody(neutral, prosody), NEUTRAL_LEVEL_DB + prosody.level, generator
+        waveform = voices.record(
+            give_prosody(neutral, prosody), voices.NEUTRAL_LEVEL_DB + prosody.level, generator
         )
-        turn_id = f"{speaker_name(voice)}_{sentence + 1:02d}_{take}"
+        turn_id = f"{voices.speaker_name(voice)}_{sentence + 1:02d}_{take}"
         turns.append(
-            make_turn(turn_id, waveform, sentence=sentence, voice=voice, emotion=EMOTIONS[label])
+            voices.make_turn(
+                turn_id, waveform, sentence=sentence, voice=voice, emotion=EMOTIONS[label]
+            )
         )
     return turns
 
@@ -165,7 +147,7 @@ def give_prosody(neutral: VocodedSpeech, prosody: Prosody) -> VocodedSpeech:
     speech = change_rate(neutral, lambda time: np.full_like(time, np.exp(prosody.rate)))
     time = np.linspace(-0.5, 0.5, len(speech.f0_hz))
     excursion = (speech.log_f0 - speech.mean_log_f0) * np.exp(prosody.pitch_range)
-    shift = semitones_to_log(prosody.pitch + prosody.pitch_slope * time)
+    shift = voices.semitones_to_log(prosody.pitch + prosody.pitch_slope * time)
     speech = set_log_f0(speech, speech.mean_log_f0 + excursion + shift)
     octaves_from_1khz = np.log2(np.maximum(speech.frequencies_hz, 100.0) / 1000.0)
     speech = filter_spectrum(speech, prosody.tilt * octaves_from_1khz)

@@ -50,21 +50,13 @@ SENTENCES = (
 
 @dataclass(frozen=True)
 class Voice:
-    """A speaker: what does not change with the emotion.
+    """A speaker: what does not change with the emotion."""
 
-    Attributes:
-        gender: "female" or "male".
-        espeak_voice: who speaks the sentences.
-        f0_hz: mean pitch when neutral.
-        formant_factor: formant frequencies relative to those of the espeak voice.
-        resonance_hz: centre of a peak of 6 dB in the spectrum of everything this speaker says.
-    """
-
-    gender: str
-    espeak_voice: str
-    f0_hz: float
-    formant_factor: float
-    resonance_hz: float
+    gender: str  # "female" or "male"
+    espeak_voice: str  # who speaks the sentences
+    f0_hz: float  # mean pitch when neutral
+    formant_factor: float  # formant frequencies relative to those of the espeak voice
+    resonance_hz: float  # centre of a peak of 6 dB in the spectrum of all that this speaker says
 
 
 VOICES = (

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from processing.corpora.registry import Corpus
-from processing.corpora.rows import BadClip, Row, check_clips, find_clips, make_row, parse_clips
+from processing.corpora.rows import Reading, Row, make_row, read_named_clips
 
 EMOTION_CODES = {
     "angry": "angry",
@@ -24,10 +24,11 @@ EMOTION_CODES = {
 _NAME = re.compile(r"(OAF?|YAF)_([a-z]+)_([a-z]+)")
 
 
-def read_tess(source: str | Path, *, skip_bad: bool = False) -> tuple[list[Row], list[BadClip]]:
-    """Rows of a TESS release; for arguments, result and errors see `check_clips`."""
-    paths = find_clips(source, ".wav")
-    return check_clips(parse_clips(paths, _parse, naming="OAF_back_angry.wav"), skip_bad=skip_bad)
+def read_tess(source: str | Path, *, skip_bad: bool = False) -> Reading:
+    """Rows of the WAV files in a TESS release. Clips that cannot be used are left out and returned
+    with `skip_bad`; without it they raise an InputError, as does a folder without clips.
+    """
+    return read_named_clips(source, _parse, naming="OAF_back_angry.wav", skip_bad=skip_bad)
 
 
 def _parse(path: Path) -> Row | None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from processing.corpora.licences import common_licence, reasons_not_to_publish, training_corpora
+from processing.corpora.registry import common_licence, reasons_not_to_publish, training_corpora
 from processing.errors import InputError
 from train_scripts.explanations.probe_table import render_probe
 from train_scripts.publishing.model_card import METRICS, PAPER, TEMPLATE, render_card

@@ -13,8 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from modeling_decomp_ser.configuration_decomp_ser import DECOMPOSED
-from processing.corpora.licences import DEMONSTRATION, common_licence, training_corpora
-from processing.corpora.registry import Corpus
+from processing.corpora.registry import DEMONSTRATION, Corpus, common_licence, training_corpora
 from processing.corpora.synthetic import describe_corpus
 from processing.errors import InputError
 from train_scripts.runs.finished_runs import Run

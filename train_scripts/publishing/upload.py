@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 from transformers.dynamic_module_utils import get_relative_import_files
 
-from processing.corpora.licences import reasons_not_to_publish
+from processing.corpora.registry import reasons_not_to_publish
 from processing.errors import InputError
 from train_scripts.publishing.model_card import render_card
 from train_scripts.runs.record import RunRecord, read_record

@@ -14,10 +14,9 @@ from processing.corpora import preparation as prepare
 from processing.corpora.crema_d import read_crema_d
 from processing.corpora.emodb import read_emodb
 from processing.corpora.esd import read_esd
-from processing.corpora.licences import reasons_not_to_publish
 from processing.corpora.nemo import read_nemo
 from processing.corpora.ravdess import read_ravdess
-from processing.corpora.registry import known_corpora
+from processing.corpora.registry import known_corpora, reasons_not_to_publish
 from processing.corpora.savee import read_savee
 from processing.corpora.tess import read_tess
 from processing.errors import InputError
@@ -232,13 +231,11 @@ def test_weights_are_not_published_where_the_terms_do_not_clearly_let_one(name):
 
 NEW_CORPUS = """
 from processing.corpora.registry import Corpus
-from processing.corpora.rows import check_clips, find_clips, make_row, parse_clips
+from processing.corpora.rows import make_row, read_named_clips
 
 def read_tiny(source, *, skip_bad=False):
-    clips = parse_clips(
-        find_clips(source, ".wav"), lambda path: make_row(emotion="sad", corpus="tiny"), naming="x"
-    )
-    return check_clips(clips, skip_bad=skip_bad)
+    row = make_row(emotion="sad", corpus="tiny")
+    return read_named_clips(source, lambda path: row, naming="x", skip_bad=skip_bad)
 
 CORPUS = Corpus(
     "tiny", "Tiny", "CC0: anything", "Nobody, 2020", {"s": "sad"}, read_tiny, may_publish=True

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing.corpora.trimming import trim_ends
+from processing.corpora.preparation import trim_ends
 
 RATE = 16000
 
@@ -11,7 +11,7 @@ RATE = 16000
 def clip(lead, tail, floor=0.0, seconds=1.0):
     """A tone of full level between stretches of noise at `floor`."""
     rng = np.random.default_rng(0)
-    total = int((lead + seconds + tail) * RATE)
+    total = sum(int(part * RATE) for part in (lead, seconds, tail))
     waveform = floor * rng.standard_normal(total)
     start = int(lead * RATE)
     waveform[start : start + int(seconds * RATE)] += 0.5 * np.sin(

@@ -5,8 +5,8 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from processing.corpora.leak_audit import leaks
 from processing.errors import InputError
+from processing.leakage import leaks
 from train_scripts.leaks import app
 
 
