@@ -20,7 +20,7 @@ for an utterance does not depend on its batch. Axes: B utterances, S samples, T 
 a block or of all utterances, L lags, P coarse periods, K candidates.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -35,18 +35,7 @@ NOISE_LEVEL = 50.0  # standard deviation
 NOISE_SEED = 0
 
 
-def rapt(waveform: np.ndarray, sampling_rate: int, **settings: Any) -> np.ndarray:
-    """The F0 of `rapt_with_strength`, which says what the arguments are, alone.
-
-    Examples:
-        >>> tone = 0.5 * np.sin(2 * np.pi * 200 * np.arange(4000) / 16000)
-        >>> rapt(tone, 16000, f0_min=50, f0_max=600, hop_length=1000).round()
-        array([200., 200., 200., 200.,   0.], dtype=float32)
-    """
-    return rapt_with_strength(waveform, sampling_rate, **settings)[0]
-
-
-def rapt_with_strength(
+def rapt(
     waveform: np.ndarray,
     sampling_rate: int,
     *,
@@ -54,10 +43,10 @@ def rapt_with_strength(
     f0_max: float,
     hop_length: int,
     lengths: np.ndarray | None = None,
-    noise: np.ndarray | None = None,
+    noise: Literal["seeded", "sptk"] = "seeded",
     tail: Literal["extend", "sptk"] = "extend",
-) -> tuple[np.ndarray, np.ndarray]:
-    """F0 and strength of voicing of an utterance or a padded batch (Talkin 1995).
+) -> np.ndarray:
+    """F0 of one utterance or of a padded batch (Talkin 1995; get_f0's constants).
 
     Frame i correlates 7.5 ms from sample `i * hop_length` on with what follows; its F0 therefore
     belongs to the time of sample `i * hop_length + window / 2 + period / 2`. An utterance too
@@ -71,25 +60,60 @@ def rapt_with_strength(
         hop_length: step between frames in samples.
         lengths: samples of each utterance, shape (B,); by default S for all. What lies beyond
             them is not read.
-        noise: normal variates added to the signal at -56 dB of full scale, the same for every
-            utterance and call; by default those of NumPy's generator with a fixed seed.
+        noise: added to the signal at -56 dB of full scale, the same for every utterance and call:
+            "seeded" by NumPy's generator, "sptk" by SPTK's (for comparisons).
         tail: "extend" gives `num_frames(S)` frames and continues the utterance by noise, so that
             all can be voiced; "sptk" gives `ceil(S / hop_length)` frames and leaves those whose
             windows exceed the utterance, the last 30 to 50 ms, unvoiced.
 
     Returns:
-        float32 F0 in Hz, 0 where unvoiced or beyond the utterance, shape (T,) or (B, T); and the
-        strength in [0, 1], float32 of the same shape: the NCCF at the chosen period where voiced,
-        its highest value near any coarse period where unvoiced, 0 beyond the utterance. Near 1
-        the signal repeats itself, below about 0.5 it does not.
+        float32 F0 in Hz, 0 where unvoiced or beyond the utterance, shape (T,) or (B, T).
 
     Raises:
         ValueError: if an utterance is empty, holds NaN or infinity, or is far beyond full scale;
             if shapes, `lengths`, the hop or the sampling rate are out of range; if the F0 range
             does not ascend, exceeds a quarter of the sampling rate or is too narrow.
+
+    Examples:
+        >>> tone = 0.5 * np.sin(2 * np.pi * 200 * np.arange(4000) / 16000)
+        >>> rapt(tone, 16000, f0_min=50, f0_max=600, hop_length=1000).round()
+        array([200., 200., 200., 200.,   0.], dtype=float32)
+    """
+    f0_hz, _ = rapt_with_strength(
+        waveform,
+        sampling_rate,
+        f0_min=f0_min,
+        f0_max=f0_max,
+        hop_length=hop_length,
+        lengths=lengths,
+        noise=noise,
+        tail=tail,
+    )
+    return f0_hz
+
+
+def rapt_with_strength(
+    waveform: np.ndarray,
+    sampling_rate: int,
+    *,
+    f0_min: float,
+    f0_max: float,
+    hop_length: int,
+    lengths: np.ndarray | None = None,
+    noise: Literal["seeded", "sptk"] = "seeded",
+    tail: Literal["extend", "sptk"] = "extend",
+) -> tuple[np.ndarray, np.ndarray]:
+    """F0 and the strength of voicing; arguments and errors as of `rapt`.
+
+    Returns:
+        F0 as of `rapt`, and float32 values in [0, 1] of the same shape: the NCCF at the chosen
+        period where voiced, its highest value near any coarse period where unvoiced, 0 beyond
+        the utterance. Near 1 the signal repeats itself, below about 0.5 it does not.
     """
     if hop_length < 1:
         raise ValueError(f"hop of {hop_length} samples, expected at least 1.")
+    if noise not in ("seeded", "sptk"):
+        raise ValueError(f"noise {noise!r}, expected 'seeded' or 'sptk'.")
     if tail not in ("extend", "sptk"):
         raise ValueError(f"tail {tail!r}, expected 'extend' or 'sptk'.")
     check_f0_range(sampling_rate, f0_min, f0_max)
@@ -134,19 +158,38 @@ def _as_batch(waveform: np.ndarray, lengths: np.ndarray | None) -> tuple[np.ndar
     return batch, lengths.astype(np.int64)
 
 
-def _add_noise(
-    batch: np.ndarray, lengths: np.ndarray, num_samples: int, noise: np.ndarray | None
-) -> np.ndarray:
+def _add_noise(batch: np.ndarray, lengths: np.ndarray, num_samples: int, noise: str) -> np.ndarray:
     """16-bit-scaled utterances plus noise, cut or extended to `num_samples` (B, S)."""
     num_samples = max(num_samples, int(lengths.max()))
-    if noise is None:
-        noise = np.random.default_rng(NOISE_SEED).standard_normal(num_samples, dtype=np.float32)
-    if len(noise) < num_samples:
-        raise ValueError(f"noise of {len(noise)} values, expected at least {num_samples}.")
-    signal = np.tile((NOISE_LEVEL * noise[:num_samples]).astype(np.float32), (len(batch), 1))
+    normal = _seeded_normal(num_samples) if noise == "seeded" else _sptk_normal(num_samples)
+    signal = np.tile((NOISE_LEVEL * normal).astype(np.float32), (len(batch), 1))
     for row, samples, length in zip(signal, batch, lengths, strict=True):
         row[:length] += FULL_SCALE * samples[:length].astype(np.float32)
     return signal
+
+
+def _seeded_normal(count: int) -> np.ndarray:
+    return np.random.default_rng(NOISE_SEED).standard_normal(count, dtype=np.float32)
+
+
+def _sptk_normal(count: int) -> np.ndarray:
+    """SPTK's normal variates: a linear congruential generator and Marsaglia's polar method.
+
+    SPTK keeps the second variate of a pair for the next call, so its own result for an odd number
+    of samples alternates between two sequences; this is the first.
+    """
+    # Of the pairs drawn pi / 4 lie within the circle; 5 % more than that are to spare.
+    num_draws = 2 * int(0.5 * count * 4 / np.pi * 1.05 + 100)
+    multiplier, increment = np.uint32(1103515245), np.uint32(12345)
+    powers = np.cumprod(np.full(num_draws, multiplier), dtype=np.uint32)  # all modulo 2^32
+    sums = np.cumsum(np.concatenate([np.ones(1, np.uint32), powers[:-1]]), dtype=np.uint32)
+    states = powers + increment * sums
+    uniform = ((states >> np.uint32(16)) & np.uint32(32767)) / 32767
+    pairs = 2 * uniform.reshape(-1, 2) - 1
+    radius = (pairs**2).sum(axis=1)
+    inside = (radius <= 1) & (radius > 0)
+    pairs, radius = pairs[inside], radius[inside]
+    return (pairs * np.sqrt(-2 * np.log(radius) / radius)[:, None]).ravel()[:count]
 
 
 def _track(

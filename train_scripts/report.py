@@ -40,6 +40,14 @@ Trials = Annotated[
         "preset; writes trials.json.",
     ),
 ]
+Parts = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="Score the models with every subset of their parts on this corpus instead; writes "
+        "parts.json.",
+    ),
+]
 
 
 @app.command(epilog="After Ctrl-C: no report is written; the runs are as they were.")
@@ -52,6 +60,7 @@ def command(
     resamples: Resamples = 10_000,
     seed: Seed = 0,
     trials: Trials = False,
+    parts: Parts = None,
 ) -> None:
     """Write tables with intervals and tests, figures and the paper's figures beside them.
 
@@ -65,6 +74,16 @@ def command(
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / "trials.json", comparison)
         typer.echo(render_trials(comparison))
+        return
+    if parts:
+        from train_scripts.reports.pages import render
+        from train_scripts.reports.part_scores import part_scores
+        from train_scripts.runs.record import write_json
+
+        content = part_scores(runs, parts, num_resamples=resamples, seed=seed)
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / "parts.json", content)
+        typer.echo(render("parts", **content).rstrip())
         return
     from train_scripts.reports.comparisons import DEFAULT_PAIRS
     from train_scripts.reports.pages import pooled

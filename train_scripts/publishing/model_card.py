@@ -16,6 +16,7 @@ from modeling_decomp_ser.configuration_decomp_ser import DECOMPOSED
 from processing.corpora.registry import DEMONSTRATION, Corpus, common_licence, training_corpora
 from processing.corpora.synthetic import describe_corpus
 from processing.errors import InputError
+from train_scripts.explanations.probe_table import render_probe
 from train_scripts.runs.finished_runs import Run
 from train_scripts.runs.record import Calibration, RunRecord
 

@@ -1,8 +1,8 @@
 """What each part of a model is worth on its test turns: UAR with every subset of the parts, the
 others replaced by their mean over the training turns.
 
-`python -m train_scripts.reports.part_scores RUNS... --data DATA --output FILE` reads run folders of
-`finetune` or `cross-validate`. Nothing is trained again: a part may be missed here whose place
+`decomp-ser report RUNS... --parts DATA --output DIR` reads run folders of `finetune` or
+`cross-validate`. Nothing is trained again: a part may be missed here whose place
 others would have taken, had it not been there in training.
 
 Axes: N turns, A answers (each run's to its test turns), P parts of the model, G subsets of them (2
@@ -12,30 +12,23 @@ to the power of P), K speakers, L labels, R resamples.
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import typer
 from datasets.utils import tqdm
 
 from modeling_decomp_ser.component_shares import PARTS, part_names, shapley_values, subset_logits
 from processing.errors import InputError
 from train_scripts.answers.evaluation import scored_turns
-from train_scripts.cli import run as run_app
 from train_scripts.explanations.explanation import own_name
-from train_scripts.options import Data
-from train_scripts.reports.pages import render
 from train_scripts.reports.rows import Row, group_rows
 from train_scripts.reports.scores import is_resampled, pretraining_steps
 from train_scripts.reports.significance import bootstrap_statistics, with_interval
 from train_scripts.runs.finished_runs import Run, read_runs
 from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.metrics import unweighted_average_recalls
-from train_scripts.runs.record import write_json
 from train_scripts.runs.run_folder import load_model
-
-app = typer.Typer(add_completion=False)
 
 
 def part_scores(
@@ -164,21 +157,3 @@ def describe_parts(
             "alone": float(uar[2**p]),
         }
     return parts
-
-
-@app.command()
-def command(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
-    *,
-    data: Data,
-    output: Annotated[Path | None, typer.Option(help="JSON file of the scores.")] = None,
-) -> None:
-    """Score models with every subset of their parts, the others at their training mean."""
-    content = part_scores(runs, data)
-    typer.echo(render("parts", **content).rstrip())
-    if output is not None:
-        write_json(output, content)
-
-
-if __name__ == "__main__":
-    run_app(app)
