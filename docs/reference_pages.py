@@ -42,7 +42,12 @@ def navigation(folder: Path) -> dict[str, list]:
 def documented_modules(folder: Path, deep: bool = True) -> list[Path]:
     """Modules of a package that define a public class or function."""
     found = folder.rglob("*.py") if deep else folder.glob("*.py")
-    return sorted(path for path in found if has_public_names(path))
+    return sorted(
+        path
+        for path in found
+        # the folder of the demonstration page is no package: a Space runs it as it is
+        if (path.parent / "__init__.py").is_file() and has_public_names(path)
+    )
 
 
 def has_public_names(path: Path) -> bool:

@@ -14,10 +14,11 @@ from train_scripts.runs.foreseen_errors import EXTRAS
 REPOSITORY = Path(__file__).parents[1]
 
 
-def decomp_ser(*arguments: str) -> subprocess.CompletedProcess:
+def decomp_ser(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "train_scripts.cli", *arguments],
         cwd=REPOSITORY,
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
     )
@@ -123,7 +124,10 @@ def test_a_shell_completes_verbs_and_options(words, expected):
 
 
 def test_completion_can_be_installed():
-    assert "_DECOMP_SER_COMPLETE=complete_bash" in decomp_ser("--show-completion", "bash").stdout
+    # a test has no shell above it that Typer could look for
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    shown = decomp_ser("--show-completion", "bash", **named)
+    assert "_DECOMP_SER_COMPLETE=complete_bash" in shown.stdout
     assert "--install-completion" in decomp_ser("--help").stdout
 
 

@@ -97,9 +97,9 @@ def test_a_model_of_an_example_is_scored_on_the_speaker_left_out_and_pushed(
     with pytest.raises(InputError, match="1 of the test speakers are in its training set"):
         evaluate(str(output), **fold, fold=max(train["speaker"]))
     scores = evaluate(str(output), **fold, fold=left_out, output=output)
-    assert scores["overlap"] is None and not scores["protocol"]["leaks"]
+    assert scores.overlap is None and not scores.protocol.leaks
     told = float(re.search(r"'eval_weighted_accuracy': ([^,]+)", said)[1])
-    assert scores["metrics"]["weighted_accuracy"] == pytest.approx(told)
+    assert scores.metrics.weighted_accuracy == pytest.approx(told)
 
     variables = {"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
     with StubHub() as hub:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_pipeline import trained_classifier
+from support.tiny_pipeline import trained_classifier
 from transformers import AutoProcessor
 
 import processing

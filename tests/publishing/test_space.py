@@ -77,7 +77,7 @@ def test_a_long_sound_is_shown_whole_and_its_clearest_window_in_detail(space, re
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"no sound <b>", "cannot be read"),
+        (b"no sound <b>", "cannot be decoded as audio"),
         (b"", ""),
         (encode(voice(0.01)), "expected at least"),
         (encode(np.full(16000, np.nan, np.float32), subtype="FLOAT"), "NaN"),

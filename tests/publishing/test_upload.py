@@ -138,7 +138,7 @@ def run_process(arguments, root, hub, **variables):
 def test_a_pushed_model_answers_by_its_name_where_the_repository_is_unknown(
     run_folder, hub, tmp_path
 ):
-    repository_root = os.path.dirname(os.path.dirname(__file__))
+    repository_root = str(Path(__file__).parents[2])
     said = run_process(
         ["-m", "train_scripts.cli", "push", run_folder, REPOSITORY],
         tmp_path,

@@ -321,10 +321,9 @@ def test_class_weights_and_label_smoothing_are_those_of_torch(model, rows, colla
     weights = torch.tensor([0.5, 1.0, 1.5, 2.0])
     trainer = DecompSerTrainer(
         model=copy.deepcopy(model).train(),
-        args=arguments(tmp_path),
+        args=arguments(tmp_path, label_smoothing_factor=0.2),
         train_dataset=rows,
         data_collator=collator,
-        label_smoothing=0.2,
         class_weights=weights,
     )
     batch = collator(rows)

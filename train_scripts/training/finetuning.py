@@ -78,21 +78,13 @@ def finetune(
     )
     check_validation(run.settings, run.data)
     overlap = check_pretrained(pretrained, run.data, allow_overlap)
-    set_seed(run.settings.seed)
-    model = build_model(run.settings, run.data, run.processor)
-    if pretrained is not None:
-        take_decomposition(model, run.processor.feature_extractor, pretrained)
-    model.freeze_speech_encoder()
-    if run.settings.finetuning.lora_rank:
-        add_adapters(model, run.settings.finetuning.lora_rank)
-
+    model = start_model(run, pretrained)
     trainer = build_trainer(model, run)
     seconds = train(trainer, run.folder)
     if run.settings.finetuning.lora_rank:
         merge_adapters(model)
     model.config.emotion_head_trained = True
     store_training_mean(model, trainer.data_collator, run.data.folds["train"])
-
     validation, calibration = use_validation(model, trainer, run)
     test = score_test(model, trainer, run, calibration)
     record = RunRecord(
@@ -118,6 +110,18 @@ def finetune(
     if trainer.is_world_process_zero():
         record = run.save(model, record, title="Fine-tuning", base=pretrained)
     return record
+
+
+def start_model(run: StageRun, pretrained: str | None) -> DecompSerForAudioClassification:
+    """The model as training finds it: drawn by the seed, with the pre-trained decomposition."""
+    set_seed(run.settings.seed)
+    model = build_model(run.settings, run.data, run.processor)
+    if pretrained is not None:
+        take_decomposition(model, run.processor.feature_extractor, pretrained)
+    model.freeze_speech_encoder()
+    if run.settings.finetuning.lora_rank:
+        add_adapters(model, run.settings.finetuning.lora_rank)
+    return model
 
 
 def check_validation(settings: RunSettings, data: FoldData) -> None:
