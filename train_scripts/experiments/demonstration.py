@@ -28,12 +28,10 @@ from train_scripts.training.pretraining import pretrain
 CORPUS = "num_speakers=10,num_sentences=8"
 PROTOCOL, FOLD = "speaker-5", "1"
 SETTINGS = ["size=tiny"]
-LOWEST_UAR = 0.5
+LOWEST_UAR = 0.6
 LOWEST_SPEAKER_ACCURACY = 0.8
 LARGEST_MSE_RATIO = 0.5
-"""Bars of a healthy run; below them a head would be dead. They are no goals. Guessing gets a UAR of
-.25, and reaches .5 of 64 turns less than once in ten thousand times; what is rounded otherwise on
-another processor has moved it between .61 and .77."""
+"""Bars of a healthy run; below them a head would be dead. They are no goals."""
 
 # An installed package cannot be taken off the path, but its import can be refused.
 PREDICT_ELSEWHERE = """
