@@ -91,6 +91,7 @@ def test_later_layers_win_and_groups_merge(tmp_path):
             ["finetuning.epochs=3"],
             "'finetuning.epochs' is now called 'finetuning.num_train_epochs'",
         ),
+        (["precision=bfloat16"], "Did you mean pretraining.bf16, finetuning.bf16"),
         (["epochs=3"], "'epochs' does not exist. Did you mean finetuning.num_train_epochs"),
         (["finetuning.output_dir=x"], "'finetuning.output_dir' is not free: --output decides it"),
         (["finetuning.lr_scheduler_type=constant"], "a constant schedule has none"),

@@ -25,7 +25,8 @@ def evaluate(
     fold: str | None = None,
     output: str | Path | None = None,
     batch_size: int = 8,
-    **allowed: bool,
+    skip_bad: bool = False,
+    allow_overlap: bool = False,
 ) -> RunRecord:
     """Score a model.
 
@@ -36,7 +37,8 @@ def evaluate(
         fold: see `load_folds`.
         output: where to write results.json and predictions.parquet.
         batch_size: turns a batch; does not change the result.
-        **allowed: `skip_bad` and `allow_overlap` of `scored_turns`.
+        skip_bad: leave out clips that cannot be used.
+        allow_overlap: score turns or speakers that the model was trained on; the result is marked.
 
     Returns:
         The record of the evaluation.
@@ -48,7 +50,14 @@ def evaluate(
     model, processor = load_model(model_name)
     begin = time.monotonic()
     corpus, described, overlap, collator = scored_turns(
-        model_name, model, processor, data=data, protocol=protocol, fold=fold, **allowed
+        model_name,
+        model,
+        processor,
+        data=data,
+        protocol=protocol,
+        fold=fold,
+        skip_bad=skip_bad,
+        allow_overlap=allow_overlap,
     )
     labels = list(collator.labels)
     turns = predict_turns(model, collator, corpus, batch_size=batch_size)

@@ -22,8 +22,6 @@ from train_scripts.runs.sealed_folds import SealedFolds
 
 logger = logging.getLogger(__name__)
 
-TASKS = ("emotion", "ctc", "speaker", "reconstruction")
-
 
 @dataclass
 class FoldData:

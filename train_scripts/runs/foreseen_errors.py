@@ -15,7 +15,6 @@ EXTRAS = {
     "espeakng_loader": "synthetic",
     "gradio": "demo",
     "opensmile": "baselines",
-    "sklearn": "baselines",
     "peft": "lora",
     "submitit": "cluster",
     "tensorboard": "tracking",

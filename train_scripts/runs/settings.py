@@ -415,6 +415,8 @@ def check_names(content: Mapping[str, Any], known: Collection[str], prefix: str)
             close = list(dict.fromkeys(prefix + former.get(k, k) for k in alike))
             if not prefix:
                 close = dotted_names(name) or close
+            if prefix + name == "precision":  # of version 0.1
+                close = ["pretraining.bf16", "finetuning.bf16"]
             close = close or sorted(prefix + k for k in known)
             raise InputError(
                 f"setting '{prefix}{name}' does not exist. Did you mean {', '.join(close)}?"

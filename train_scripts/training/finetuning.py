@@ -49,8 +49,8 @@ def finetune(
     skip_bad: bool = False,
     allow_overlap: bool = False,
 ) -> RunRecord:
-    """Train on the training turns of a fold and score its test turns; an interrupted run goes on
-    where it stopped.
+    """Train on the training turns of a fold and score its test turns; an interrupted run is
+    resumed.
 
     Args:
         preset: name or path.

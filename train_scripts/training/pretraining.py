@@ -3,7 +3,6 @@
 """
 
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,7 @@ def pretrain(
     overrides: list[str] | None = None,
     skip_bad: bool = False,
 ) -> RunRecord:
-    """Pre-train on the training turns of a fold; an interrupted run goes on where it stopped.
+    """Pre-train on the training turns of a fold; an interrupted run is resumed.
 
     Args:
         preset: name or path.
@@ -77,12 +76,15 @@ def pretrain(
     model = build_autoencoder(run.settings, run.data, run.processor)
     trainer = build_pretrainer(model, run)
     seconds = train(trainer, run.folder)
-    measure = partial(score, model, trainer.data_collator, run.data)
+    collator = trainer.data_collator
+    accuracy = heldout_accuracy(model, collator, run.data.folds["heldout_turns"])
+    selection = reconstruction(model, collator, selection_rows(run.data))
+    test = reconstruction(model, collator, run.data.folds.open_test(model, run.processor))
     record = RunRecord(
         **run.describe(model, trainer, seconds),
         selected_by="last",
-        validation_metrics=measure(selection_rows(run.data)),
-        metrics=measure(run.data.folds.open_test(model, run.processor)),
+        validation_metrics=Metrics(speaker_accuracy=accuracy, **selection),
+        metrics=Metrics(speaker_accuracy=accuracy, **test),
     )
     if trainer.is_world_process_zero():
         record = run.save(model, record, title="Pre-training")
@@ -155,19 +157,21 @@ def selection_rows(data: FoldData) -> Dataset:
     return validation if len(validation) else data.folds["heldout_turns"]
 
 
-def score(model, collator: PreTrainingCollator, data: FoldData, rows: Dataset) -> Metrics:
-    """Reconstruction error of rows, and speaker accuracy of the held-out turns."""
+def heldout_accuracy(model, collator, rows: Dataset) -> float | None:
+    """Share of held-out turns of training speakers whose speaker is recognised; None without a
+    speaker head.
+    """
+    speakers = predict_turns(model, collator, rows).speakers
+    if not speakers:
+        return None
+    return sum(a == b for a, b in zip(speakers, rows["speaker"], strict=True)) / len(speakers)
+
+
+def reconstruction(model, collator, rows: Dataset) -> dict[str, float]:
+    """`speech_mse` and `speech_mse_padded` of rows, as `Metrics` has them."""
     turns = predict_turns(model, collator, rows)
-    heldout = predict_turns(model, collator, data.folds["heldout_turns"])
-    accuracy = None
-    if heldout.speakers:
-        pairs = zip(heldout.speakers, data.folds["heldout_turns"]["speaker"], strict=True)
-        accuracy = sum(a == b for a, b in pairs) / len(heldout.speakers)
-    return Metrics(
-        speaker_accuracy=accuracy,
-        speech_mse=float(np.asarray(turns.speech_mse).mean()),
-        speech_mse_padded=float(np.asarray(turns.speech_mse_padded).mean()),
-    )
+    names = ("speech_mse", "speech_mse_padded")
+    return {name: float(np.asarray(getattr(turns, name)).mean()) for name in names}
 
 
 def sweep_omega(omegas: list[float], preset: str, *, output: str | Path, **options) -> list[dict]:
