@@ -8,6 +8,7 @@ agree.
 
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -305,6 +306,39 @@ def _assign_predefined(rows: Sequence[Row], fold: str) -> dict[str, str]:
     return {row["id"]: row["split"] for row in rows}
 
 
+# --- ravdess-published: the folds of other papers on RAVDESS --------------------------------------
+
+RAVDESS_PUBLISHED = {
+    "1": ((2, 5, 14, 15, 16), (3, 6)),
+    "2": ((3, 6, 7, 13, 18), (10, 11)),
+    "3": ((10, 11, 12, 19, 20), (8, 17)),
+    "4": ((8, 17, 21, 23, 24), (1, 14)),
+    "5": ((1, 4, 9, 22), (2, 5)),
+}
+"""Test actors of each fold as Luna-Jimenez et al. (Sensors 21(22):7665, 2021) published them, and the
+validation actors that Krasnoproshin and Vashkevich (arXiv 2606.03359) take beside them."""
+
+
+def _ravdess_actor(row: Row) -> int:
+    """Number of the actor, 1 to 24, which ends the name of the speaker."""
+    found = re.search(r"(\d+)$", row["speaker"])
+    if found is None or not 1 <= int(found[1]) <= 24:
+        raise InputError(
+            f"id {row['id']!r}: speaker {row['speaker']!r} is no actor of RAVDESS (a name that ends "
+            "in 01 to 24), whose folds 'ravdess-published' are. Use 'speaker-5'."
+        )
+    return int(found[1])
+
+
+def _assign_ravdess(rows: Sequence[Row], fold: str) -> dict[str, str]:
+    tested, validating = RAVDESS_PUBLISHED[fold]
+    return _mark(
+        rows,
+        lambda row: _ravdess_actor(row) in tested,
+        lambda row: _ravdess_actor(row) in validating,
+    )
+
+
 # --- the table of protocols ----------------------------------------------------------------------
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -335,6 +369,13 @@ PROTOCOLS: dict[str, Protocol] = {
             declares_shared_speakers=True,
         ),
         Protocol("predefined", 1, "split", lambda rows: [PREDEFINED_FOLD], _assign_predefined),
+        Protocol(
+            "ravdess-published",
+            1,
+            "speaker",
+            lambda rows: list(RAVDESS_PUBLISHED),
+            _assign_ravdess,
+        ),
     )
 }
 """The protocols of the command line by name."""
