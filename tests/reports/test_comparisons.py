@@ -105,6 +105,8 @@ def test_tests_have_the_answers_of_a_hand_computation(tmp_path):
     assert test["mean"] == pytest.approx(sum(differences) / 10)
     expected = stats.wilcoxon(differences, method=stats.PermutationMethod(n_resamples=100_000))
     assert test["p"] == pytest.approx(float(expected.pvalue), abs=1e-6)
+    # One seed says nothing of other seeds.
+    assert result["interval_counts"] == "speakers" and result["test"]["p"] == test["p"]
     value = result["difference"]["weighted_accuracy"]
     assert value["value"] == pytest.approx(15 / 120)
     low, high = value["interval_95"]
@@ -131,6 +133,30 @@ def test_a_deterministic_baseline_meets_every_seed(tmp_path):
     result = compared(ours, m1)
     assert result["seeds"] == [[0, 1, 2], [0]]
     assert result["difference"]["weighted_accuracy"]["per_seed"] == pytest.approx([3 / 12] * 3)
+    assert result["interval_counts"] == "speakers"  # M1 is a network, and has one seed
+
+
+def test_seeds_are_counted_of_networks_and_none_is_asked_of_a_baseline(tmp_path):
+    late = [set(), {1, 2}, {1, 2, 3, 4}]
+    for seed, missed in enumerate(late):
+        plant_answers(
+            tmp_path, "table3_ours", lambda speaker, turn, m=missed: turn not in m, seeds=(seed,)
+        )
+    plant_answers(tmp_path, "baseline_compare", lambda speaker, turn: turn % 8 != speaker % 5)
+    baseline, ours = rows_of(tmp_path)
+    result = compared(ours, baseline)
+    assert result["interval_counts"] == "speakers and seeds"
+    difference = result["difference"]["weighted_accuracy"]
+    # Speakers of the baseline miss two turns, and some one; seeds of the network none, two, four.
+    assert difference["per_seed"] == pytest.approx([(1.8 - s) / 12 for s in (0, 2, 4)])
+    low, high = difference["interval_95"]
+    seeds_alone = 4.30 * (2 / 12) / 3**0.5
+    assert seeds_alone * 0.9 < (high - low) / 2 < seeds_alone * 1.1
+    assert (result["test"]["p"] < 0.05) == (low > 0 or high < 0)
+    assert result["test"]["p"] == pytest.approx(0.88, abs=0.05)
+    assert result["wilcoxon_speakers"]["unweighted_average_recall"]["p"] != result["test"]["p"]
+    back = compared(baseline, ours)["difference"]["weighted_accuracy"]["interval_95"]
+    assert back == pytest.approx([-high, -low])
 
 
 def test_relabelled_turns_are_refused(tmp_path):
@@ -143,13 +169,13 @@ def test_relabelled_turns_are_refused(tmp_path):
 
 
 def comparison(corpus, p):
-    return {"corpus": corpus, "wilcoxon_speakers": {"unweighted_average_recall": {"p": p}}}
+    return {"corpus": corpus, "test": {"p": p}}
 
 
 def test_correction_is_within_the_comparisons_of_a_corpus():
     comparisons = [comparison("a", 0.01), comparison("a", 0.04), comparison("b", 0.03)]
     correct_p_values(comparisons)
-    tests = [c["wilcoxon_speakers"]["unweighted_average_recall"] for c in comparisons]
+    tests = [c["test"] for c in comparisons]
     assert [test["p_holm"] for test in tests] == pytest.approx([0.02, 0.04, 0.03])
     assert [test["comparisons"] for test in tests] == [2, 2, 1]
 

@@ -7,7 +7,7 @@ from support.records import make_record
 
 from processing.errors import InputError
 from train_scripts.reports import readme_results
-from train_scripts.reports.pages import render
+from train_scripts.reports.pages import interval_caption, p_value, render
 from train_scripts.reports.readme_results import (
     README,
     README_ROWS,
@@ -137,6 +137,30 @@ def test_rows_say_whether_resampling_and_pretraining_were_on(tmp_path):
         "table3_m1": "- / no",
         "baseline_majority": "- / -",
     }
+
+
+def test_tables_say_what_their_intervals_count(tmp_path):
+    for preset in ("table3_ours", "table3_m4"):
+        plant_row(tmp_path / preset, preset, seeds=(0, 1))
+    content = report([tmp_path], tmp_path / "report", num_resamples=2000)
+    text = render("experiment", **content)
+    assert "Intervals count speakers and seeds." in text
+    (comparison,) = content["comparisons"]
+    p, p_holm = comparison["test"]["p"], comparison["test"]["p_holm"]
+    assert f", p over speakers and seeds {p_holm:.2g} (uncorrected {p:.2g})" in text
+    # a report.json of before says nothing of it, and tests as it did
+    for item in (*content["rows"], comparison):
+        del item["interval_counts"]
+    comparison["wilcoxon_speakers"]["unweighted_average_recall"] |= {"p": 0.25, "p_holm": 0.5}
+    del comparison["test"]
+    text = render("experiment", **content)
+    assert "Intervals count speakers only and leave out the noise of seeds." in text
+    assert ", p over speakers 0.5 (uncorrected 0.25)" in text
+    assert p_value({"test": {"p": None, "p_holm": None}}) == "-"
+    mixed = [content["rows"][0], {"interval_counts": "speakers and seeds"}]
+    assert interval_caption(mixed).startswith(
+        "Intervals count speakers and seeds, and speakers only"
+    )
 
 
 def test_a_difference_of_several_seeds_is_given_for_each(tmp_path):

@@ -82,6 +82,38 @@ def test_intervals_follow_the_seed_of_the_bootstrap(tmp_path):
     assert first == again != other
 
 
+def test_intervals_count_seeds_where_every_seed_tested_every_turn(tmp_path):
+    rows = corpus_rows(10)
+    for seed, wrong in enumerate([set(), {row["id"] for row in rows if row["id"] > "s04-08"}]):
+        answers = answers_of(rows, wrong)
+        for fold in range(1, 6):
+            plant_run(tmp_path / f"{seed}-{fold}", rows=rows, fold=fold, seed=seed, answers=answers)
+    row = scored(tmp_path)
+    assert row["interval_counts"] == "speakers and seeds"
+    wa = row["metrics"]["weighted_accuracy"]
+    low, high = wa["interval_95"]
+    assert wa["per_seed"] == pytest.approx({"0": 1.0, "1": 57 / 120})
+    # two figures have one degree of freedom, and say next to nothing
+    assert (low, high) == (0.0, 1.0) and wa["degrees_of_freedom"] < 2
+    shutil.rmtree(tmp_path / "1-5")
+    row = scored(tmp_path)
+    assert row["interval_counts"] == "speakers" and not row["complete"]
+    assert "degrees_of_freedom" not in row["metrics"]["weighted_accuracy"]
+    for fold in range(1, 5):
+        shutil.rmtree(tmp_path / f"1-{fold}")
+    assert scored(tmp_path)["interval_counts"] == "speakers"
+
+
+def test_cells_of_speakers_and_seeds_sum_to_both(tmp_path):
+    plant_row(tmp_path, "table3_ours", seeds=(0, 1, 2))
+    (row,) = group_rows(read_runs([tmp_path])[0])
+    cells = row.turns.by_speaker_and_seed()
+    assert cells.shape == (10, 3, 4, 4) and row.turns.is_crossed()
+    assert (cells.sum(axis=0) == row.turns.by_seed()).all()
+    assert cells.mean(axis=1) == pytest.approx(row.turns.by_speaker())
+    assert not row.turns.select(np.arange(len(row.turns.ids)) > 0).is_crossed()
+
+
 def test_other_metrics_are_pooled_over_turns_and_null_where_absent(tmp_path):
     plant_row(tmp_path, "table3_ours", seeds=(0,), words=True)
     path = tmp_path / "table3_ours"
@@ -116,15 +148,18 @@ def test_an_incomplete_row_is_scored_on_what_it_has_and_says_so(tmp_path):
 def test_unknown_speakers_are_turns_by_themselves(tmp_path):
     rows = [{**r, "speaker": None, "split": "test"} for r in corpus_rows(4)]
     plant_run(tmp_path / "a", rows=rows, test=rows[:24], protocol="predefined", right=0.5)
+    plant_run(tmp_path / "b", rows=rows, test=rows[:24], protocol="predefined", right=0.5, seed=1)
     row = scored(tmp_path)
     assert row["num_speakers"] == 0 and row["per_speaker"] == {}
+    assert row["interval_counts"] == "speakers"
     assert "speakers unknown: the interval takes turns for independent" in row["notes"]
     assert row["complete"]
 
 
 def test_one_speaker_has_no_interval(tmp_path):
     rows = corpus_rows(5)
-    plant_run(tmp_path / "a", rows=rows)
+    for seed in (0, 1):
+        plant_run(tmp_path / str(seed), rows=rows, seed=seed)
     row = scored(tmp_path)
     assert row["metrics"]["weighted_accuracy"]["interval_95"] is None
     assert "one speaker only: no interval" in row["notes"]

@@ -6,13 +6,23 @@ from scipy import stats
 
 from train_scripts.reports.significance import (
     bootstrap_statistics,
+    crossed_error,
     holm,
     signed_rank_p,
+    t_test,
     wilcoxon,
+    with_crossed_interval,
     with_interval,
+    with_intervals,
 )
 from train_scripts.runs.intervals import resample_speakers, speaker_interval
-from train_scripts.runs.metrics import unweighted_average_recall, weighted_accuracy
+from train_scripts.runs.metrics import (
+    STATISTICS,
+    unweighted_average_recall,
+    weighted_accuracy,
+)
+
+UAR = "unweighted_average_recall"
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -137,3 +147,132 @@ def test_holm_by_hand():
 def test_one_speaker_gives_no_interval():
     assert with_interval(0.5, np.full(10, 0.5), 1) == {"value": 0.5, "interval_95": None}
     assert with_interval(0.5, np.full(10, 0.5), 2)["interval_95"] == [0.5, 0.5]
+
+
+def planted_row(rng, skills: np.ndarray, seed_spread: float, *, seeds: int, folds: int = 1):
+    """Confusions (K, S, 2, 2) of a row whose speakers have `skills`, (K,), of which some is the
+    row's own; of seeds, one network a fold and seed; of both together; and of 28 turns each.
+    """
+    speakers = len(skills)
+    own = 0.03 * rng.standard_normal((speakers, 1))
+    networks = seed_spread * np.sqrt(folds) * rng.standard_normal((folds, seeds))
+    both = 0.04 * rng.standard_normal((speakers, seeds))
+    chances = skills[:, None] + own + networks[np.arange(speakers) % folds] + both
+    right = rng.binomial([[[16, 12]]], np.clip(chances, 0.02, 0.98)[..., None])  # (K, S, 2)
+    confusions = right[..., None] * np.eye(2) + ([16, 12] - right)[..., None] * (1 - np.eye(2))
+    return confusions
+
+
+def planted_trials(rng, *, rows: int, speakers: int, trials: int, spread: float, **options):
+    """Confusions of one row, or of two that are equally good, and their figure, trial by trial."""
+    for _ in range(trials):
+        skills = 0.65 + 0.08 * rng.standard_normal(speakers)
+        cells = [planted_row(rng, skills, spread, **options) for _ in range(rows)]
+        first, *second = (STATISTICS[UAR](row.sum(axis=0)).mean() for row in cells)
+        yield cells, first - sum(second)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("speakers", [5, 9, 24])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_intervals_over_speakers_and_seeds_cover_the_planted_figure(rows, speakers, seeds):
+    truth = 0.65 if rows == 1 else 0.0
+    hits, false_positives, trials = 0, 0, 400
+    # Seeds of networks that were run differ by .02 (standard deviation of their UAR).
+    plan = {"rows": rows, "speakers": speakers, "seeds": seeds, "spread": 0.02}
+    for cells, value in planted_trials(generator(7), trials=trials, **plan):
+        estimate = with_crossed_interval(value, cells, STATISTICS[UAR])
+        low, high = estimate["interval_95"]
+        hits += low <= truth <= high
+        false_positives += t_test(estimate) < 0.05
+    # 95 % wanted; the standard error is 1.1 %. Few seeds err on the side of width.
+    highest = 0.985 if seeds == 5 else 0.9975
+    assert 0.93 <= hits / trials <= highest
+    if rows == 2:
+        assert 1 - highest <= false_positives / trials <= 0.07
+
+
+@pytest.mark.parametrize("folds", [1, 5])
+def test_where_seeds_differ_much_speakers_alone_promise_too_much(folds):
+    """With 24 speakers and five seeds a row, where the same network does for all or one a fold."""
+    hits, false_positives, trials = np.zeros(2), np.zeros(2), 300
+    plan = {"rows": 2, "speakers": 24, "seeds": 5, "spread": 0.06, "folds": folds}
+    for cells, value in planted_trials(generator(8), trials=trials, **plan):
+        by_speaker = np.stack([row.mean(axis=1) for row in cells])
+        crossed = with_crossed_interval(value, cells, STATISTICS[UAR])
+        values = dict.fromkeys(STATISTICS, value)
+        alone = with_intervals(values, by_speaker, None, num_resamples=500, seed=0)[UAR]
+        hits += [low <= 0 <= high for low, high in (crossed["interval_95"], alone["interval_95"])]
+        signed_ranks = wilcoxon(np.subtract(*STATISTICS[UAR](by_speaker)))["p"] or 0.0
+        false_positives += [t_test(crossed) < 0.05, signed_ranks < 0.05]
+    covered, rejected = hits / trials, false_positives / trials
+    assert 0.93 <= covered[0] <= 0.985 and 0.015 <= rejected[0] <= 0.07
+    assert covered[1] < 0.8 and rejected[1] > 0.2
+
+
+def accuracies(values) -> np.ndarray:
+    """Confusions (K, S, 2, 2) of 100 turns, all of the first class, with these accuracies."""
+    right = 100 * np.asarray(values, dtype=float)
+    return np.stack([right, 100 - right, 0 * right, 0 * right], -1).reshape(*right.shape, 2, 2)
+
+
+def crossed_p(*rows: np.ndarray) -> float:
+    value = rows[0].mean() - sum(row.mean() for row in rows[1:])
+    cells = [accuracies(row) for row in rows]
+    return t_test(with_crossed_interval(value, cells, STATISTICS["weighted_accuracy"]))
+
+
+def test_the_crossed_test_has_known_tests_as_its_limits():
+    rng = generator(12)
+    first, second = 0.5 + 0.1 * rng.standard_normal((2, 9))
+    paired = stats.ttest_rel(first, second)[1]
+    assert crossed_p(first[:, None], second[:, None]) == pytest.approx(paired)
+    # Speakers that are all alike: the seeds of two rows are two samples (Welch).
+    first, second = 0.5 + 0.1 * rng.standard_normal(5), 0.4 + 0.02 * rng.standard_normal(3)
+    welch = stats.ttest_ind(first, second, equal_var=False)[1]
+    rows = [np.tile(row, (9, 1)) for row in (first, second)]
+    assert crossed_p(*rows) == pytest.approx(welch)
+    # Against a baseline without chance there is one sample.
+    one = stats.ttest_1samp(first, 0.4)[1]
+    assert crossed_p(rows[0], np.full((9, 1), 0.4)) == pytest.approx(one)
+
+
+def test_the_crossed_error_is_that_of_a_table_of_variances():
+    """Beside sums of squares as a textbook has them, of an unpaired difference."""
+    rng = generator(13)
+    rows = [0.5 + 0.1 * rng.standard_normal((4, 3)), 0.5 + 0.1 * rng.standard_normal((4, 2))]
+    rows[0] += [[0.2, 0.0, -0.2]]
+    speakers = rows[0].mean(1) - rows[1].mean(1)
+    expected = sum((speakers - speakers.mean()) ** 2) / 3 / 4
+    for row in rows:
+        num_speakers, num_seeds = row.shape
+        between = num_speakers * sum((row.mean(0) - row.mean()) ** 2)
+        within = num_seeds * sum((row.mean(1) - row.mean()) ** 2)
+        rest = ((row - row.mean()) ** 2).sum() - between - within
+        rest /= (num_speakers - 1) * (num_seeds - 1)
+        expected += (between / (num_seeds - 1) - rest) / row.size
+    error, freedom = crossed_error(list(map(accuracies, rows)), STATISTICS["weighted_accuracy"])
+    assert error == pytest.approx(np.sqrt(expected)) and 1 <= freedom <= 6
+
+
+def test_seeds_never_narrow_an_interval():
+    # Every seed has the same mean, so that the interaction would lower the variance.
+    row = np.array([[0.7, 0.5], [0.5, 0.7], [0.6, 0.6], [0.8, 0.8]])
+    error, _ = crossed_error([accuracies(row)], STATISTICS["weighted_accuracy"])
+    assert error == pytest.approx(row.mean(1).std(ddof=1) / 2)
+
+
+def test_a_crossed_interval_ends_where_the_figure_does():
+    row = np.array([[1.0, 0.1], [0.9, 0.0], [1.0, 0.1]])
+    for cells, value, ends in (
+        ([accuracies(row)], row.mean(), [0.0, 1.0]),
+        ([accuracies(row), accuracies(1 - row)], 2 * row.mean() - 1, [-1.0, 1.0]),
+    ):
+        estimate = with_crossed_interval(value, cells, STATISTICS["weighted_accuracy"])
+        assert estimate["interval_95"] == ends
+
+
+def test_rows_that_answer_alike_do_not_differ():
+    row = accuracies(np.full((3, 2), 0.5))
+    estimate = with_crossed_interval(1e-17, [row, row], STATISTICS[UAR])
+    assert estimate["interval_95"] == [0.0, 0.0] and t_test(estimate) == 1.0

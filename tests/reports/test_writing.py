@@ -88,7 +88,14 @@ def test_the_captions_say_what_intervals_leave_out_and_padding_counts(planted):
     _, folder, content = planted
     text = (folder / "report.md").read_text()
     words = " ".join(text.split())
-    assert "It leaves out what training leaves to chance, seeds" in words
+    assert "counts speakers only (2000 bootstrap resamples" in words
+    assert "and leaves out the noise of seeds" in words
+    assert "Intervals count speakers and seeds, and speakers only where a row has one seed" in words
+    counts = {tuple(c["titles"]): c["interval_counts"] for c in content["comparisons"]}
+    assert counts["baseline_compare", "table3_m3"] == "speakers and seeds"  # M3 has two
+    assert counts["table3_m4", "table3_m3"] == "speakers"
+    for (first, second), counted in counts.items():
+        assert cells_of(text, f"`{first}` against `{second}`")[8] == counted
     assert "counts every frame of padding as right" in words
     (ours,) = [row for row in content["rows"] if row["preset"] == "table3_ours"]
     low, high = sorted(ours["metrics"]["weighted_accuracy"]["per_seed"].values())

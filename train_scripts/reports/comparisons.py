@@ -1,5 +1,5 @@
 """Paired comparisons between rows of one corpus and protocol, on the turns that both tested: the
-differences of WA and UAR with their intervals over speakers, and one test over speakers of UAR.
+differences of WA and UAR with their intervals, and one test of UAR.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,8 +9,22 @@ from typing import Any
 import numpy as np
 
 from processing.errors import InputError
-from train_scripts.reports.rows import Row, differences, flatten, present_name, same_split
-from train_scripts.reports.significance import bootstrap_statistics, holm, wilcoxon, with_interval
+from train_scripts.reports.rows import (
+    Row,
+    crossed_cells,
+    differences,
+    flatten,
+    present_name,
+    same_split,
+)
+from train_scripts.reports.significance import (
+    SPEAKERS,
+    SPEAKERS_AND_SEEDS,
+    holm,
+    t_test,
+    wilcoxon,
+    with_intervals,
+)
 from train_scripts.reports.turn_table import TurnTable
 from train_scripts.runs.metrics import STATISTICS
 from train_scripts.runs.settings import read_preset
@@ -139,13 +153,22 @@ def find_reference(row: Row, preset: str, rows: Sequence[Row]) -> Row | None:
 
 
 def compare(first: Row, second: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
-    """Compare two rows, first minus second, by a paired bootstrap over speakers."""
+    """Compare two rows, first minus second, paired over speakers.
+
+    Returns:
+        A dictionary that JSON can hold. `interval_counts`: "speakers and seeds", or "speakers"
+        where `crossed_cells` has none. `test`: the one of UAR, that of the interval
+        (`t_test`) or else `wilcoxon`, which is given beside it either way.
+    """
     shared = np.intersect1d(first.turns.ids, second.turns.ids)
     one, other = (row.turns.select(np.isin(row.turns.ids, shared)) for row in (first, second))
     check_labels(first, second, (one, other))
     by_speaker = np.stack([table.by_speaker() for table in (one, other)])  # (2, K, L, L)
     named = one.has_speaker()
-    samples = bootstrap_statistics(by_speaker, num_resamples=num_resamples, seed=seed)
+    cells = crossed_cells([first, second], [one, other])
+    values = {n: np.subtract(*of(by_speaker.sum(axis=1))) for n, of in STATISTICS.items()}
+    intervals = with_intervals(values, by_speaker, cells, num_resamples=num_resamples, seed=seed)
+    signed_ranks = wilcoxon(np.subtract(*STATISTICS[TESTED](by_speaker[:, named])))
     unshared, overridden = differing_settings(first, second)
     return {
         "first": first.key.slug,
@@ -162,20 +185,13 @@ def compare(first: Row, second: Row, *, num_resamples: int, seed: int) -> dict[s
         "complete": not (first.missing or second.missing),
         "settings_not_shared": unshared,
         "settings_overridden": overridden,
+        "interval_counts": SPEAKERS if cells is None else SPEAKERS_AND_SEEDS,
         "difference": {
-            name: {
-                **with_interval(
-                    np.subtract(*statistic(by_speaker.sum(axis=1))),
-                    np.subtract(*samples[name]),
-                    len(named),
-                ),
-                "per_seed": seed_differences(one, other, statistic),
-            }
+            name: {**intervals[name], "per_seed": seed_differences(one, other, statistic)}
             for name, statistic in STATISTICS.items()
         },
-        "wilcoxon_speakers": {
-            TESTED: wilcoxon(np.subtract(*STATISTICS[TESTED](by_speaker[:, named])))
-        },
+        "test": {"p": signed_ranks["p"] if cells is None else t_test(intervals[TESTED])},
+        "wilcoxon_speakers": {TESTED: signed_ranks},
     }
 
 
@@ -220,6 +236,6 @@ def seed_pairs(first: Sequence[int], second: Sequence[int]) -> list[tuple[int, i
 def correct_p_values(comparisons: Sequence[dict[str, Any]]) -> None:
     """Add `p_holm`: each test's p, corrected for all comparisons of its corpus."""
     for corpus in {comparison["corpus"] for comparison in comparisons}:
-        tests = [c["wilcoxon_speakers"][TESTED] for c in comparisons if c["corpus"] == corpus]
+        tests = [c["test"] for c in comparisons if c["corpus"] == corpus]
         for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True):
             test["p_holm"], test["comparisons"] = p, len(tests)

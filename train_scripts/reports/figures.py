@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from train_scripts.reports.pages import interval_caption
 from train_scripts.runs.metrics import METRIC_TITLES
 
 BLUE, RED = "#4477aa", "#ee6677"
@@ -38,8 +39,8 @@ def plot_rows(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], path:
     chance = 1 / len(rows[0]["labels"])
     axes.axvline(chance, color="grey", linestyle=":", label="UAR of a constant answer")
     title = f"{rows[0]['corpus']}, protocol {rows[0]['protocol']['name']}"
-    below = "pooled over folds; line: 95 % over resampled speakers; black: single seeds"
-    axes.set(title=title, xlabel=below)
+    below = "pooled over folds; line: 95 % interval; black: single seeds"
+    axes.set(title=title, xlabel=f"{below}\n{interval_caption(rows)}")
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=3, fontsize="small")

@@ -8,6 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from train_scripts.reports.significance import SPEAKERS
+
 Scored = Mapping[str, Any]
 """A row's numbers, of `score_row`."""
 
@@ -38,7 +40,7 @@ def percent(value: float | None) -> str:
 
 
 def pooled(row: Scored, name: str, form: Callable[[float | None], str] = number) -> str:
-    """Pooled WA or UAR with its interval over speakers."""
+    """Pooled WA or UAR with its interval."""
     score = row["metrics"][name]
     if score["interval_95"] is None:
         return form(score["pooled"])
@@ -64,8 +66,25 @@ def difference(value: Mapping[str, Any]) -> str:
     return f"{value['value']:+.3f}{bounds}"
 
 
-def p_value(test: Mapping[str, Any]) -> str:
-    """Corrected p, and the plain one."""
+def counted(item: Mapping[str, Any]) -> str:
+    """What the interval of a row or comparison counts; before it was told, speakers alone."""
+    return item.get("interval_counts", SPEAKERS)
+
+
+def interval_caption(rows: Sequence[Scored]) -> str:
+    """What the intervals of rows count, in one sentence."""
+    kinds = {counted(row) for row in rows}
+    if kinds == {SPEAKERS}:
+        return "Intervals count speakers only and leave out the noise of seeds."
+    others = ", and speakers only where a row has one seed or lacks runs" if len(kinds) > 1 else ""
+    return f"Intervals count speakers and seeds{others}."
+
+
+def p_value(comparison: Mapping[str, Any]) -> str:
+    """Corrected p of a comparison's test, and the plain one; before there was a test that counts
+    seeds, of Wilcoxon's.
+    """
+    test = comparison.get("test") or comparison["wilcoxon_speakers"]["unweighted_average_recall"]
     if test["p"] is None:
         return "-"
     return f"{test['p_holm']:.2g} (uncorrected {test['p']:.2g})"

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
+import numpy as np
+
 from modeling_decomp_ser import DecompSerConfig
 from processing.errors import InputError
 from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
@@ -42,6 +44,11 @@ class Row:
     def seeds(self) -> list[int]:
         """Seeds in order."""
         return sorted({seed for seed, _ in self.runs})
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether another seed would change nothing."""
+        return self.key.preset.startswith(DETERMINISTIC)
 
     @property
     def folds(self) -> list[str]:
@@ -108,6 +115,20 @@ def group_rows(runs: Iterable[Run]) -> list[Row]:
 def same_split(first: Row, second: Row) -> bool:
     """Whether two rows are of one corpus and protocol, by name."""
     return (first.key.corpus, first.key.protocol) == (second.key.corpus, second.key.protocol)
+
+
+def crossed_cells(rows: Sequence[Row], tables: Sequence[TurnTable]) -> list[np.ndarray] | None:
+    """Confusions of each speaker and seed of one row or two, each (K, S, L, L), where seeds can be
+    counted with the speakers.
+
+    None where they cannot: a network has one seed, no row has two, a seed did not test every turn,
+    or speakers are unknown or fewer than two. A deterministic baseline needs one seed.
+    """
+    cells = [table.by_speaker_and_seed() for table in tables]
+    seeds = [of_row.shape[1] for of_row in cells]
+    known = (n > 1 or row.is_deterministic for row, n in zip(rows, seeds, strict=True))
+    crossed = all(table.is_crossed() for table in tables)
+    return cells if crossed and all(known) and max(seeds) > 1 and len(cells[0]) > 1 else None
 
 
 def check_row(row: Row) -> None:
@@ -209,9 +230,9 @@ def find_missing(row: Row, group: Sequence[Row]) -> list[str]:
     """
     folds = expected_folds(row.key.protocol, group)
     seeds = set(row.seeds)
-    if not row.key.preset.startswith(DETERMINISTIC):
+    if not row.is_deterministic:
         same_size = (r for r in group if r.key.size == row.key.size)
-        others = (r for r in same_size if not r.key.preset.startswith(DETERMINISTIC))
+        others = (r for r in same_size if not r.is_deterministic)
         seeds = seeds.union(*(r.seeds for r in others))
     missing = []
     for seed in sorted(seeds):

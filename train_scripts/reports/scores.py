@@ -13,8 +13,8 @@ import numpy as np
 
 from processing.text import normalize_transcript
 from train_scripts.reports.notes import describe_row
-from train_scripts.reports.rows import Row
-from train_scripts.reports.significance import bootstrap_statistics, with_interval
+from train_scripts.reports.rows import Row, crossed_cells
+from train_scripts.reports.significance import SPEAKERS, SPEAKERS_AND_SEEDS, with_intervals
 from train_scripts.runs.finished_runs import Run
 from train_scripts.runs.metrics import (
     STATISTICS,
@@ -26,16 +26,18 @@ from train_scripts.runs.metrics import (
 
 
 def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
-    """All numbers of a row; the bootstrap is over its speakers.
+    """All numbers of a row.
 
     Returns:
         A dictionary that JSON can hold; see the keys below. `metrics` has, for WA and UAR, `pooled`
         over folds and averaged over seeds, its `interval_95`, `per_seed`, and `fold_mean` with the
         standard deviations `sd_over_seeds` and `sd_over_folds` (None with one), and `ensemble`.
+        `interval_counts`: "speakers and seeds", or "speakers" where `crossed_cells` has none;
         `resampled`: in fine-tuning, None where no encoder reads resampled input;
         `pretraining_steps`: by the settings, 0 without pre-training, None for a baseline.
     """
     by_speaker = row.turns.by_speaker()
+    cells = crossed_cells([row], [row.turns])
     confusion = by_speaker.sum(axis=0)
     first = row.first.results
     scored = {
@@ -62,13 +64,14 @@ def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
         "selected_by": sorted({str(run.results.selected_by) for run in row.runs.values()}),
         "seconds": sum(run.results.seconds for run in row.runs.values()),
         "metrics": {
-            **score_recalls(row, by_speaker, num_resamples=num_resamples, seed=seed),
+            **score_recalls(row, by_speaker, cells, num_resamples=num_resamples, seed=seed),
             **score_others(row),
         },
         "per_class": {k: asdict(v) for k, v in class_metrics(confusion, row.labels).items()},
         "per_speaker": score_speakers(row, by_speaker),
         "per_gender": pool_genders(row.runs.values()),
         "confusion": np.round(confusion, 6).tolist(),
+        "interval_counts": SPEAKERS if cells is None else SPEAKERS_AND_SEEDS,
         "minutes": sum_minutes(row),
     }
     return {**scored, "notes": describe_row(row, scored)}
@@ -90,22 +93,31 @@ def pretraining_steps(row: Row) -> int | None:
 
 
 def score_recalls(
-    row: Row, by_speaker: np.ndarray, *, num_resamples: int, seed: int
+    row: Row,
+    by_speaker: np.ndarray,
+    cells: Sequence[np.ndarray] | None,
+    *,
+    num_resamples: int,
+    seed: int,
 ) -> dict[str, Any]:
-    """WA and UAR in both poolings, with the interval over speakers."""
-    samples = bootstrap_statistics(by_speaker, num_resamples=num_resamples, seed=seed)
+    """WA and UAR in both poolings, with the interval of `with_intervals`."""
+    pooled = {
+        name: statistic(row.turns.by_seed()) for name, statistic in STATISTICS.items()
+    }  # (S,)
+    means = {name: values.mean() for name, values in pooled.items()}
+    intervals = with_intervals(
+        means, by_speaker[None], cells, num_resamples=num_resamples, seed=seed
+    )
     complete = len(row.seeds) > 1 and len(row.runs) == len(row.seeds) * len(row.folds)
     ensemble = row.turns.ensemble() if complete else None
     scores = {}
     for name, statistic in STATISTICS.items():
-        pooled = statistic(row.turns.by_seed())  # (S,)
         folds = statistic(row.turns.by_seed_and_fold(row.folds))  # (S, F), NaN where not run
         fold_means = np.nanmean(folds, axis=1)
-        interval = with_interval(pooled.mean(), samples[name], len(by_speaker))
         scores[name] = {
-            "pooled": interval.pop("value"),
-            **interval,
-            "per_seed": dict(zip(map(str, row.seeds), pooled.tolist(), strict=True)),
+            "pooled": intervals[name].pop("value"),
+            **intervals[name],
+            "per_seed": dict(zip(map(str, row.seeds), pooled[name].tolist(), strict=True)),
             "fold_mean": float(fold_means.mean()),
             "sd_over_seeds": spread(fold_means),
             "sd_over_folds": spread(np.nanmean(folds, axis=0)),

@@ -45,6 +45,17 @@ class TurnTable:
         _, turn, times = np.unique(self.ids, return_inverse=True, return_counts=True)
         return self._count(self.speaker_names(), self.speakers, weights=1 / times[turn])
 
+    def by_speaker_and_seed(self) -> np.ndarray:
+        """Confusion matrix of each speaker and seed, (K, S, L, L)."""
+        chosen = (self.select(self.seeds == seed) for seed in np.unique(self.seeds))
+        speakers = self.speaker_names()
+        return np.stack([table._count(speakers, table.speakers) for table in chosen], axis=1)
+
+    def is_crossed(self) -> bool:
+        """Whether every seed tested every turn, and every turn has a named speaker."""
+        cells = len(np.unique(self.ids)) * len(np.unique(self.seeds))
+        return len(self.ids) == cells and bool(self.has_speaker().all())
+
     def by_seed(self) -> np.ndarray:
         """Confusion matrix of each seed over the turns that it tested, (S, L, L)."""
         return self._count(np.unique(self.seeds), self.seeds)
