@@ -48,6 +48,8 @@ class DecompSerConfig(PreTrainedConfig):
             fine-tunes it, and its baseline trains the convolutions too), "convolutions" or "all".
         components: which codes are extracted: a subset of rhythm, content, pitch, timbre in this
             order (Table 2), or ["single"] (M4), or [] (M1 and M2).
+        single_reads_pitch: whether the one encoder of ["single"] reads the pitch contour beside the
+            spectrogram, and so hears what the four encoders hear (not in the paper).
         num_mel_bins: mel bands a frame.
         num_f0_bins: voiced classes of quantised log-F0; class 0 is added for unvoiced frames
             (SpeechSplit: 256).
@@ -125,6 +127,7 @@ class DecompSerConfig(PreTrainedConfig):
     frozen_speech_encoder: Literal["none", "convolutions", "all"] = "none"
 
     components: list[str] | tuple[str, ...] = DECOMPOSED
+    single_reads_pitch: bool = False
     num_mel_bins: int = 80
     num_f0_bins: int = 256
     downsampling: int = 8
@@ -230,9 +233,9 @@ class DecompSerConfig(PreTrainedConfig):
             "pad_token_id=None: CTC needs it as its blank, 0 in this vocabulary.",
         )
         refuse_if(
-            self.speaker_weight and "timbre" not in self.components,
-            f"speaker_weight={self.speaker_weight} without the component 'timbre', which the "
-            "speaker head reads. Set speaker_weight=0.",
+            self.speaker_weight and self.speaker_component is None,
+            f"speaker_weight={self.speaker_weight} without the component 'timbre' or '{SINGLE}', "
+            "which the speaker head reads. Set speaker_weight=0.",
         )
         refuse_if(
             self.reconstruction_weight and not self.components,
@@ -301,6 +304,11 @@ class DecompSerConfig(PreTrainedConfig):
     def f0_classes(self) -> int:
         """Classes of the one-hot pitch contour: unvoiced and `num_f0_bins` voiced ones."""
         return self.num_f0_bins + 1
+
+    @property
+    def speaker_component(self) -> str | None:
+        """The component whose codes the speaker head reads: timbre, or the undivided one."""
+        return next((c for c in ("timbre", SINGLE) if c in self.components), None)
 
     def code_size(self, component: str) -> int:
         """Width of a component's code: both directions of its BLSTM."""

@@ -161,9 +161,9 @@ class Decomposition(nn.Module):
     def __init__(self, config: DecompSerConfig, with_decoder: bool):
         super().__init__()
         self.config = config
-        inputs = dict.fromkeys((*DECOMPOSED, SINGLE), config.num_mel_bins) | {
-            "pitch": config.f0_classes
-        }
+        inputs = dict.fromkeys((*DECOMPOSED, SINGLE), config.num_mel_bins)
+        inputs["pitch"] = config.f0_classes
+        inputs[SINGLE] += config.f0_classes if config.single_reads_pitch else 0
         self.encoders = nn.ModuleDict(
             {c: ComponentEncoder(c, inputs[c], config) for c in config.components}
         )
@@ -216,6 +216,9 @@ class Decomposition(nn.Module):
         if "pitch" in self.encoders:
             one_hot = self.one_hot_pitch(resampled_contour, resampled_lengths, mel.dtype)
             inputs["pitch"] = (one_hot, resampled_lengths, plans.inner)
+        if self.config.single_reads_pitch:
+            one_hot = self.one_hot_pitch(contour, lengths, mel.dtype)
+            inputs[SINGLE] = (torch.cat([mel, one_hot], dim=-1), lengths)
 
         codes = {name: encoder(*inputs[name]) for name, encoder in self.encoders.items()}
         if self.config.timbre_pooling == "utterance" and "timbre" in codes:

@@ -215,6 +215,19 @@ class DecompSerPreTrainedModel(PreTrainedModel):
         """Size of a pooled vector of sequences of this width."""
         return 3 * width if self.config.pooling == "statistics" else width
 
+    def build_speaker_head(self) -> nn.Linear | None:
+        """Head on the pooled timbre codes; None without the task, or without codes for it."""
+        component = self.config.speaker_component
+        if not self.config.speaker_weight or component is None:
+            return None
+        size = self.pooled_size(self.config.code_size(component))
+        return nn.Linear(size, max(1, len(self.config.speakers)))
+
+    def pool_voice(self, codes: dict[str, Codes]) -> Tensor:
+        """Pooled codes that the speaker head reads, (B, D): timbre, or the undivided ones."""
+        code = codes[self.config.speaker_component]
+        return self.pool(code.values, code.lengths)
+
     def add_losses(self, output: DecompSerOutput, tasks: dict[str, TaskLoss]) -> DecompSerOutput:
         """Fill in the task losses and their sum, weighted by `loss_weights`."""
         output.task_losses = tasks
@@ -246,11 +259,7 @@ class DecompSerForPreTraining(DecompSerPreTrainedModel):
                 "pre-training."
             )
         self.decomposition = Decomposition(config, with_decoder=True)
-        self.speaker_head = None
-        if config.speaker_weight and "timbre" in config.components:
-            self.speaker_head = nn.Linear(
-                self.pooled_size(config.code_size("timbre")), max(1, len(config.speakers))
-            )
+        self.speaker_head = self.build_speaker_head()
         self.post_init()
 
     @can_return_tuple
@@ -297,8 +306,7 @@ class DecompSerForPreTraining(DecompSerPreTrainedModel):
             tasks["reconstruction"] = reconstruction_loss(reconstruction, mel, signal_lengths)
             output.speech_mse_padded = tasks["reconstruction"].per_row.detach()
         if self.speaker_head is not None:
-            timbre = self.pool(codes["timbre"].values, codes["timbre"].lengths)
-            speaker_logits = output.speaker_logits = self.speaker_head(timbre)
+            speaker_logits = output.speaker_logits = self.speaker_head(self.pool_voice(codes))
             speaker_labels = self.labels_of(speaker_labels, len(mel), device=mel.device)
             if speaker_labels is not None:
                 tasks["speaker"] = classification_loss(speaker_logits, speaker_labels)
@@ -338,7 +346,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
 
     def __init__(self, config: DecompSerConfig):
         super().__init__(config)
-        self.speech_encoder = self.decomposition = self.ctc_head = self.speaker_head = None
+        self.speech_encoder = self.decomposition = self.ctc_head = None
         speech_config: Any = config.speech_config
         widths: list[int] = []
         if config.use_speech_encoder:
@@ -351,10 +359,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
             widths += [config.code_size(c) for c in config.components]
         if config.ctc_weight:
             self.ctc_head = nn.Linear(speech_config.hidden_size, config.vocab_size)
-        if config.speaker_weight:
-            self.speaker_head = nn.Linear(
-                self.pooled_size(config.code_size("timbre")), max(1, len(config.speakers))
-            )
+        self.speaker_head = self.build_speaker_head()
         self.part_sizes = [self.pooled_size(w) for w in widths]
         self.dropout = nn.Dropout(config.head_dropout)
         self.emotion_head = nn.Linear(sum(self.part_sizes), len(config.id2label or {}))
@@ -505,8 +510,8 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
             parts += [self.pool(code.values, code.lengths) for code in codes.values()]
             if with_losses or output_reconstruction:
                 output.reconstruction = self.reconstruct(codes, mel, frame_mask)
-            if with_losses or output_speaker_logits:
-                output.speaker_logits = self.recognize_speaker(codes)
+            if self.speaker_head is not None and (with_losses or output_speaker_logits):
+                output.speaker_logits = self.speaker_head(self.dropout(self.pool_voice(codes)))
         pooled = torch.cat(self.drop_parts(parts, keys), dim=-1)
         output.logits = self.emotion_head(self.dropout(pooled))
         if with_losses:
@@ -552,13 +557,6 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
                 padded=False,
             )
         return self.decomposition(mel, log_f0, voiced > 0, lengths, plans)
-
-    def recognize_speaker(self, codes: dict[str, Codes]) -> Tensor | None:
-        """Timbre codes to speakers, (B, P), where there is a head for them."""
-        if self.speaker_head is None:
-            return None
-        timbre = self.pool(codes["timbre"].values, codes["timbre"].lengths)
-        return self.speaker_head(self.dropout(timbre))
 
     def reconstruct(self, codes: dict[str, Codes], mel, frame_mask) -> Tensor | None:
         """Codes to the spectrogram, (B, T, M), where there is a decoder."""

@@ -315,8 +315,8 @@ RAVDESS_PUBLISHED = {
     "4": ((8, 17, 21, 23, 24), (1, 14)),
     "5": ((1, 4, 9, 22), (2, 5)),
 }
-"""Test actors of each fold as Luna-Jimenez et al. (Sensors 21(22):7665, 2021) published them, and the
-validation actors that Krasnoproshin and Vashkevich (arXiv 2606.03359) take beside them."""
+"""Test actors of each fold as Luna-Jimenez et al. (Sensors 21(22):7665, 2021) published them, and
+the validation actors that Krasnoproshin and Vashkevich (arXiv 2606.03359) take beside them."""
 
 
 def _ravdess_actor(row: Row) -> int:
@@ -324,8 +324,8 @@ def _ravdess_actor(row: Row) -> int:
     found = re.search(r"(\d+)$", row["speaker"])
     if found is None or not 1 <= int(found[1]) <= 24:
         raise InputError(
-            f"id {row['id']!r}: speaker {row['speaker']!r} is no actor of RAVDESS (a name that ends "
-            "in 01 to 24), whose folds 'ravdess-published' are. Use 'speaker-5'."
+            f"id {row['id']!r}: speaker {row['speaker']!r} is no actor of RAVDESS (a name that "
+            "ends in 01 to 24), whose folds 'ravdess-published' are. Use 'speaker-5'."
         )
     return int(found[1])
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from train_scripts.cli import make_app, run
-from train_scripts.options import Data, Folder, ProtocolName, SkipBad
+from train_scripts.options import Data, Folder, Pretrained, ProtocolName, SkipBad
 
 app = make_app()
 
@@ -62,6 +62,7 @@ def command(
     num_seeds: NumSeeds,
     output: Folder,
     folds: Folds = None,
+    pretrained: Pretrained = None,
     jobs: Jobs = None,
     threads: Threads = None,
     processes: Processes = 1,
@@ -73,7 +74,8 @@ def command(
     """Run every fold of every preset and seed, each in its own folder.
 
     What is finished is not run again, what was interrupted is resumed, what fails is reported at
-    the end. Presets with a decomposition are pre-trained first, once for all that can share it.
+    the end. Presets with a decomposition are pre-trained first, once for all that can share it, or
+    start from --pretrained, which then must know no test speaker of any fold.
     """
     options = locals()
     settings = [text for text in options.pop("arguments") if "=" in text]

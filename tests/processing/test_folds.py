@@ -16,6 +16,7 @@ from processing.folds import (
     split_rows,
 )
 
+RAVDESS_PUBLISHED = "ravdess-published"
 SPEAKER_DISJOINT = ["speaker", "speaker-paper", "speaker-5", "session"]
 EMOTIONS = ["angry", "happy", "sad", "neutral"]
 
@@ -69,7 +70,9 @@ def speakers(rows, indices):
 relaxed = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@pytest.mark.parametrize("protocol", [p for p in PROTOCOLS if p != "predefined"])
+@pytest.mark.parametrize(
+    "protocol", [p for p in PROTOCOLS if p not in ("predefined", RAVDESS_PUBLISHED)]
+)
 @relaxed
 @given(rows=corpora(), seed=st.integers(0, 99))
 def test_splits_are_disjoint_cover_all_rows_and_ignore_their_order(protocol, rows, seed):
@@ -255,3 +258,35 @@ def test_the_hash_tells_splits_protocols_and_nothing_else_apart():
 def test_only_dialogue_prefix_declares_shared_speakers():
     declared = [name for name, rule in PROTOCOLS.items() if rule.declares_shared_speakers]
     assert declared == ["dialogue-prefix"]
+
+
+def ravdess_rows(actors=range(1, 25)):
+    return [
+        {"id": f"03-01-{e}-{k}-{actor:02d}", "speaker": f"ravdess{actor:02d}", "emotion": emotion}
+        for actor in actors
+        for e, emotion in enumerate(EMOTIONS)
+        for k in range(3)
+    ]
+
+
+def test_the_published_folds_of_ravdess_test_every_actor_once_and_share_none():
+    rows = ravdess_rows()
+    tested = []
+    for fold in fold_names(rows, RAVDESS_PUBLISHED):
+        splits = split_rows(rows, RAVDESS_PUBLISHED, fold)
+        actors = {k: {rows[i]["speaker"] for i in indices} for k, indices in splits.items()}
+        assert len(actors["validation"]) == 2
+        assert not actors["test"] & (actors["train"] | actors["validation"])
+        assert not actors["validation"] & actors["train"]
+        tested += sorted(actors["test"])
+    assert sorted(tested) == sorted({row["speaker"] for row in rows})
+    # the first fold as it is printed in both papers
+    assert tested[:5] == ["ravdess02", "ravdess05", "ravdess14", "ravdess15", "ravdess16"]
+
+
+@pytest.mark.parametrize("speaker", ["Ses01F", "nemoEB0", "someone", "ravdess25"])
+def test_the_published_folds_of_ravdess_are_of_no_other_corpus(speaker):
+    rows = ravdess_rows()
+    rows[0]["speaker"] = speaker
+    with pytest.raises(InputError, match=f"speaker '{speaker}' is no actor of RAVDESS"):
+        split_rows(rows, RAVDESS_PUBLISHED, "1")

@@ -93,6 +93,11 @@ VARIANTS = {
         "components": list(FOUR),
         **weights(emotion=0.45, reconstruction=0.45, ctc=0.05, speaker=0.05),
     },
+    "undivided": {
+        "components": ["single"],
+        "single_reads_pitch": True,
+        **weights(emotion=0.45, reconstruction=0.45, ctc=0.05, speaker=0.05),
+    },
     "encoders_alone": {"components": list(FOUR), "use_speech_encoder": False, **THIRDS},
 }
 

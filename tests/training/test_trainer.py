@@ -11,9 +11,10 @@ from processing.features import add_signals
 from processing.text import make_vocabulary
 from train_scripts.runs.fold_data import with_arrays
 from train_scripts.runs.rows_in_memory import RowsInMemory
-from train_scripts.runs.settings import build_config, load_settings
+from train_scripts.runs.settings import AugmentationSettings, build_config, load_settings
 from train_scripts.training.augmentation import crop_at_random
 from train_scripts.training.trainer import (
+    PARTS,
     DecompSerPreTrainer,
     DecompSerTrainer,
     count_turns,
@@ -306,15 +307,39 @@ def test_a_gradient_norm_is_that_of_the_weighted_loss_alone(model, rows, collato
 
 
 def test_each_part_has_its_own_learning_rate(model, rows, collator, tmp_path):
-    rates = {"speech_encoder": 0.0, "decomposition": 1.0, "heads": 2.0}
+    rates = dict(zip(PARTS, (0.0, 1.0, 2.0, 0.5, 3.0), strict=True))
     trained = one_step(model, rows, collator, tmp_path / "a", rates=rates).model
     equal = one_step(model, rows, collator, tmp_path / "b").model
     before, same = dict(model.named_parameters()), dict(equal.named_parameters())
     for name, parameter in trained.named_parameters():
         moved, expected = parameter - before[name], same[name] - before[name]
-        factor = {"speech_encoder": 0.0, "decomposition": 1.0}.get(name.split(".")[0], 2.0)
+        factor = rates[name.split(".")[0]]
         torch.testing.assert_close(moved, factor * expected, rtol=1e-2, atol=1e-6)
-    assert (trained.emotion_head.weight != model.emotion_head.weight).any()
+    for head in ("emotion_head", "ctc_head", "speaker_head"):
+        assert (getattr(trained, head).weight != getattr(model, head).weight).any()
+
+
+def test_waveforms_are_perturbed_by_turn_in_training_and_never_in_evaluation(
+    model, rows, collator, tmp_path
+):
+    trainer = DecompSerTrainer(
+        model=model,
+        args=arguments(tmp_path),
+        train_dataset=rows,
+        data_collator=collator,
+        augmentation=AugmentationSettings(noise=0.3, speed=0.1),
+    )
+    batch = collator(rows)
+    keys = batch.pop("row_keys")
+    perturbed = trainer.perturb(dict(batch), keys)
+    assert perturbed["attention_mask"].sum() != batch["attention_mask"].sum()
+    assert torch.equal(perturbed["mel"], batch["mel"])
+    heard = []
+    model.eval().register_forward_pre_hook(
+        lambda module, args, kwargs: heard.append(kwargs["input_values"]), with_kwargs=True
+    )
+    trainer.compute_loss(model, {**batch, "row_keys": keys})
+    assert torch.equal(heard[0], batch["input_values"])
 
 
 def test_class_weights_and_label_smoothing_are_those_of_torch(model, rows, collator, tmp_path):

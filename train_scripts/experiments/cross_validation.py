@@ -103,6 +103,7 @@ def cross_validate(
     output: str | Path,
     folds: Sequence[str] | None = None,
     overrides: Sequence[str] = (),
+    pretrained: str | None = None,
     jobs: int | None = None,
     threads: int | None = None,
     processes: int = 1,
@@ -122,6 +123,7 @@ def cross_validate(
         output: folder of everything.
         folds: names; default all of the protocol.
         overrides: "key=value" settings of all presets.
+        pretrained: see `plan_units`; each run refuses one that knows its test turns or speakers.
         jobs: as threads, see `run_on_this_machine`.
         threads: of each process.
         processes: processes that share each step of a unit.
@@ -139,8 +141,18 @@ def cross_validate(
     output = Path(output)
     corpus = load_corpus(data, skip_bad=skip_bad)
     folds = choose_folds(corpus, protocol, folds)
-    shared = {"data": data, "protocol": protocol, "skip_bad": skip_bad, "processes": processes}
-    units = plan_units(presets, folds, num_seeds, output, overrides=overrides, **shared)
+    units = plan_units(
+        presets,
+        folds,
+        num_seeds,
+        output,
+        pretrained=Path(pretrained) if pretrained else None,
+        overrides=overrides,
+        data=data,
+        protocol=protocol,
+        skip_bad=skip_bad,
+        processes=processes,
+    )
     for unit in units:
         check_folder(unit)
     open_output(output, corpus, data, protocol)

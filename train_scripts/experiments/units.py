@@ -76,6 +76,7 @@ def plan_units(
     num_seeds: int,
     output: Path,
     *,
+    pretrained: Path | None = None,
     overrides: Sequence[str] = (),
     **shared,
 ) -> list[Unit]:
@@ -86,6 +87,8 @@ def plan_units(
         folds: names.
         num_seeds: seeds 0, 1, ... this many.
         output: folder of everything.
+        pretrained: folder of a pre-training that every preset with a decomposition starts from;
+            default one for each fold and seed.
         overrides: "key=value" settings of all presets.
         **shared: data, protocol, skip_bad and processes of all units.
 
@@ -107,9 +110,12 @@ def plan_units(
             common = {"seed": seed, "fold": fold, **shared}
             for preset, row in zip(presets, rows, strict=True):
                 loaded = of_preset[preset]
-                pretraining = loaded and plan_pretraining(loaded, output, place, common)
-                if pretraining:
-                    units.setdefault(pretraining.folder, pretraining)
+                start = None
+                if loaded and pretraining_settings(loaded) is not None:
+                    start = pretrained
+                    if start is None:
+                        pretraining = plan_pretraining(loaded, output, place, common)
+                        start = units.setdefault(pretraining.folder, pretraining).folder
                 folder = output / row / place
                 units[folder] = Unit(
                     kind="finetune" if loaded else "baseline",
@@ -117,7 +123,7 @@ def plan_units(
                     row=row,
                     folder=folder,
                     overrides=tuple(settings),
-                    pretrained=pretraining.folder if pretraining else None,
+                    pretrained=start,
                     **common,
                 )
     return list(units.values())
@@ -148,13 +154,9 @@ def load_preset(preset: str, overrides: Sequence[str]) -> RunSettings | None:
     return settings
 
 
-def plan_pretraining(settings: RunSettings, output: Path, place: Path, common: dict) -> Unit | None:
-    """The pre-training that a run starts from, the same for all runs that could share it; None if
-    the run has no decomposition or asks for no steps.
-    """
-    content = pretraining_settings(settings)
-    if content is None:
-        return None
+def plan_pretraining(settings: RunSettings, output: Path, place: Path, common: dict) -> Unit:
+    """The pre-training that a run starts from, the same for all runs that could share it."""
+    content: Any = pretraining_settings(settings)
     text = yaml.safe_dump(content, sort_keys=False)
     components = "-".join(content["model"]["components"])
     key = f"{components}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -170,7 +172,9 @@ def plan_pretraining(settings: RunSettings, output: Path, place: Path, common: d
 
 
 def pretraining_settings(settings: RunSettings) -> dict | None:
-    """All that decides a pre-training beside data, fold and seed, as a preset; None without one."""
+    """All that decides a pre-training beside data, fold and seed, as a preset; None if the run has
+    no decomposition or asks for no steps.
+    """
     config = build_config(settings)
     if not config.components or settings.pretraining.arguments.get("max_steps") == 0:
         return None

@@ -71,12 +71,24 @@ class AugmentationSettings:
         time_stretch: largest relative change of a turn's duration, the same throughout the turn.
         vocal_tract_warp: largest relative shift of the mel bands up or down.
         gain_decibels: largest change of level up or down, in dB.
+        speed: largest relative change of the speed of the waveform that the speech encoder hears.
+        reverberation_seconds: longest reverberation time (60 dB) of that waveform.
+        noise: loudest white noise in that waveform, as a multiple of its own level (0.3 is a
+            signal-to-noise ratio of 10 dB).
     """
 
     excerpt_frames: int = 0
     time_stretch: float = 0.0
     vocal_tract_warp: float = 0.0
     gain_decibels: float = 0.0
+    speed: float = 0.0
+    reverberation_seconds: float = 0.0
+    noise: float = 0.0
+
+    @property
+    def perturbs_waveform(self) -> bool:
+        """Whether anything of the waveform is changed."""
+        return bool(self.speed or self.reverberation_seconds or self.noise)
 
 
 @dataclass
@@ -84,10 +96,12 @@ class FineTuningSettings(StageSettings):
     """Settings of `finetune` (section 3.3).
 
     Args:
-        speech_encoder_rate, decomposition_rate, heads_rate: the learning rate of these parts, as a
-            multiple of `learning_rate`.
-        emotion_share: share of the task weights' sum that emotion gets, the other tasks keep their
-            proportions; 0 leaves the weights as they are. A share near 1 starves the other tasks.
+        speech_encoder_rate, decomposition_rate, emotion_head_rate, ctc_head_rate,
+            speaker_head_rate: the learning rate of these parts, as a multiple of `learning_rate`.
+            The warm-up is common to all, so that heads start together.
+        task_weights: weights of equation (5) by task (emotion, ctc, speaker, reconstruction)
+            instead of the preset's, for the tasks that the preset has; they are scaled to a sum
+            of 1. Default: the preset's own.
         class_weights: "none", or "balanced": an emotion's loss counts in inverse proportion to its
             training turns, with a mean of 1 over these.
         lora_rank: rank of low-rank adapters on the attention of the speech encoder, which then is
@@ -102,8 +116,10 @@ class FineTuningSettings(StageSettings):
 
     speech_encoder_rate: float = 1.0
     decomposition_rate: float = 1.0
-    heads_rate: float = 1.0
-    emotion_share: float = 0.0
+    emotion_head_rate: float = 1.0
+    ctc_head_rate: float = 1.0
+    speaker_head_rate: float = 1.0
+    task_weights: dict[str, float] = field(default_factory=dict)
     class_weights: Literal["none", "balanced"] = "none"
     lora_rank: int = 0
     select: Literal["last", "validation"] = "last"

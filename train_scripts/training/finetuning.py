@@ -34,7 +34,7 @@ from train_scripts.training.stage import (
     train,
     training_arguments,
 )
-from train_scripts.training.trainer import DecompSerTrainer
+from train_scripts.training.trainer import PARTS, DecompSerTrainer
 
 
 def finetune(
@@ -226,37 +226,39 @@ def wanted_weights(settings: RunSettings, data: FoldData) -> dict[str, float]:
         name: getattr(config, f"{name}_weight")
         for name in ("emotion", "ctc", "speaker", "reconstruction")
     }
-    weights = task_weights(weights, data.missing)
-    share = settings.finetuning.emotion_share
-    return raise_emotion(weights, share) if share else weights
+    weights = choose_weights(weights, settings.finetuning.task_weights)
+    return task_weights(weights, data.missing)
 
 
-def raise_emotion(weights: dict[str, float], share: float) -> dict[str, float]:
-    """Give emotion a share of the weights; the other tasks keep their proportions.
+def choose_weights(weights: dict[str, float], wanted: dict[str, float]) -> dict[str, float]:
+    """Other weights for the tasks of a preset.
 
     Args:
-        weights: of the tasks.
-        share: from 0 to 1.
+        weights: of the preset; a task of weight 0 stays off.
+        wanted: by task; empty for the preset's own.
 
     Returns:
-        Weights with the same sum.
+        Weights with a sum of 1.
 
     Raises:
-        InputError: if the share is out of range.
+        InputError: if a task is unknown, or one of the preset's has no weight.
 
     Examples:
-        >>> raise_emotion({"emotion": 0.4, "ctc": 0.4, "reconstruction": 0.2}, 0.7)
-        {'emotion': 0.7, 'ctc': 0.2, 'reconstruction': 0.1}
+        >>> choose_weights({"emotion": 0.9, "ctc": 0.1, "speaker": 0}, {"emotion": 3, "ctc": 1})
+        {'emotion': 0.75, 'ctc': 0.25, 'speaker': 0.0}
     """
-    if not 0 < share <= 1:
-        raise InputError(f"finetuning.emotion_share={share}: expected a share from 0 to 1.")
-    total = sum(weights.values())
-    others = total - weights["emotion"]
-    if not others:
+    if not wanted:
         return weights
-    scale = (1 - share) * total / others
-    raised = {task: weight * scale for task, weight in weights.items()}
-    return {**{k: round(w, 12) for k, w in raised.items()}, "emotion": share * total}
+    chosen = {task: wanted.get(task, 0.0) if weights[task] else 0.0 for task in weights}
+    lacking = [task for task in weights if weights[task] and not chosen[task] > 0]
+    unknown = sorted(set(wanted) - set(weights))
+    if lacking or unknown:
+        raise InputError(
+            f"finetuning.task_weights={wanted}: expected a positive weight of each of "
+            f"{', '.join(task for task in weights if weights[task])}."
+        )
+    total = sum(chosen.values())
+    return {task: weight / total for task, weight in chosen.items()}
 
 
 def take_decomposition(
@@ -323,11 +325,7 @@ def build_trainer(model, run: StageRun) -> DecompSerTrainer:
         score_turns=lambda rows, turns: vars(score_rows(rows, turns, data.labels).metrics),
         augmentation=settings.augmentation,
         class_weights=class_weights(settings, data),
-        rates={
-            "speech_encoder": stage.speech_encoder_rate,
-            "decomposition": stage.decomposition_rate,
-            "heads": stage.heads_rate,
-        },
+        rates={part: getattr(stage, f"{part}_rate") for part in PARTS},
         callbacks=[EarlyStoppingCallback(stage.patience)] if stage.patience else [],
     )
 

@@ -14,13 +14,15 @@ from transformers import Trainer
 from modeling_decomp_ser.keyed_random import fold_in
 from modeling_decomp_ser.multitask_losses import IGNORED, TaskLoss, frames_needed
 from modeling_decomp_ser.speech_encoder import encoder_lengths
+from processing.corpora.schema import SAMPLING_RATE
 from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.settings import AugmentationSettings
 from train_scripts.training.augmentation import augment, crop_at_random
 from train_scripts.training.step_batches import StepBatches
+from train_scripts.training.waveform_augmentation import augment_waveform
 
-PARTS = ("speech_encoder", "decomposition")
-"""Modules with a learning rate of their own; everything else counts as "heads"."""
+PARTS = ("speech_encoder", "decomposition", "emotion_head", "ctc_head", "speaker_head")
+"""Modules of the model, each with a learning rate of its own."""
 
 GRADIENT_NORM_LINES = 5
 """How many log lines of a run carry the norm of each task's gradient, which costs a backward pass
@@ -44,7 +46,7 @@ class DecompSerTrainer(Trainer):
         score_turns: turns predictions into the metrics of an evaluation; see `evaluate`.
         augmentation: perturbation of training batches; default none.
         class_weights: weight of each emotion's loss in training, (L,); default equal.
-        rates: multiples of the learning rate by part: "speech_encoder", "decomposition", "heads".
+        rates: multiples of the learning rate by part, see PARTS.
         **kwargs: as in `transformers.Trainer`. The collator must give `row_keys`.
     """
 
@@ -196,6 +198,7 @@ class DecompSerTrainer(Trainer):
         """Add the randomness of a training step to a batch."""
         if self.augmentation is not None:
             inputs = augment(inputs, keys, self.augmentation)
+            inputs = augment_waveform(inputs, keys, self.augmentation, SAMPLING_RATE)
         return {**inputs, "resampling_keys": keys}
 
     def note(self, terms: dict[str, Tensor], outputs) -> None:
@@ -275,11 +278,10 @@ def part_of(name: str) -> str:
     """Part of the model that a parameter belongs to.
 
     Examples:
-        >>> part_of("speech_encoder.masked_spec_embed"), part_of("emotion_head.bias")
-        ('speech_encoder', 'heads')
+        >>> part_of("speech_encoder.masked_spec_embed"), part_of("module.ctc_head.bias")
+        ('speech_encoder', 'ctc_head')
     """
-    own = name.removeprefix("module.").split(".")[0]
-    return own if own in PARTS else "heads"
+    return name.removeprefix("module.").split(".")[0]
 
 
 def gradient_norms(losses: dict[str, Tensor], model) -> dict[str, float]:
