@@ -44,16 +44,34 @@ def open_run_folder(
             settings, data, protocol or fold, or a package that the settings ask for is not
             installed.
     """
-    folder = Path(folder)
     require_packages(settings)
-    if (folder / RESULTS).is_file():
+    of_fold = {"data": full_path(data), "protocol": protocol, "fold": fold}
+    return open_folder(Path(folder), of_fold, settings.as_dict(), finished=RESULTS)
+
+
+def full_path(data: str) -> str:
+    """A path in full, and anything else as it is."""
+    return str(Path(data).resolve()) if Path(data).exists() else data
+
+
+def open_folder(folder: Path, of_fold: Mapping, settings: Mapping, *, finished: str) -> Path:
+    """Create the folder of a run, or resume the run in it; see `open_run_folder`.
+
+    Args:
+        folder: of the run.
+        of_fold: what the run trains on.
+        settings: of the run, stored with it.
+        finished: name of the file that a finished run has.
+
+    Raises:
+        InputError: see `open_run_folder`.
+    """
+    if (folder / finished).is_file():
         raise InputError(
             f"{folder}: holds a finished run. Choose another --output, or delete the folder to run "
             "again."
         )
-    data = str(Path(data).resolve()) if Path(data).exists() else data
-    of_fold = {"data": data, "protocol": protocol, "fold": fold}
-    content = {**of_fold, **settings.as_dict()}
+    content = {**of_fold, **settings}
     stored = folder / SETTINGS
     before = yaml.safe_load(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
     # folders of earlier versions do not tell data, protocol and fold
@@ -234,6 +252,13 @@ def find_overlap(name: str, ids: Iterable[str], speakers: Iterable[str | None]) 
     if trained is None:
         read_config(name)
         return f"it is not known which turns it was trained on ({TRAINING_ROWS} is missing)"
+    return describe_overlap(trained, ids, speakers)
+
+
+def describe_overlap(
+    trained: Mapping, ids: Iterable[str], speakers: Iterable[str | None]
+) -> str | None:
+    """What of a set of turns is in the training rows of a model, in words; None if nothing."""
     shared_ids = set(ids) & set(trained["ids"])
     shared_speakers = set(speakers) & set(trained["speakers"])
     if not shared_ids and not shared_speakers:
