@@ -90,7 +90,7 @@ def draw_negatives(masks: Tensor, keys: Tensor, num_negatives: int) -> Tensor:
         num_negatives: K.
 
     Returns:
-        Places in the flat (B * T) frames, (B, T, K) int64; for frames that are not masked any.
+        Frames of the row, (B, T, K) int64; for frames that are not masked any.
     """
     batch, frames = masks.shape
     draws = uniform(fold_in(keys, NEGATIVES), frames * num_negatives)
@@ -100,31 +100,69 @@ def draw_negatives(masks: Tensor, keys: Tensor, num_negatives: int) -> Tensor:
     chosen = (draws * (number - 1).clamp(min=1)).long()
     chosen = chosen + (chosen >= rank)  # passes over the frame itself
     masked_first = masks.logical_not().long().argsort(dim=1, stable=True)  # (B, T)
-    chosen = chosen.clamp(max=frames - 1).flatten(1)
-    places = masked_first.gather(1, chosen).view_as(draws)
-    return places + frames * torch.arange(batch, device=masks.device)[:, None, None]
+    return masked_first.gather(1, chosen.clamp(max=frames - 1).flatten(1)).view_as(draws).long()
 
 
-@torch.no_grad()
-def count_found(outputs: Any, masks: Tensor, negatives: Tensor) -> Tensor:
-    """Number of masked frames whose true code is nearer than every negative.
+@dataclass
+class MaskedPrediction:
+    """Sums over the masked frames of a batch.
 
-    Negatives of the same code cannot be told from it: a frame that ties with k of them counts
-    1 / (1 + k), so that a collapsed codebook scores what guessing does, 1 / (1 + K).
-
-    Args:
-        outputs: of `Wav2Vec2ForPreTraining`.
-        masks: (B, T).
-        negatives: places in the flat frames, (B, T, K).
+    Attributes:
+        masked: number of masked frames.
+        contrastive: loss of telling a frame's code from its negatives, equation (3) of wav2vec 2.0.
+        diversity: share of the codes that are not in use, equation (4) as transformers has it,
+            times the number of masked frames.
+        found: number of frames whose code is nearer than every negative. One that ties with k
+            negatives of the same code counts 1 / (1 + k), so that a collapsed codebook scores what
+            guessing does, 1 / (1 + K).
+        perplexity: of the codes, times the number of masked frames.
     """
-    codes = outputs.projected_quantized_states.float().flatten(0, 1)  # (B * T, D)
-    true, others = codes[masks.flatten()], codes[negatives[masks]]  # (N, D), (N, K, D)
-    same = (others == true[:, None]).all(-1)  # (N, K)
-    predicted = F.normalize(outputs.projected_states[masks].float(), dim=-1)
-    codes_scored = F.normalize(torch.cat([true[:, None], others], dim=1), dim=-1)
-    scores = (codes_scored * predicted[:, None]).sum(-1)  # (N, 1 + K)
-    nearest = scores[:, 1:].masked_fill(same, -torch.inf).amax(1)
-    return ((scores[:, 0] > nearest) / (1 + same.sum(1))).sum()
+
+    masked: Tensor
+    contrastive: Tensor
+    diversity: Tensor
+    found: Tensor
+    perplexity: Tensor
+
+
+def predict_masked(
+    model, config: Wav2Vec2Config, inputs: Mapping[str, Tensor]
+) -> MaskedPrediction:
+    """Losses of a batch of `SpeechCrops`, as `Wav2Vec2ForPreTraining` computes them, which for
+    every frame, masked or not, copies all its negatives: here at the masked frames alone, from the
+    cosines of all pairs of a row, in half the time.
+    """
+    keys, attention_mask = inputs["row_keys"], inputs["attention_mask"]
+    masks = draw_masks(config, attention_mask, keys)
+    negatives = draw_negatives(masks, keys, config.num_negatives)
+    outputs = model(
+        inputs["input_values"], attention_mask=attention_mask, mask_time_indices=masks
+    )
+    codes = outputs.projected_quantized_states.float()  # (B, T, D)
+    states = F.normalize(outputs.projected_states.float(), dim=-1)
+    cosines = states @ F.normalize(codes, dim=-1).transpose(1, 2)  # (B, T, T)
+    kinds = number_codes(codes.detach())  # (B, T)
+    frames = torch.arange(masks.shape[1], device=masks.device)[:, None]
+    choices = torch.cat([frames.expand(len(masks), -1, -1), negatives], dim=2)  # (B, T, 1 + K)
+    logits = cosines.gather(2, choices)[masks] / config.contrastive_logits_temperature  # (N, 1 + K)
+    ties = (kinds.gather(1, negatives.flatten(1)).view_as(negatives) == kinds[..., None])[masks]
+    logits[:, 1:] = logits[:, 1:].masked_fill(ties, -torch.inf)
+    first = logits.detach().argmax(1) == 0
+    masked, perplexity = masks.sum(), outputs.codevector_perplexity
+    num_codes = config.num_codevector_groups * config.num_codevectors_per_group
+    return MaskedPrediction(
+        masked=masked,
+        contrastive=F.cross_entropy(logits, torch.zeros_like(logits[:, 0]).long(), reduction="sum"),
+        diversity=(num_codes - perplexity) / num_codes * masked,
+        found=(first / (1 + ties.sum(1))).sum(),
+        perplexity=perplexity.detach() * masked,
+    )
+
+
+def number_codes(codes: Tensor) -> Tensor:
+    """Numbers (B, T) of codes (B, T, D), the same where two codes are the same."""
+    _, numbers = codes.flatten(0, 1).unique(dim=0, return_inverse=True)
+    return numbers.view(codes.shape[:2])
 
 
 class EncoderPreTrainer(DecompSerTrainer):
@@ -155,7 +193,8 @@ class EncoderPreTrainer(DecompSerTrainer):
     def gumbel_temperature(self) -> float:
         """Temperature of this step: it falls by the same factor at every step."""
         first, last = self.gumbel
-        return first * (last / first) ** (self.state.global_step / max(1, self.state.max_steps - 1))
+        steps = max(1, self.state.max_steps - 1)
+        return first * (last / first) ** (min(self.state.global_step, steps) / steps)
 
     def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list, Any]:
         """Collect the batches of a step and count its masked frames, over all processes."""
@@ -173,29 +212,23 @@ class EncoderPreTrainer(DecompSerTrainer):
         """Weighted sum of both losses; see the class."""
         wrapped = self.accelerator.unwrap_model(model)
         wrapped.set_gumbel_temperature(self.gumbel_temperature())
-        outputs, masks, negatives = predict_masked(model, wrapped.config, inputs)
-        counts: Any = num_items_in_batch or {"masked": masks.sum().clamp(min=1)}
+        sums = predict_masked(model, wrapped.config, inputs)
+        counts: Any = num_items_in_batch or {"masked": sums.masked.clamp(min=1)}
         # Gradients are averaged over processes, and each has divided by the frames of all.
         scale = self.accelerator.num_processes if num_items_in_batch else 1
-        losses = {"contrastive": outputs.contrastive_loss, "diversity": outputs.diversity_loss}
+        losses = {"contrastive": sums.contrastive, "diversity": sums.diversity}
         terms = {k: scale * loss / counts["masked"] for k, loss in losses.items()}
-        self.note_step(terms, outputs, masks, negatives)
+        self.note_step(terms, sums)
         loss = sum(self.loss_weights[k] * term for k, term in terms.items())
-        return (loss, outputs) if return_outputs else loss
+        return (loss, sums) if return_outputs else loss
 
-    def note_step(self, terms: dict[str, Tensor], outputs, masks: Tensor, negatives: Tensor):
+    def note_step(self, terms: dict[str, Tensor], sums: MaskedPrediction) -> None:
         """Add up what the next log line reports."""
         self.logged_steps.add(self.state.global_step)
         for name, term in terms.items():
             self.logged[f"loss_{name}"] = self.logged.get(f"loss_{name}", 0.0) + term.detach()
-        masked = masks.sum()
-        measured = {
-            "masked": masked,
-            "found": count_found(outputs, masks, negatives),
-            "perplexity": masked * outputs.codevector_perplexity.detach(),
-        }
-        for name, value in measured.items():
-            self.measured[name] = self.measured.get(name, 0.0) + value.float()
+        for name in ("masked", "found", "perplexity"):
+            self.measured[name] = self.measured.get(name, 0.0) + getattr(sums, name).float()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the losses, the accuracy, the perplexity and the temperature of the last step."""
@@ -204,20 +237,6 @@ class EncoderPreTrainer(DecompSerTrainer):
             logs.update(shares(sums), gumbel_temperature=self.gumbel_temperature())
             self.measured = {}
         super().log(logs, start_time)
-
-
-def predict_masked(model, config: Wav2Vec2Config, inputs: Mapping[str, Tensor]):
-    """Answer of the model to a batch of `SpeechCrops`, the masks (B, T) and negatives (B, T, K)."""
-    keys, attention_mask = inputs["row_keys"], inputs["attention_mask"]
-    masks = draw_masks(config, attention_mask, keys)
-    negatives = draw_negatives(masks, keys, config.num_negatives)
-    outputs = model(
-        inputs["input_values"],
-        attention_mask=attention_mask,
-        mask_time_indices=masks,
-        sampled_negative_indices=negatives,
-    )
-    return outputs, masks, negatives
 
 
 def shares(sums: Mapping[str, Tensor]) -> dict[str, float]:
@@ -244,15 +263,7 @@ def measure(
     batches: Any = DataLoader(rows, batch_size=batch_size, collate_fn=collator)
     for batch in batches:
         batch = {k: v.to(device) for k, v in batch.items()}
-        outputs, masks, negatives = predict_masked(model, model.config, batch)
-        masked = masks.sum()
-        values = {
-            "masked": masked,
-            "contrastive": outputs.contrastive_loss,
-            "diversity": outputs.diversity_loss,
-            "found": count_found(outputs, masks, negatives),
-            "perplexity": masked * outputs.codevector_perplexity,
-        }
-        sums = {k: sums.get(k, 0.0) + v.double() for k, v in values.items()}
+        for name, value in vars(predict_masked(model, model.config, batch)).items():
+            sums[name] = sums.get(name, 0.0) + value.double()
     losses = {f"loss_{k}": float(sums[k] / sums["masked"]) for k in ("contrastive", "diversity")}
     return {**losses, **shares(sums)}
