@@ -64,9 +64,7 @@ def _read_table(table: Path, labelled: bool) -> Iterator[tuple[str, Row]]:
         ) from error
 
 
-def _parse_row(
-    cells: dict[str, str | None], item: str, folder: Path, labelled: bool
-) -> Row:
+def _parse_row(cells: dict[str, str | None], item: str, folder: Path, labelled: bool) -> Row:
     values = {
         name: (value or "").strip() or None
         for name, value in cells.items()

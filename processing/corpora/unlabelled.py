@@ -1,4 +1,4 @@
-"""Speech without emotion labels: any corpus of `load_corpus`, or a folder of audio files as it is."""
+"""Speech without emotion labels: any corpus of `load_corpus`, or a plain folder of audio files."""
 
 from pathlib import Path
 from typing import Any

@@ -116,6 +116,7 @@ def save_model(
     protocol: Mapping | None = None,
     fold: str | None = None,
     base: str | None = None,
+    encoder: str | None = None,
 ) -> None:
     """Save a trained model, its processor and their code, and which turns and speakers it was
     trained on, so that `evaluate` can tell whether it is asked about any of them.
@@ -130,24 +131,29 @@ def save_model(
         base: folder or repository id of the trained model that training went on from. What that
             was trained on counts too; where that is not known, a warning says that it is not known
             of this one either.
+        encoder: folder or repository id of the speech encoder that it went on from, likewise.
     """
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    earlier = {"ids": [], "speakers": []} if base is None else read_training_rows(base)
-    if earlier is None:
-        logger.warning(
-            "It is not known which turns '%s' was trained on (%s is missing), so neither is it of "
-            "the model in %s: `decomp-ser evaluate` scores it with --allow-overlap, marked.",
-            base,
-            TRAINING_ROWS,
-            folder,
-        )
-        return
+    speakers, ids = set(train["speaker"]), set(train["id"])
+    for name in filter(None, (base, encoder)):
+        earlier = read_training_rows(name)
+        if earlier is None:
+            logger.warning(
+                "It is not known which turns '%s' was trained on (%s is missing), so neither is it "
+                "of the model in %s: `decomp-ser evaluate` scores it with --allow-overlap, marked.",
+                name,
+                TRAINING_ROWS,
+                folder,
+            )
+            return
+        speakers.update(earlier["speakers"])
+        ids.update(earlier["ids"])
     content = {
         "protocol": protocol,
         "fold": fold,
-        "speakers": sorted({*earlier["speakers"], *train["speaker"]} - {None}),
-        "ids": sorted({*earlier["ids"], *train["id"]}),
+        "speakers": sorted(speakers - {None}),
+        "ids": sorted(ids),
     }
     (Path(folder) / TRAINING_ROWS).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
@@ -252,13 +258,6 @@ def find_overlap(name: str, ids: Iterable[str], speakers: Iterable[str | None]) 
     if trained is None:
         read_config(name)
         return f"it is not known which turns it was trained on ({TRAINING_ROWS} is missing)"
-    return describe_overlap(trained, ids, speakers)
-
-
-def describe_overlap(
-    trained: Mapping, ids: Iterable[str], speakers: Iterable[str | None]
-) -> str | None:
-    """What of a set of turns is in the training rows of a model, in words; None if nothing."""
     shared_ids = set(ids) & set(trained["ids"])
     shared_speakers = set(speakers) & set(trained["speakers"])
     if not shared_ids and not shared_speakers:

@@ -125,9 +125,7 @@ class MaskedPrediction:
     perplexity: Tensor
 
 
-def predict_masked(
-    model, config: Wav2Vec2Config, inputs: Mapping[str, Tensor]
-) -> MaskedPrediction:
+def predict_masked(model, config: Wav2Vec2Config, inputs: Mapping[str, Tensor]) -> MaskedPrediction:
     """Losses of a batch of `SpeechCrops`, as `Wav2Vec2ForPreTraining` computes them, which for
     every frame, masked or not, copies all its negatives: here at the masked frames alone, from the
     cosines of all pairs of a row, in half the time.
@@ -135,9 +133,7 @@ def predict_masked(
     keys, attention_mask = inputs["row_keys"], inputs["attention_mask"]
     masks = draw_masks(config, attention_mask, keys)
     negatives = draw_negatives(masks, keys, config.num_negatives)
-    outputs = model(
-        inputs["input_values"], attention_mask=attention_mask, mask_time_indices=masks
-    )
+    outputs = model(inputs["input_values"], attention_mask=attention_mask, mask_time_indices=masks)
     codes = outputs.projected_quantized_states.float()  # (B, T, D)
     states = F.normalize(outputs.projected_states.float(), dim=-1)
     cosines = states @ F.normalize(codes, dim=-1).transpose(1, 2)  # (B, T, T)

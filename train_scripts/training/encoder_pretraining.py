@@ -1,4 +1,4 @@
-"""`decomp-ser pretrain-encoder`: a wav2vec2 speech encoder by its own objective, on unlabelled speech."""
+"""`decomp-ser pretrain-encoder`: wav2vec2 by its own objective, on unlabelled speech."""
 
 import json
 import logging
@@ -166,7 +166,9 @@ def encoder_config(settings: RunSettings) -> Wav2Vec2Config:
     try:
         config = Wav2Vec2Config(**{**own.speech_config.to_dict(), **fields})
     except (ValueError, TypeError) as error:
-        raise InputError(f"{ENCODER_STAGE}.speech_config: {' '.join(str(error).split())}") from error
+        raise InputError(
+            f"{ENCODER_STAGE}.speech_config: {' '.join(str(error).split())}"
+        ) from error
     if not config.mask_time_prob > 0:
         raise InputError(
             f"{ENCODER_STAGE}.speech_config.mask_time_prob={config.mask_time_prob}: expected a "
@@ -246,9 +248,7 @@ def describe(
 ) -> dict[str, Any]:
     """The record of a run: what it heard, and what it has learned of it."""
     stage = run.settings.encoder_pretraining
-    collator = SpeechCrops(
-        run.sampling_rate, trainer.data_collator.crop_samples, run.settings.seed
-    )
+    collator = SpeechCrops(run.sampling_rate, trainer.data_collator.crop_samples, run.settings.seed)
     size = trainer.args.train_batch_size
     names = ("loss_contrastive", "loss_diversity", "contrastive_accuracy", "codevector_perplexity")
     last = [line for line in read_log(run.folder) if "contrastive_accuracy" in line][-1:]
