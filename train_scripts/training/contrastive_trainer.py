@@ -247,12 +247,10 @@ def shares(sums: Mapping[str, Tensor]) -> dict[str, float]:
 @torch.no_grad()
 def measure(
     model: Wav2Vec2ForPreTraining, collator: SpeechCrops, rows: Any, *, batch_size: int
-) -> dict[str, float] | None:
+) -> dict[str, float]:
     """Losses, accuracy and perplexity of rows without dropout and noise, a masked frame; crops,
-    masks and negatives are those of the collator's epoch. None of no rows.
+    masks and negatives are those of the collator's epoch. The perplexity is a mean over batches.
     """
-    if not len(rows):
-        return None
     device = next(model.parameters()).device
     model.eval()
     sums: dict[str, Tensor] = {}

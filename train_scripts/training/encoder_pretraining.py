@@ -208,14 +208,19 @@ def long_enough(corpus: Dataset, config: Wav2Vec2Config, sampling_rate: int) -> 
 
 
 def divide(corpus: Dataset) -> tuple[Dataset, Dataset]:
-    """Turns to train on, and one in HELDOUT_OF to measure, told by their ids alone."""
-    held = [row_key(turn) % HELDOUT_OF == 0 for turn in corpus["id"]]
-    if all(held):
-        held = [False] * len(held)
-    return (
-        corpus.select([i for i, is_held in enumerate(held) if not is_held]),
-        corpus.select([i for i, is_held in enumerate(held) if is_held]),
-    )
+    """Turns to train on, and one in HELDOUT_OF to measure, one at least, told by their ids alone.
+
+    Raises:
+        InputError: if there are fewer than two turns.
+    """
+    keys = [row_key(turn) for turn in corpus["id"]]
+    held = {i for i, key in enumerate(keys) if key % HELDOUT_OF == 0}
+    if not 0 < len(held) < len(keys):
+        held = {keys.index(min(keys))}
+    if len(keys) < 2:
+        raise InputError("one turn is left of the data, expected two or more. Give more speech.")
+    others = [i for i in range(len(keys)) if i not in held]
+    return corpus.select(others), corpus.select(sorted(held))
 
 
 def build_trainer(model: Wav2Vec2ForPreTraining, run: EncoderRun) -> EncoderPreTrainer:
