@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, Value
+from datasets import Dataset, Value
 from datasets.utils import tqdm
 
 from processing.audio_files import audio_duration, read_audio
@@ -28,7 +28,7 @@ COLUMNS = tuple(name for name in ROW_FEATURES if name not in ("emotion", "text")
 """Columns of every row; `split` stands beside them where the source has it."""
 
 
-def load_speech(data: str | Path | Dataset | DatasetDict, *, skip_bad: bool = False) -> Dataset:
+def load_speech(data: str | Path, *, skip_bad: bool = False) -> Dataset:
     """Load speech of which no emotion is asked.
 
     Args:
@@ -86,9 +86,7 @@ def read_audio_folder(folder: str | Path, *, skip_bad: bool = False) -> Dataset:
     return rows_to_dataset(rows)
 
 
-def _load(data: str | Path | Dataset | DatasetDict, skip_bad: bool) -> Dataset:
-    if isinstance(data, Dataset | DatasetDict):
-        return _complete(join_splits(data) if isinstance(data, DatasetDict) else data, "data set")
+def _load(data: str | Path, skip_bad: bool) -> Dataset:
     path = Path(data)
     if path.suffix.lower() == ".csv" or (path / METADATA_NAME).is_file():
         rows, bad = read_metadata_folder(path, skip_bad=skip_bad, labelled=False)
@@ -127,10 +125,8 @@ def _complete(dataset: Dataset, name: str) -> Dataset:
     return dataset
 
 
-def _name_of(data: str | Path | Dataset | DatasetDict) -> str | None:
+def _name_of(data: str | Path) -> str:
     """Name of a source that does not name its corpus: that of its folder, or its id on the Hub."""
-    if isinstance(data, Dataset | DatasetDict):
-        return None
     path = Path(data)
     if not path.exists():
         return str(data)

@@ -64,11 +64,6 @@ class EncoderRun:
     rows: Dataset
     heldout: Dataset
 
-    @property
-    def stored_settings(self) -> dict[str, Any]:
-        """Settings that this run has an answer from."""
-        return stored_settings(self.settings)
-
 
 def pretrain_encoder(
     preset: str,
@@ -279,7 +274,7 @@ def describe(
         "guessing": 1 / (1 + config.num_negatives),
         "num_codes": config.num_codevector_groups * config.num_codevectors_per_group,
         "crop_seconds": stage.crop_seconds,
-        "settings": run.stored_settings,
+        "settings": stored_settings(run.settings),
         "seconds": seconds,
         "versions": package_versions(),
         "commit": git_commit(),
