@@ -179,7 +179,7 @@ def test_an_unforeseen_error_keeps_its_traceback_and_exit_code_1():
     assert "Traceback" in answer.stderr and "boom" in answer.stderr
 
 
-@pytest.mark.parametrize("verb", ["finetune", "pretrain", "evaluate"])
+@pytest.mark.parametrize("verb", ["finetune", "pretrain", "pretrain-encoder", "evaluate"])
 def test_help_of_a_verb_explains_its_options(verb):
     answer = decomp_ser(verb, "--help")
     assert answer.returncode == 0
@@ -189,6 +189,7 @@ def test_help_of_a_verb_explains_its_options(verb):
 WRITING = {
     "quickstart": [],
     "prepare": ["synthetic", "-", "{output}"],
+    "pretrain-encoder": ["base", "--data", "x"],
     "pretrain": ["base", "--data", "x", "--protocol", "speaker", "--fold", "a"],
     "finetune": ["base", "--data", "x", "--protocol", "speaker", "--fold", "a"],
     "cross-validate": ["base", "--data", "x", "--protocol", "speaker", "--seeds", "1"],

@@ -14,7 +14,7 @@ _TEXT_COLUMNS = ("id", "speaker", "text", "corpus", "session", "dialogue", "spli
 
 
 def read_metadata_folder(
-    source: str | Path, *, skip_bad: bool = False
+    source: str | Path, *, skip_bad: bool = False, labelled: bool = True
 ) -> tuple[list[Row], list[BadClip]]:
     """Rows of a folder with `metadata.csv`, or of the folder in which a given CSV file lies.
 
@@ -23,7 +23,7 @@ def read_metadata_folder(
     m), `text`, `corpus`, `session`, `dialogue` and `split` are read where they exist, and other
     columns are ignored. An empty cell means unknown, as a missing column does. With `skip_bad`,
     clips without usable audio are left out and returned beside the rows, which keep the order of
-    the table.
+    the table. Not `labelled`, the table needs no `emotion`, and the rows have none.
 
     Raises:
         InputError: if the table is missing, lacks a column or has a wrong cell, or a clip is bad.
@@ -34,10 +34,10 @@ def read_metadata_folder(
         raise InputError(
             f"{table}: no such table. Give a folder with {METADATA_NAME}, or the CSV file itself."
         )
-    return check_clips(_read_table(table), skip_bad=skip_bad)
+    return check_clips(_read_table(table, labelled), skip_bad=skip_bad)
 
 
-def _read_table(table: Path) -> Iterator[tuple[str, Row]]:
+def _read_table(table: Path, labelled: bool) -> Iterator[tuple[str, Row]]:
     try:
         text = table.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -46,31 +46,32 @@ def _read_table(table: Path) -> Iterator[tuple[str, Row]]:
         ) from error
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     columns = [name.strip() for name in reader.fieldnames or ()]
-    missing = [name for name in ("file_name", "emotion") if name not in columns]
+    needed = ["file_name", "emotion"] if labelled else ["file_name"]
+    missing = [name for name in needed if name not in columns]
     if missing:
         raise InputError(
             f"{table}: column {missing[0]!r} is missing; found {', '.join(columns) or 'nothing'}. "
-            "Expected a comma-separated table with the columns file_name and emotion."
+            f"Expected a comma-separated table with the columns {' and '.join(needed)}."
         )
     reader.fieldnames = columns
     try:
         for cells in reader:
             item = f"{table.name} line {reader.line_num}"
-            yield item, _parse_row(cells, item, table.parent)
+            yield item, _parse_row(cells, item, table.parent, labelled)
     except csv.Error as error:
         raise InputError(
             f"{table} line {reader.line_num}: {error}. Expected a comma-separated table."
         ) from error
 
 
-def _parse_row(cells: dict[str, str | None], item: str, folder: Path) -> Row:
+def _parse_row(cells: dict[str, str | None], item: str, folder: Path, labelled: bool) -> Row:
     values = {
         name: (value or "").strip() or None
         for name, value in cells.items()
         if isinstance(name, str)
     }
-    file_name, emotion = values["file_name"], values["emotion"]
-    if file_name is None or emotion is None:
+    file_name, emotion = values["file_name"], values["emotion"] if labelled else None
+    if file_name is None or (labelled and emotion is None):
         empty = "file_name" if file_name is None else "emotion"
         raise InputError(
             f"{folder.name}/{item}: {empty} is empty. Fill the cell or remove the row."
@@ -83,7 +84,7 @@ def _parse_row(cells: dict[str, str | None], item: str, folder: Path) -> Row:
         )
     row = make_row(
         audio={"bytes": None, "path": str(folder / file_name)},
-        emotion=emotion.lower(),
+        emotion=emotion.lower() if emotion else None,
         gender=GENDERS[gender.lower()] if gender else None,
         **{name: values[name] for name in _TEXT_COLUMNS if name in values},
     )

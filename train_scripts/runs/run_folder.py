@@ -44,16 +44,34 @@ def open_run_folder(
             settings, data, protocol or fold, or a package that the settings ask for is not
             installed.
     """
-    folder = Path(folder)
     require_packages(settings)
-    if (folder / RESULTS).is_file():
+    of_fold = {"data": full_path(data), "protocol": protocol, "fold": fold}
+    return open_folder(Path(folder), of_fold, settings.as_dict(), finished=RESULTS)
+
+
+def full_path(data: str) -> str:
+    """A path in full, and anything else as it is."""
+    return str(Path(data).resolve()) if Path(data).exists() else data
+
+
+def open_folder(folder: Path, of_fold: Mapping, settings: Mapping, *, finished: str) -> Path:
+    """Create the folder of a run, or resume the run in it; see `open_run_folder`.
+
+    Args:
+        folder: of the run.
+        of_fold: what the run trains on.
+        settings: of the run, stored with it.
+        finished: name of the file that a finished run has.
+
+    Raises:
+        InputError: see `open_run_folder`.
+    """
+    if (folder / finished).is_file():
         raise InputError(
             f"{folder}: holds a finished run. Choose another --output, or delete the folder to run "
             "again."
         )
-    data = str(Path(data).resolve()) if Path(data).exists() else data
-    of_fold = {"data": data, "protocol": protocol, "fold": fold}
-    content = {**of_fold, **settings.as_dict()}
+    content = {**of_fold, **settings}
     stored = folder / SETTINGS
     before = yaml.safe_load(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
     # folders of earlier versions do not tell data, protocol and fold
@@ -98,6 +116,7 @@ def save_model(
     protocol: Mapping | None = None,
     fold: str | None = None,
     base: str | None = None,
+    encoder: str | None = None,
 ) -> None:
     """Save a trained model, its processor and their code, and which turns and speakers it was
     trained on, so that `evaluate` can tell whether it is asked about any of them.
@@ -112,24 +131,29 @@ def save_model(
         base: folder or repository id of the trained model that training went on from. What that
             was trained on counts too; where that is not known, a warning says that it is not known
             of this one either.
+        encoder: folder or repository id of the speech encoder that it went on from, likewise.
     """
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    earlier = {"ids": [], "speakers": []} if base is None else read_training_rows(base)
-    if earlier is None:
-        logger.warning(
-            "It is not known which turns '%s' was trained on (%s is missing), so neither is it of "
-            "the model in %s: `decomp-ser evaluate` scores it with --allow-overlap, marked.",
-            base,
-            TRAINING_ROWS,
-            folder,
-        )
-        return
+    speakers, ids = set(train["speaker"]), set(train["id"])
+    for name in filter(None, (base, encoder)):
+        earlier = read_training_rows(name)
+        if earlier is None:
+            logger.warning(
+                "It is not known which turns '%s' was trained on (%s is missing), so neither is it "
+                "of the model in %s: `decomp-ser evaluate` scores it with --allow-overlap, marked.",
+                name,
+                TRAINING_ROWS,
+                folder,
+            )
+            return
+        speakers.update(earlier["speakers"])
+        ids.update(earlier["ids"])
     content = {
         "protocol": protocol,
         "fold": fold,
-        "speakers": sorted({*earlier["speakers"], *train["speaker"]} - {None}),
-        "ids": sorted({*earlier["ids"], *train["id"]}),
+        "speakers": sorted(speakers - {None}),
+        "ids": sorted(ids),
     }
     (Path(folder) / TRAINING_ROWS).write_text(json.dumps(content, indent=1), encoding="utf-8")
 

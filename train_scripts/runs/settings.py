@@ -127,9 +127,31 @@ class FineTuningSettings(StageSettings):
     patience: int = 0
 
 
+@dataclass
+class EncoderPreTrainingSettings(StageSettings):
+    """Settings of `pretrain-encoder`.
+
+    Args:
+        crop_seconds: seconds of the random crop of a longer turn.
+        speech_config: fields of the speech encoder's configuration for this stage alone: the masks,
+            the codebooks and the negatives of wav2vec2's objective. Dropout and masks of
+            `model.speech_config` are those of the saved encoder.
+        gumbel_start, gumbel_end: temperature of the choice of a code at the first and the last
+            step; it falls by the same factor at every step.
+    """
+
+    crop_seconds: float = 3.0
+    speech_config: dict[str, Any] = field(default_factory=dict)
+    gumbel_start: float = 2.0
+    gumbel_end: float = 0.5
+
+
+ENCODER_STAGE = "encoder_pretraining"
+
 STAGES: dict[str, type[StageSettings]] = {
     "pretraining": PreTrainingSettings,
     "finetuning": FineTuningSettings,
+    ENCODER_STAGE: EncoderPreTrainingSettings,
 }
 
 MANAGED_ARGUMENTS = {
@@ -178,6 +200,7 @@ class RunSettings:
         pretraining: see PreTrainingSettings.
         finetuning: see FineTuningSettings.
         augmentation: see AugmentationSettings.
+        encoder_pretraining: see EncoderPreTrainingSettings.
     """
 
     preset: str = "base"
@@ -192,11 +215,18 @@ class RunSettings:
     pretraining: PreTrainingSettings = field(default_factory=PreTrainingSettings)
     finetuning: FineTuningSettings = field(default_factory=FineTuningSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    encoder_pretraining: EncoderPreTrainingSettings = field(
+        default_factory=EncoderPreTrainingSettings
+    )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dictionary, as stored with a run."""
+        """Plain dictionary, as stored with a run. The pre-training of the speech encoder decides
+        nothing of the other stages, and is stored with its own run only.
+        """
         plain = dataclasses.asdict(self)
-        return {**plain, **{stage: getattr(self, stage).as_dict() for stage in STAGES}}
+        del plain[ENCODER_STAGE]
+        others = [stage for stage in STAGES if stage != ENCODER_STAGE]
+        return {**plain, **{stage: getattr(self, stage).as_dict() for stage in others}}
 
 
 def load_settings(preset: str, overrides: Sequence[str] = ()) -> RunSettings:

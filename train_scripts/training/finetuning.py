@@ -13,6 +13,7 @@ from modeling_decomp_ser import DecompSerForAudioClassification
 from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompSerProcessor
 from processing.errors import InputError
 from processing.features import SIGNAL_SETTINGS
+from train_scripts.runs.encoder_record import corpora_heard
 from train_scripts.runs.fold_data import FoldData, task_weights
 from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.record import Calibration, Metrics, RunRecord, Scores, read_record
@@ -77,7 +78,8 @@ def finetune(
         skip_bad=skip_bad,
     )
     check_validation(run.settings, run.data)
-    overlap = check_pretrained(pretrained, run.data, allow_overlap)
+    encoder = encoder_begun_from(run.settings)
+    overlap = check_pretrained(pretrained, encoder, run.data, allow_overlap)
     model = start_model(run, pretrained)
     trainer = build_trainer(model, run)
     seconds = train(trainer, run.folder)
@@ -104,12 +106,24 @@ def finetune(
         # a path of this machine would tell others nothing
         record.pretrained = Path(pretrained).name
         record.trained_on = add_corpora_of(pretrained, record.trained_on)
+    if encoder is not None:
+        record.trained_on = join_corpora(record.trained_on, corpora_heard(encoder))
     if overlap:
         record.protocol.leaks = True
         record.pretraining_overlap = overlap
     if trainer.is_world_process_zero():
-        record = run.save(model, record, title="Fine-tuning", base=pretrained)
+        record = run.save(model, record, title="Fine-tuning", base=pretrained, encoder=encoder)
     return record
+
+
+def encoder_begun_from(settings: RunSettings) -> str | None:
+    """The pre-trained speech encoder that a run begins from, if it says what it has heard: one of
+    `pretrain-encoder`. None for others, such as facebook/wav2vec2-base.
+    """
+    name = settings.speech_encoder
+    if name == FROM_SCRATCH or not build_config(settings).use_speech_encoder:
+        return None
+    return name if corpora_heard(name) is not None else None
 
 
 def start_model(run: StageRun, pretrained: str | None) -> DecompSerForAudioClassification:
@@ -178,22 +192,41 @@ def add_corpora_of(pretrained: str, names: str | None) -> str | None:
     path = cached_file(pretrained, RESULTS, _raise_exceptions_for_missing_entries=False)
     if path is None or names is None:
         return None
-    before = read_record(path).trained_on
-    return None if before is None else "+".join(sorted({*names.split("+"), *before.split("+")}))
+    return join_corpora(names, read_record(path).trained_on)
 
 
-def check_pretrained(pretrained: str | None, data: FoldData, allow_overlap: bool) -> str | None:
-    """Refuse a pre-trained model that knows the test fold, unless told; returns what overlaps."""
-    if pretrained is None:
+def join_corpora(names: str | None, others: str | None) -> str | None:
+    """Names of corpora and others, joined by "+"; None where either is not known.
+
+    Examples:
+        >>> join_corpora("ravdess", "nemo+ravdess")
+        'nemo+ravdess'
+    """
+    if names is None or others is None:
         return None
-    overlap = find_overlap(pretrained, data.folds.test_ids, data.folds.test_speakers)
-    if overlap and not allow_overlap:
-        raise InputError(
-            f"--pretrained {pretrained}: {overlap}. Pre-train on the same protocol and fold, or "
-            "pass --allow-overlap to have the "
-            "result marked as leaking."
-        )
-    return overlap
+    return "+".join(sorted({*names.split("+"), *others.split("+")}))
+
+
+def check_pretrained(
+    pretrained: str | None, encoder: str | None, data: FoldData, allow_overlap: bool
+) -> str | None:
+    """Refuse a pre-trained decomposition or speech encoder that knows the test fold, unless told;
+    returns what overlaps.
+    """
+    tested = (data.folds.test_ids, data.folds.test_speakers)
+    found = {
+        f"--pretrained {pretrained}": pretrained and find_overlap(pretrained, *tested),
+        f"speech_encoder={encoder}": encoder and find_overlap(encoder, *tested),
+    }
+    overlaps = {name: overlap for name, overlap in found.items() if overlap}
+    for name, overlap in overlaps.items():
+        if not allow_overlap:
+            raise InputError(
+                f"{name}: {overlap}. Pre-train on the same protocol and fold, or "
+                "pass --allow-overlap to have the "
+                "result marked as leaking."
+            )
+    return "; ".join(dict.fromkeys(overlaps.values())) or None
 
 
 def build_model(

@@ -10,6 +10,8 @@ TITLES = {
     "loss_ctc": "speech recognition (CTC)",
     "loss_speaker": "speaker (cross entropy)",
     "loss_reconstruction": "reconstruction (MSE)",
+    "loss_contrastive": "contrastive (cross entropy)",
+    "loss_diversity": "diversity (share of codes unused)",
 }
 
 VALIDATION = {

@@ -116,7 +116,15 @@ class StageRun:
             "seconds": seconds,
         }
 
-    def save(self, model, record: RunRecord, *, title: str, base: str | None = None) -> RunRecord:
+    def save(
+        self,
+        model,
+        record: RunRecord,
+        *,
+        title: str,
+        base: str | None = None,
+        encoder: str | None = None,
+    ) -> RunRecord:
         """Save the model, the figure of its losses and, last of all, the record.
 
         Args:
@@ -124,6 +132,7 @@ class StageRun:
             record: of the run.
             title: of the figure.
             base: what training started from, see `save_model`.
+            encoder: speech encoder that it started from, likewise.
 
         Returns:
             The record with versions and commit.
@@ -137,6 +146,7 @@ class StageRun:
             protocol=self.data.protocol,
             fold=self.data.fold,
             base=base,
+            encoder=encoder,
         )
         plot_losses(read_log(self.folder), self.folder / "losses.png", title=title)
         return write_record(self.folder, record)
