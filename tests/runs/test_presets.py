@@ -31,7 +31,7 @@ def test_a_row_has_the_parts_and_the_task_weights_of_the_specification(preset):
 @pytest.mark.parametrize("size", ["tiny", "paper"])
 def test_rows_differ_from_the_base_in_parts_and_weights_only(preset, size):
     base, row = (load_settings(name, [f"size={size}"]).as_dict() for name in ("base", preset))
-    allowed = {"components", "use_speech_encoder", *WEIGHTS}
+    allowed = {"components", "single_reads_pitch", "use_speech_encoder", *WEIGHTS}
     for settings in (base, row):
         del settings["preset"]
         settings["model"] = {k: v for k, v in settings["model"].items() if k not in allowed}
