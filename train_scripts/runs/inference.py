@@ -1,5 +1,7 @@
 """Run a trained model over the turns of a corpus."""
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +39,19 @@ class TurnPredictions:
         return exponents / exponents.sum(1, keepdims=True)
 
 
+def batches_by_length(
+    rows: Dataset, collator: Any, *, batch_size: int, title: str
+) -> Iterator[tuple[list[int], Any]]:
+    """Batches of turns of similar length, which waste little on padding, with a bar of this title;
+    each with the positions of its turns among the rows.
+    """
+    order = np.argsort(np.asarray(rows["duration"]), kind="stable")
+    starts = range(0, len(order), batch_size)
+    for start in tqdm(starts, desc=title, unit="batch", leave=False):
+        positions = order[start : start + batch_size].tolist()
+        yield positions, collator([rows[i] for i in positions])
+
+
 @torch.no_grad()
 def predict_turns(
     model,
@@ -59,22 +74,18 @@ def predict_turns(
     options = {"output_component_shares": True} if with_component_shares else {}
     was_training = model.training
     model.eval()
-    order = np.argsort(np.asarray(rows["duration"]), kind="stable")
-    found: dict[str, list] = {}
-    starts = range(0, len(order), batch_size)
-    for start in tqdm(starts, desc="Turns", unit="batch", leave=False):
-        batch = collator([rows[int(i)] for i in order[start : start + batch_size]])
+    found: dict[str, dict[int, Any]] = defaultdict(dict)
+    batches = batches_by_length(rows, collator, batch_size=batch_size, title="Turns")
+    for positions, batch in batches:
         batch.pop("row_keys", None)
         output = model(**{k: v.to(model.device) for k, v in batch.items()}, **options)
-        for name, value in turn_outputs(output, collator).items():
-            found.setdefault(name, []).extend(value)
+        for name, values in turn_outputs(output, collator).items():
+            found[name].update(zip(positions, values, strict=True))
     model.train(was_training)
-    back = np.argsort(order, kind="stable")
-    in_order = {name: [values[i] for i in back] for name, values in found.items()}
-    words = ("texts", "speakers")
-    columns: dict[str, Any] = {
-        name: values if name in words else np.stack(values) for name, values in in_order.items()
-    }
+    columns: dict[str, Any] = {}
+    for name, values in found.items():
+        in_order = [values[i] for i in range(len(rows))]
+        columns[name] = in_order if name in ("texts", "speakers") else np.stack(in_order)
     return TurnPredictions(**columns)
 
 
