@@ -65,25 +65,15 @@ PART_MEANINGS = {
 
 @dataclass
 class Explanation:
-    """What was found about one recording.
+    """What was found about one recording."""
 
-    Attributes:
-        summary: what explanation.json holds.
-        waveform: mono at the model's rate, (S,).
-        mel: log-mel spectrogram in [0, 1], (T, M).
-        f0_hz: 0 where unvoiced, (T,).
-        sampling_rate: of all sounds, in Hz.
-        hop_length: samples between frames.
-        changed: the resynthesised utterances.
-    """
-
-    summary: dict[str, Any]
-    waveform: np.ndarray
-    mel: np.ndarray
-    f0_hz: np.ndarray
-    sampling_rate: int
-    hop_length: int
-    changed: list[Counterfactual]
+    summary: dict[str, Any]  # what explanation.json holds
+    waveform: np.ndarray  # mono at the model's rate, (S,)
+    mel: np.ndarray  # log-mel spectrogram in [0, 1], (T, M)
+    f0_hz: np.ndarray  # 0 where unvoiced, (T,)
+    sampling_rate: int  # of all sounds, in Hz
+    hop_length: int  # samples between frames
+    changed: list[Counterfactual]  # the resynthesised utterances
 
 
 def explain(model_name: str, file: str | Path, *, voice: str | Path | None = None) -> Explanation:

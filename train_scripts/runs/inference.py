@@ -13,23 +13,14 @@ from datasets.utils import tqdm
 
 @dataclass
 class TurnPredictions:
-    """What a model says of N turns, in the order of the rows; a head that it lacks is None.
+    """What a model says of N turns, in the order of the rows; a head that it lacks is None."""
 
-    Attributes:
-        logits: emotion, (N, L) float32.
-        speakers: name of the recognised training speaker, N entries.
-        texts: recognised words, N entries.
-        speech_mse: reconstruction error over valid frames, (N,).
-        speech_mse_padded: over at least 192 frames, padding included, (N,).
-        component_shares: of the logits, (N, 6, L) float32, where asked for.
-    """
-
-    logits: np.ndarray | None = None
-    speakers: list[str] | None = None
-    texts: list[str] | None = None
-    speech_mse: np.ndarray | None = None
-    speech_mse_padded: np.ndarray | None = None
-    component_shares: np.ndarray | None = None
+    logits: np.ndarray | None = None  # emotion, (N, L) float32
+    speakers: list[str] | None = None  # name of the recognised training speaker, N entries
+    texts: list[str] | None = None  # recognised words, N entries
+    speech_mse: np.ndarray | None = None  # reconstruction error over valid frames, (N,)
+    speech_mse_padded: np.ndarray | None = None  # over at least 192 frames, padding included, (N,)
+    component_shares: np.ndarray | None = None  # of the logits, (N, 6, L) float32, where asked for
 
     @property
     def probabilities(self) -> np.ndarray:
