@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.fft
+import pandas as pd
 import scipy.signal
 from datasets import Dataset, DatasetDict
+from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
 
 from processing.audio_files import read_audio
@@ -153,26 +154,15 @@ def format_leak_table(reports: Mapping[str, Mapping[str, Any]], *, against: str 
     """A text table of the reports of `leak_report` by fold: a line for each fold, a column for each
     kind of leak with number and share, against the "train" or the "validation" turns.
     """
-    header = ["fold", "test", against, *(kind.replace("_", " ") for kind in LEAK_KINDS)]
-    lines = [
-        [fold, str(r["turns"]["test"]), str(r["turns"][against])]
-        + [_share(r[f"in_{against}"][kind], r["turns"]["test"]) for kind in LEAK_KINDS]
-        for fold, r in reports.items()
-    ]
-    if len(reports) > 1:
-        total = sum(r["turns"]["test"] for r in reports.values())
-        sums = [
-            _sum_known([r[f"in_{against}"][kind] for r in reports.values()]) for kind in LEAK_KINDS
-        ]
-        lines.append(["all", str(total), ""] + [_share(number, total) for number in sums])
-    widths = [max(len(line[k]) for line in [header, *lines]) for k in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if k else cell.ljust(width)
-            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in [header, *lines]
-    )
+    folds, of_fold = pd.Index(reports, name="fold"), list(reports.values())
+    turns = pd.DataFrame([r["turns"] for r in of_fold], folds, ["test", against], dtype=object)
+    counts = pd.DataFrame([r[f"in_{against}"] for r in of_fold], folds, LEAK_KINDS, dtype=float)
+    if len(reports) > 1:  # a sum of which a part is unknown is unknown
+        turns.loc["all"] = [turns["test"].sum(), ""]
+        counts.loc["all"] = counts.sum(skipna=False)
+    for kind in LEAK_KINDS:
+        turns[kind.replace("_", " ")] = list(map(_share, counts[kind], turns["test"]))
+    return turns.rename_axis(index=None, columns="fold").to_string()
 
 
 @dataclass(frozen=True)
@@ -272,13 +262,8 @@ def _count_copies(
     }
 
 
-def _sum_known(numbers: Sequence[int | None]) -> int | None:
-    known = [number for number in numbers if number is not None]
-    return sum(known) if len(known) == len(numbers) else None
-
-
-def _share(number: int | None, total: int) -> str:
-    return "unknown" if number is None else f"{number} ({number / max(total, 1):.1%})"
+def _share(number: float, total: int) -> str:
+    return "unknown" if np.isnan(number) else f"{number:.0f} ({number / max(total, 1):.1%})"
 
 
 def _narrow_band(waveform: np.ndarray) -> np.ndarray:
@@ -303,35 +288,22 @@ def _average_spectrum(narrow: np.ndarray) -> np.ndarray:
 
 def _candidate_pairs(fingerprints: Fingerprints) -> list[tuple[int, int]]:
     """Pairs with equal digests, and each clip with its NUM_CANDIDATES nearest spectra."""
-    count = len(fingerprints.ids)
     pairs = set(_equal_pairs(fingerprints.digests))
-    nearest = min(NUM_CANDIDATES, count - 1)
-    spectra = fingerprints.spectra.astype(np.float32)  # (N, D)
-    squares = (spectra**2).sum(axis=1)
-    for start in range(0, count if nearest > 0 else 0, 512):
-        block = slice(start, min(start + 512, count))
-        # (512, N)
-        distances = squares[block, None] + squares[None] - 2 * spectra[block] @ spectra.T
-        distances[np.arange(block.stop - start), np.arange(start, block.stop)] = np.inf
-        neighbours = np.argpartition(distances, nearest - 1, axis=1)[:, :nearest]
-        for a, row in enumerate(neighbours, start=start):
+    nearest = min(NUM_CANDIDATES, len(fingerprints.ids) - 1)
+    if nearest > 0:
+        search = NearestNeighbors(n_neighbors=nearest).fit(fingerprints.spectra)
+        for a, row in enumerate(search.kneighbors(return_distance=False)):
             pairs.update((min(a, b), max(a, b)) for b in row.tolist())
     return sorted(pairs)
 
 
 def _equal_pairs(digests: Sequence[str]) -> Iterable[tuple[int, int]]:
-    positions: dict[str, list[int]] = {}
-    for index, digest in enumerate(digests):
-        positions.setdefault(digest, []).append(index)
-    for same in positions.values():
+    in_order = sorted(range(len(digests)), key=digests.__getitem__)
+    for _, same in itertools.groupby(in_order, key=digests.__getitem__):
         yield from itertools.combinations(same, 2)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Largest absolute cross-correlation of two unit-energy waveforms over all shifts, 0 to 1."""
-    size = scipy.fft.next_fast_len(len(a) + len(b) - 1, real=True)
-    spectrum_a, spectrum_b = (
-        np.asarray(scipy.fft.rfft(waveform.astype(np.float32), size)) for waveform in (a, b)
-    )
-    correlation = np.asarray(scipy.fft.irfft(spectrum_a * np.conj(spectrum_b), size))
-    return float(np.abs(correlation).max())
+    a, b = a.astype(np.float32), b.astype(np.float32)
+    return float(np.abs(scipy.signal.correlate(a, b, method="fft")).max())

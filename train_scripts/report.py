@@ -66,28 +66,24 @@ def command(
 
     --output gets report.md, report.json and the figures.
     """
-    if trials:
-        from train_scripts.experiments.trials import compare_trials, render_trials
-        from train_scripts.runs.record import write_json
-
-        comparison = compare_trials(runs, seed=seed)
-        output.mkdir(parents=True, exist_ok=True)
-        write_json(output / "trials.json", comparison)
-        typer.echo(render_trials(comparison))
-        return
-    if parts:
-        from train_scripts.reports.pages import render
-        from train_scripts.reports.part_scores import part_scores
-        from train_scripts.runs.record import write_json
-
-        content = part_scores(runs, parts, num_resamples=resamples, seed=seed)
-        output.mkdir(parents=True, exist_ok=True)
-        write_json(output / "parts.json", content)
-        typer.echo(render("parts", **content).rstrip())
-        return
+    from train_scripts.experiments.trials import compare_trials
     from train_scripts.reports.comparisons import DEFAULT_PAIRS
-    from train_scripts.reports.pages import pooled
+    from train_scripts.reports.pages import pooled, render
+    from train_scripts.reports.part_scores import part_scores
     from train_scripts.reports.writing import REPORT_MARKDOWN, parse_pair, report
+    from train_scripts.runs.record import write_json
+
+    if trials or parts:
+        name = "trials" if trials else "parts"
+        content = (
+            compare_trials(runs, seed=seed)
+            if trials
+            else part_scores(runs, parts or "", num_resamples=resamples, seed=seed)
+        )
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / f"{name}.json", content)
+        typer.echo(render(name, **content).rstrip())
+        return
 
     content = report(
         runs,

@@ -39,10 +39,8 @@ _NAME = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_(?:LO|MD|HI|XX?)")
 
 
 def read_crema_d(source: str | Path, *, skip_bad: bool = False) -> Reading:
-    """Rows of a CREMA-D release, or of its AudioWAV folder. Genders are null where
-    VideoDemographics.csv is neither in the folder nor beside it. Clips that cannot be used are left
-    out and returned with `skip_bad`; without it they raise an InputError, as does a folder without
-    clips.
+    """Rows of a CREMA-D release, or of its AudioWAV folder, by `read_named_clips`. Genders are null
+    where VideoDemographics.csv is neither in the folder nor beside it.
     """
     genders = _read_genders(Path(source))
 

@@ -38,9 +38,7 @@ _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])[a-z]")
 
 
 def read_emodb(source: str | Path, *, skip_bad: bool = False) -> Reading:
-    """Rows of the WAV files in an EmoDB release. Clips that cannot be used are left out and
-    returned with `skip_bad`; without it they raise an InputError, as does a folder without clips.
-    """
+    """Rows of the WAV files in an EmoDB release, by `read_named_clips`."""
     return read_named_clips(source, _parse, naming="03a01Fa.wav", skip_bad=skip_bad)
 
 

@@ -28,10 +28,9 @@ _NAME = re.compile(r"(\d{4})_(\d{6})")
 
 
 def read_esd(source: str | Path, *, skip_bad: bool = False) -> Reading:
-    """Rows of an ESD release, or of single speakers' folders of it. The column `split` is there
-    where the copy has the folders train, evaluation and test; all speakers are in all of them.
-    Clips that cannot be used are left out and returned with `skip_bad`; without it they raise an
-    InputError, as does a folder without clips.
+    """Rows of an ESD release, or of single speakers' folders of it, by `read_named_clips`. The
+    column `split` is there where the copy has the folders train, evaluation and test; all speakers
+    are in all of them.
     """
     texts: dict[Path, dict[str, str]] = {}
 

@@ -281,15 +281,11 @@ def fingerprint_release(source: str | Path) -> str:
 
 @dataclass
 class IemocapConfig(BuilderConfig):
-    """Settings that tell one build of IEMOCAP from another in the cache.
+    """Settings that tell one build of IEMOCAP from another in the cache."""
 
-    Attributes:
-        skip_bad: leave out turns without usable audio or label, with a warning that lists them.
-        release_fingerprint: of `fingerprint_release`; the builder fills it in, so that a changed
-            release is read anew.
-    """
-
+    # leave out turns without usable audio or label, with a warning that lists them
     skip_bad: bool = False
+    # of `fingerprint_release`; the builder fills it in, so that a changed release is read anew
     release_fingerprint: str = field(default="")
 
 

@@ -25,9 +25,8 @@ _NAME = re.compile(r"([A-Z]{2}\d)_([a-z]+)_(\d+)")
 
 
 def read_nemo(source: str | Path, *, skip_bad: bool = False) -> Reading:
-    """Rows of an nEMO release: the folder with data.tsv and samples. Clips that cannot be used are
-    left out and returned with `skip_bad`; without it they raise an InputError, as do a missing
-    table and a folder without clips.
+    """Rows of an nEMO release: the folder with data.tsv, without which there is an InputError, and
+    samples, by `read_named_clips`.
     """
     table = Path(source) / "data.tsv"
     if not table.is_file():

@@ -27,9 +27,8 @@ _OTHERS = re.compile(r"0[12]-|03-02-")
 
 
 def read_ravdess(source: str | Path, *, skip_bad: bool = False) -> Reading:
-    """Rows of the audio-only speech in a RAVDESS folder; songs (second field 02) and other
-    modalities are passed over. Clips that cannot be used are left out and returned with `skip_bad`;
-    without it they raise an InputError, as does a folder without clips.
+    """Rows of the audio-only speech in a RAVDESS folder, by `read_named_clips`; songs (second field
+    02) and other modalities are passed over.
     """
     naming = "03-01-06-01-02-01-12.wav"
     return read_named_clips(source, _parse, naming=naming, skip_bad=skip_bad, passed_over=_OTHERS)

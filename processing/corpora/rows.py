@@ -61,7 +61,8 @@ def read_named_clips(
     passed_over: re.Pattern[str] | None = None,
 ) -> Reading:
     """Read a corpus that is told by the names of its WAV files, in any subfolders, without the
-    `._*` files that macOS leaves; result and errors as of `check_clips`.
+    `._*` files that macOS leaves. Clips that cannot be used are left out and returned with
+    `skip_bad`; without it they raise an InputError, as does a folder without clips.
 
     Args:
         folder: without which there is an InputError.

@@ -25,10 +25,7 @@ _NAME = re.compile(r"(DC|JE|JK|KL)[_/](a|d|f|h|n|sa|su)(\d\d)")
 
 
 def read_savee(source: str | Path, *, skip_bad: bool = False) -> Reading:
-    """Rows of the WAV files in a SAVEE release, with ids like DC_a01. Clips that cannot be used are
-    left out and returned with `skip_bad`; without it they raise an InputError, as does a folder
-    without clips.
-    """
+    """Rows of the WAV files in a SAVEE release, with ids like DC_a01, by `read_named_clips`."""
     return read_named_clips(source, _parse, naming=NAMING, skip_bad=skip_bad)
 
 

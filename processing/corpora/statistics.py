@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from processing.corpora.schema import label_order
 
+TEMPLATE = Path(__file__).with_name("statistics.md.jinja")
 GROUPS = ("speaker", "gender", "session")
 _SUMMARIES = {"minimum": np.min, "median": np.median, "mean": np.mean, "maximum": np.max}
 
@@ -33,42 +35,23 @@ def corpus_statistics(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     }
     for group in GROUPS:
         names = sorted({row[group] for row in rows if row.get(group) is not None})
-        if names:
-            members = {name: [row for row in rows if row.get(group) == name] for name in names}
-            statistics[group] = {
-                name: {
-                    **_count(turns),
-                    "emotion": {e: sum(row["emotion"] == e for row in turns) for e in emotions},
-                }
-                for name, turns in members.items()
+        members = {name: [row for row in rows if row.get(group) == name] for name in names}
+        counts = {
+            name: {
+                **_count(turns),
+                "emotion": {e: sum(row["emotion"] == e for row in turns) for e in emotions},
             }
+            for name, turns in members.items()
+        }
+        statistics |= {group: counts} if names else {}
     return statistics
 
 
 def format_statistics(statistics: Mapping[str, Any]) -> str:
     """The statistics as Markdown tables."""
-    emotions = list(statistics["emotion"])
-    seconds = statistics["seconds"]
-    lines = [
-        f"{statistics['turns']} turns, {statistics['minutes']:.1f} minutes; a turn lasts "
-        f"{seconds['minimum']:.2f} to {seconds['maximum']:.2f} s, median {seconds['median']:.2f} "
-        f"s, mean {seconds['mean']:.2f} s; {statistics['without_text']} without a transcript.",
-        "",
-        "| emotion | turns | share | minutes |",
-        "|---|---|---|---|",
-    ]
-    for emotion, count in statistics["emotion"].items():
-        share = count["turns"] / statistics["turns"]
-        lines.append(f"| {emotion} | {count['turns']} | {share:.1%} | {count['minutes']:.1f} |")
-    for group in GROUPS:
-        if group not in statistics:
-            continue
-        lines += ["", f"| {group} | {' | '.join(emotions)} | turns | minutes |"]
-        lines += ["|---" * (len(emotions) + 3) + "|"]
-        for name, count in statistics[group].items():
-            cells = " | ".join(str(count["emotion"][emotion]) for emotion in emotions)
-            lines.append(f"| {name} | {cells} | {count['turns']} | {count['minutes']:.1f} |")
-    return "\n".join(lines) + "\n"
+    template = Template(TEMPLATE.read_text("utf-8"), trim_blocks=True, undefined=StrictUndefined)
+    groups = {group: statistics[group] for group in GROUPS if group in statistics}
+    return template.render(all=statistics, groups=groups, emotions=list(statistics["emotion"]))
 
 
 def plot_statistics(statistics: Mapping[str, Any], durations: Iterable[float], path: Path) -> None:

@@ -3,15 +3,11 @@
 Axes: S samples, T frames.
 """
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import soxr
-from tqdm import tqdm
 
 from processing.audio_files import encode_flac
 from processing.corpora.espeak import speak
@@ -88,9 +84,6 @@ NEUTRAL_LEVEL_DB = -32.0
 ROOM_LEVEL_DB = -75.0
 """RMS level of the noise of the room: pauses are quiet, but not digital silence."""
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
 
 def speak_and_analyze(sentence: int, espeak_voice: str, gender: str) -> VocodedSpeech:
     """SENTENCES[sentence] as espeak-ng speaks it, without the silence at its ends."""
@@ -163,19 +156,3 @@ def check_count(name: str, value: int, available: int) -> None:
         raise InputError(
             f"{name}={value}: the synthetic corpus has {available}. Choose 1 to {available}."
         )
-
-
-def map_in_threads(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    *,
-    num_workers: int | None,
-    progress: bool,
-) -> list[Result]:
-    """Results in the order of the items, with a bar on standard error.
-
-    Threads suffice: the vocoder, which takes most of the time, runs without the interpreter lock.
-    """
-    with ThreadPoolExecutor(num_workers or os.cpu_count()) as pool:
-        results = pool.map(function, items)
-        return list(tqdm(results, total=len(items), desc="synthetic corpus", disable=not progress))

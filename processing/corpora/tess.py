@@ -25,9 +25,7 @@ _NAME = re.compile(r"(OAF?|YAF)_([a-z]+)_([a-z]+)")
 
 
 def read_tess(source: str | Path, *, skip_bad: bool = False) -> Reading:
-    """Rows of the WAV files in a TESS release. Clips that cannot be used are left out and returned
-    with `skip_bad`; without it they raise an InputError, as does a folder without clips.
-    """
+    """Rows of the WAV files in a TESS release, by `read_named_clips`."""
     return read_named_clips(source, _parse, naming="OAF_back_angry.wav", skip_bad=skip_bad)
 
 

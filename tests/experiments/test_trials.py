@@ -5,8 +5,9 @@ from support.records import edit_record, plant_record
 
 from processing.errors import InputError
 from train_scripts.cli import run
-from train_scripts.experiments.trials import compare_trials, render_trials
+from train_scripts.experiments.trials import compare_trials
 from train_scripts.report import app
+from train_scripts.reports.pages import render
 from train_scripts.runs.record import Metrics, read_record
 
 
@@ -48,7 +49,7 @@ def test_the_best_on_validation_turns_is_chosen_whatever_the_test_turns_say(runs
 
 
 def test_the_table_marks_what_was_chosen(runs):
-    table = render_trials(compare_trials([runs]))
+    table = render("trials", **compare_trials([runs]))
     assert "| `ours` | as the preset | 0.500 | yes |" in table
     assert "| `ours` | `x=2` | 0.450 |  |" in table
     assert "Seed 0, folds 1, 2, 40 validation turns." in table

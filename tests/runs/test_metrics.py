@@ -1,6 +1,3 @@
-import json
-from dataclasses import asdict
-
 import jiwer
 import numpy as np
 import pytest
@@ -15,7 +12,6 @@ from train_scripts.runs.metrics import (
     grouped_confusions,
     macro_f1,
     recalls_by_group,
-    score_turns,
     unweighted_average_recall,
     unweighted_average_recalls,
     weighted_accuracies,
@@ -261,108 +257,3 @@ def test_groups_are_scored_as_if_alone(pairs, random):
         assert figures.weighted_accuracy == weighted_accuracy(confusion)
         assert figures.unweighted_average_recall == unweighted_average_recall(confusion)
         assert figures.absent_labels == 4 - len({reference for reference, _ in own})
-
-
-def turns(**changes):
-    """Six turns of three speakers; no turn is neutral; one angry turn is taken for neutral."""
-    predictions = [0, 3, 1, 1, 2, 2]
-    arguments = {
-        "labels": np.array([0, 0, 1, 1, 2, 2]),
-        "probabilities": np.full((6, 4), 0.1) + 0.6 * np.eye(4)[predictions],
-        "label_names": LABELS,
-        "speakers": ["s1", "s1", "s2", "s2", "s3", None],
-        "genders": ["female", "female", "male", "male", None, None],
-    }
-    return {**arguments, **changes}
-
-
-def test_turns_with_everything_have_every_figure():
-    scores = score_turns(
-        **turns(
-            reference_texts=["A B", None, "", "C", "D", "E"],
-            recognized_texts=["A", "X Y Z", "F", "C", "D", "E"],
-            heldout_speakers=["s8", "s9", "s9"],
-            recognized_speakers=["s8", "s9", "s8"],
-            speech_mse=np.float32([1, 2, 3, 4, 5, 6]),
-            speech_mse_padded=np.float32([2, 2, 2, 2, 2, 2]),
-        )
-    )
-    assert vars(scores.metrics) == pytest.approx(
-        {
-            "weighted_accuracy": 5 / 6,
-            "unweighted_average_recall": (0.5 + 1 + 1) / 3,
-            "macro_f1": (2 / 3 + 1 + 1) / 3,
-            "num_turns": 6,
-            "absent_labels": 1,
-            "word_error_rate": 2 / 5,  # one deletion, one insertion; the unknown text is left out
-            "speaker_accuracy": 2 / 3,
-            "speech_mse": 3.5,
-            "speech_mse_padded": 2.0,
-            "ece": 5 / 6 - 0.7,
-        }
-    )
-    assert scores.confusion == [[1, 0, 0, 1], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]]
-    assert vars(scores.per_class["neutral"]) == {
-        "recall": None,
-        "precision": 0.0,
-        "f1": None,
-        "num_turns": 0,
-    }
-    assert {name: s.weighted_accuracy for name, s in scores.per_speaker.items()} == {
-        "s1": 0.5,
-        "s2": 1.0,
-        "s3": 1.0,
-    }
-    assert {name: s.num_turns for name, s in scores.per_gender.items()} == {
-        "female": 2,
-        "male": 2,
-    }
-
-
-def test_what_a_variant_lacks_is_null():
-    scores = score_turns(**turns(genders=[None] * 6))
-    lacking = ("word_error_rate", "speaker_accuracy", "speech_mse", "speech_mse_padded")
-    assert [getattr(scores.metrics, name) for name in lacking] == [None] * 4
-    assert scores.per_gender == {}
-
-
-def test_texts_that_are_all_unknown_or_empty_and_no_heldout_turns_are_null():
-    metrics = score_turns(
-        **turns(
-            reference_texts=[None, None, "", "", None, ""],
-            recognized_texts=["A"] * 6,
-            heldout_speakers=[],
-            recognized_speakers=[],
-        )
-    ).metrics
-    assert metrics.word_error_rate is None
-    assert metrics.speaker_accuracy is None
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 12))
-def test_scores_are_json_without_nan(seed, num_turns):
-    generator = np.random.default_rng(seed)
-    scores = score_turns(
-        labels=generator.integers(4, size=num_turns),
-        probabilities=generator.dirichlet([0.3] * 4, size=num_turns).astype(np.float32),
-        label_names=LABELS,
-        speakers=["s1"] * num_turns,
-        genders=[None] * num_turns,
-        speech_mse=generator.random(num_turns, dtype=np.float32),
-    )
-    assert json.loads(json.dumps(asdict(scores), allow_nan=False)) == asdict(scores)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"speakers": ["s1"]}, "speakers: 1 values for 6 turns"),
-        ({"recognized_texts": ["A"]}, "recognized_texts: 1 values for 6 turns"),
-        ({"label_names": LABELS[:3]}, "probabilities of 4 labels, expected 3: angry, happy, sad"),
-        ({"probabilities": np.ones((6, 4))}, "Apply a softmax to logits"),
-        ({"speech_mse": np.array([1, np.nan, 1, 1, 1, 1])}, "speech_mse of turn 1 is nan"),
-    ],
-)
-def test_wrong_columns_are_named(changes, message):
-    with pytest.raises(ValueError, match=message):
-        score_turns(**turns(**changes))

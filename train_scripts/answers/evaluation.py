@@ -32,9 +32,9 @@ def evaluate(
 
     Args:
         model_name: folder of a run, or a repository id.
-        data: see `load_corpus`.
-        protocol: see `load_folds`; None scores the whole corpus.
-        fold: see `load_folds`.
+        data: corpus, as `load_corpus` takes it.
+        protocol: whose fold is scored, by its test turns; None scores the whole corpus.
+        fold: a name that the protocol gives.
         output: where to write results.json and predictions.parquet.
         batch_size: turns a batch; does not change the result.
         skip_bad: leave out clips that cannot be used.
@@ -105,24 +105,12 @@ def scored_turns(
     skip_bad: bool = False,
     allow_overlap: bool = False,
 ) -> tuple[Dataset, dict, str | None, DecompSerDataCollator]:
-    """The turns that a model is scored on, with their signals.
-
-    Args:
-        model_name: where model and processor were loaded from.
-        model: the model.
-        processor: its processor.
-        data: see `load_corpus`.
-        protocol: see `load_folds`; None takes the whole corpus.
-        fold: see `load_folds`.
-        skip_bad: leave out clips that cannot be used.
-        allow_overlap: take turns or speakers that the model was trained on; the result is marked.
+    """The turns that a model is scored on, with their signals; `model` and `processor` are those
+    loaded by the name, the other arguments and errors as of `evaluate`.
 
     Returns:
         Turns, description of the protocol, what of the turns the model was trained on, and what
         makes batches of them.
-
-    Raises:
-        InputError: see `evaluate`.
     """
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
     corpus = load_corpus(data, skip_bad=skip_bad)

@@ -21,20 +21,14 @@ INNER_FOLDS = 5
 
 @dataclass(frozen=True)
 class Setting:
-    """One candidate.
+    """One candidate."""
 
-    Attributes:
-        clip: standard deviations that standardised features are limited to; None leaves them.
-            Functionals have heavy tails.
-        kernel: "linear", x.y / D, or "rbf", exp(-gamma |x - y|^2 / D).
-        gamma: of "rbf"; None for "linear".
-        cost: C, the weight of violated margins.
-    """
-
+    # standard deviations that standardised features are limited to; None leaves them. Functionals
+    # have heavy tails.
     clip: float | None
-    kernel: str
-    gamma: float | None
-    cost: float
+    kernel: str  # "linear", x.y / D, or "rbf", exp(-gamma |x - y|^2 / D)
+    gamma: float | None  # of "rbf"; None for "linear"
+    cost: float  # C, the weight of violated margins
 
 
 KERNELS = (

@@ -62,14 +62,14 @@ def run_on_cluster(
 
     Args:
         units: to be run.
-        attempt: see `run_units`.
+        attempt: runs a unit and returns why it failed or None; a function that can be pickled.
         cluster: "slurm", or "local" for processes of this machine in place of a cluster.
         nodes: machines.
         folder: of submitit's own files.
         parameters: "key=value" of sbatch, such as "partition=gpu".
         ended: called when a unit is seen to have ended, with why it failed or None.
         poll_seconds: between looks at what has ended.
-        **limits: `jobs` and `threads` of each machine, see `run_on_this_machine`.
+        **limits: `jobs` and `threads` of each machine, as of `run_on_this_machine`.
 
     Returns:
         Why each unit that failed did.

@@ -16,21 +16,11 @@ def run_on_this_machine(
     threads: int | None = None,
     **told: Callable,
 ) -> dict[Unit, str]:
-    """Run units, as many at once as this machine has GPUs or processors for.
+    """Run units as `run_units` does, as many at once as this machine has GPUs or processors for.
 
-    Args:
-        units: see `run_units`.
-        attempt: see `run_units`.
-        jobs: units at once; default one a GPU, else one a processor (divided by the processes
-            that share a unit).
-        threads: of each process; default the processors divided by all processes.
-        **told: `begun` and `ended` of `run_units`.
-
-    Returns:
-        Why each unit that failed did.
-
-    Raises:
-        InputError: if there are GPUs, but fewer than the processes that share a unit.
+    By default `jobs` is one a GPU, else one a processor (divided by the processes that share a
+    unit), and `threads` the processors divided by all processes. An InputError says if there are
+    GPUs, but fewer than the processes that share a unit.
     """
     processes = max((unit.processes for unit in units), default=1)
     devices = share_devices(processes)

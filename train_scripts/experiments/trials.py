@@ -93,18 +93,3 @@ def describe_trial(records: Sequence[RunRecord]) -> dict:
         "turns": sum(turns),
         "chosen": False,
     }
-
-
-def render_trials(content: dict[str, Any]) -> str:
-    """Markdown table of `compare_trials`."""
-    lines = ["| preset | settings | validation UAR | chosen |", "|---|---|---|---|"]
-    for row in content["trials"]:
-        settings = " ".join(f"`{text}`" for text in row["settings"]) or "as the preset"
-        lines.append(
-            f"| `{row['preset']}` | {settings} | {row['validation_uar']:.3f} | "
-            f"{'yes' if row['chosen'] else ''} |"
-        )
-    first = content["trials"][0]
-    folds = ", ".join(first["folds"])
-    lines += ["", f"Seed {content['seed']}, folds {folds}, {first['turns']} validation turns."]
-    return "\n".join(lines)

@@ -6,18 +6,19 @@ is there for a linear head to use.
 Axes: B batch, K codes, D code width, N turns.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 from datasets import Dataset
-from datasets.utils import tqdm
 from torch import Tensor
 from torch.nn import functional as F
 
 from modeling_decomp_ser.decomposition import Codes, ResamplingPlans
 from modeling_decomp_ser.keyed_random import fold_in
 from processing.collation import DecompSerDataCollator
+from train_scripts.runs.inference import batches_by_length
 
 SPANS = 8
 """Equal spans of the turn whose mean codes are read, so that the order of things counts."""
@@ -49,20 +50,18 @@ def read_turns(
     Returns:
         By part, N arrays of shape (K, D), float32, in the order of the rows.
     """
-    order = np.argsort(np.asarray(rows["duration"]), kind="stable")
-    found: dict[str, list] = {}
-    starts = range(0, len(order), batch_size)
-    for start in tqdm(starts, desc="Codes", unit="batch", leave=False):
-        batch = collator([rows[int(i)] for i in order[start : start + batch_size]])
+    found: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
+    batches = batches_by_length(rows, collator, batch_size=batch_size, title="Codes")
+    for positions, batch in batches:
         batch = {name: value.to(model.device) for name, value in batch.items()}
         keys = None
         if resampling_seed is not None:
             keys = fold_in(batch["row_keys"], resampling_seed)
         for name, codes in encode_batch(model, batch, keys).items():
-            values = zip(codes.values.float().cpu().numpy(), codes.lengths.tolist(), strict=True)
-            found.setdefault(name, []).extend(v[:n].copy() for v, n in values)
-    back = np.argsort(order, kind="stable")
-    return {name: [values[i] for i in back] for name, values in found.items()}
+            values = codes.values.float().cpu().numpy()
+            for i, padded, number in zip(positions, values, codes.lengths.tolist(), strict=True):
+                found[name][i] = padded[:number].copy()
+    return {name: [codes[i] for i in range(len(rows))] for name, codes in found.items()}
 
 
 def encode_batch(model, batch: Mapping[str, Tensor], keys: Tensor | None) -> dict[str, Codes]:

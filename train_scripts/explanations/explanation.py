@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import StrictUndefined, Template
 from torch import Tensor
 
 from modeling_decomp_ser.component_shares import (
@@ -32,6 +31,7 @@ from processing.errors import InputError
 from train_scripts.explanations.counterfactuals import Counterfactual, counterfactuals
 from train_scripts.explanations.input_ablation import ABLATIONS, ablated_shares
 from train_scripts.runs.run_folder import load_model
+from train_scripts.runs.templates import fill_template
 
 logger = logging.getLogger(__name__)
 
@@ -65,25 +65,15 @@ PART_MEANINGS = {
 
 @dataclass
 class Explanation:
-    """What was found about one recording.
+    """What was found about one recording."""
 
-    Attributes:
-        summary: what explanation.json holds.
-        waveform: mono at the model's rate, (S,).
-        mel: log-mel spectrogram in [0, 1], (T, M).
-        f0_hz: 0 where unvoiced, (T,).
-        sampling_rate: of all sounds, in Hz.
-        hop_length: samples between frames.
-        changed: the resynthesised utterances.
-    """
-
-    summary: dict[str, Any]
-    waveform: np.ndarray
-    mel: np.ndarray
-    f0_hz: np.ndarray
-    sampling_rate: int
-    hop_length: int
-    changed: list[Counterfactual]
+    summary: dict[str, Any]  # what explanation.json holds
+    waveform: np.ndarray  # mono at the model's rate, (S,)
+    mel: np.ndarray  # log-mel spectrogram in [0, 1], (T, M)
+    f0_hz: np.ndarray  # 0 where unvoiced, (T,)
+    sampling_rate: int  # of all sounds, in Hz
+    hop_length: int  # samples between frames
+    changed: list[Counterfactual]  # the resynthesised utterances
 
 
 def explain(model_name: str, file: str | Path, *, voice: str | Path | None = None) -> Explanation:
@@ -221,13 +211,8 @@ def describe_values(values: ShapleyValues, names: list[str]) -> dict[str, Any]:
 def describe(summary: Mapping[str, Any]) -> str:
     """An explanation in words."""
     others = [(p, label) for label, p in summary["probabilities"].items()]
-    template = Template(
-        TEMPLATE.read_text(encoding="utf-8"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    return template.render(
+    return fill_template(
+        TEMPLATE,
         summary=summary,
         name=Path(summary["file"]).name,
         others=[(label, p) for p, label in sorted(others)[::-1] if label != summary["emotion"]],

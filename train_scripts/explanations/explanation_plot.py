@@ -2,7 +2,6 @@
 what each part added and what would change it.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 
 from processing.audio_files import encode_flac
 from train_scripts.explanations.explanation import Explanation, strongest_first
+from train_scripts.runs.record import write_json
 
 COLOURS = ("#4477aa", "#ccbb44", "#ee6677", "#228833", "#66ccee", "#aa3377", "#bbbbbb", "#222255")
 """Of labels, distinct also to colour-blind eyes; repeated beyond eight."""
@@ -23,8 +23,7 @@ SHADES = ("#222222", "#999999")
 def write_explanation(explanation: Explanation, folder: Path) -> None:
     """Write explanation.json, explanation.png and the changed utterances as FLAC."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(explanation.summary, indent=2, ensure_ascii=False)
-    (folder / "explanation.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "explanation.json", explanation.summary)
     plot_explanation(explanation, folder / "explanation.png")
     for changed in explanation.changed:
         sound = encode_flac(changed.waveform, sampling_rate=explanation.sampling_rate)

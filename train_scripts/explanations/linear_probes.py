@@ -46,14 +46,10 @@ class Outcome:
     Such is the unweighted average recall (a column for each class), R squared (one column of
     squared errors saved and squared errors without the probe) and 1 - CER (characters right and
     characters).
-
-    Attributes:
-        hits: (N, C).
-        counts: (N, C), 0 where a turn does not count in a column.
     """
 
-    hits: np.ndarray
-    counts: np.ndarray
+    hits: np.ndarray  # (N, C)
+    counts: np.ndarray  # (N, C), 0 where a turn does not count in a column
 
     @property
     def score(self) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from train_scripts.runs.templates import fill_template
 
 ASIDE = ("wav2vec2", "log-mel")
 """Rows of the table that are no code: the speech encoder, and what the encoders hear."""
@@ -31,7 +31,7 @@ def render_probe(report: Mapping[str, Any], *, brief: bool = False) -> str:
     known = report["num_known_speakers"]
     commit, changed, _ = (report["commit"] or "unknown").partition("+changes")
     return fill(
-        "probe",
+        "probe.md",
         report,
         first=report["conditions"][0],
         brief=brief,
@@ -41,25 +41,19 @@ def render_probe(report: Mapping[str, Any], *, brief: bool = False) -> str:
         normalised_by=NORMALISED_BY,
         aside=ASIDE,
         cell=format_score,
-        best=max_of,
     )
 
 
 def render_findings(report: Mapping[str, Any]) -> str:
     """Verdict of each condition in plain sentences, as a Markdown list."""
-    return fill("probe_findings", report).rstrip("\n")
+    return fill("probe_findings.md", report).rstrip("\n")
 
 
 def fill(template: str, report: Mapping[str, Any], **content: Any) -> str:
-    """Fill a template of this folder, given by its name without ".md.jinja"."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    content |= {"report": report, "describe": describe_condition, "join": join}
-    return environment.get_template(f"{template}.md.jinja").render(**content)
+    """Fill a template of this folder, given by its name without ".jinja"."""
+    content |= {"report": report, "describe": describe_condition, "join": join, "best": max_of}
+    path = Path(__file__).with_name(f"{template}.jinja")
+    return fill_template(path, **content).removesuffix("\n")
 
 
 def join(words: Sequence[str]) -> str:
@@ -122,14 +116,5 @@ def max_of(scores: Mapping[str, Any], factor: str, field: str) -> str:
 
 def summarize_probe(report: Mapping[str, Any]) -> str:
     """Short summary for standard output: verdicts, and scores without intervals."""
-    factors = list(report["factors"])
-    lines = [render_findings(report).replace("**", "")]
-    for condition in report["conditions"]:
-        lines += ["", describe_condition(condition)]
-        lines.append(" " * 9 + "".join(f"{name.replace('_', ' '):>14}" for name in factors))
-        for code, row in condition["scores"].items():
-            cells = [two_digits(row[name]["score"]) if name in row else "-" for name in factors]
-            lines.append(f"{code:9}" + "".join(f"{cell:>14}" for cell in cells))
-        chance = [max_of(condition["scores"], name, "chance") for name in factors]
-        lines.append(f"{'chance':9}" + "".join(f"{value:>14}" for value in chance))
-    return "\n".join(lines)
+    findings = render_findings(report)
+    return fill("probe_summary.txt", report, findings=findings, two_digits=two_digits)

@@ -49,19 +49,13 @@ VALIDATION_EVERY = 5
 
 @dataclass
 class Splits:
-    """Which turns test a probe.
+    """Which turns test a probe."""
 
-    Attributes:
-        by_speaker: fold of each turn, no speaker in two, (N,); TRAINS_ONLY where none tests it.
-        within_speaker: the same for factors whose classes are speakers.
-        divided_by: what the folds of `within_speaker` divide: "sentences" or "turns".
-        speakers: (N,).
-    """
-
+    # fold of each turn, no speaker in two, (N,); TRAINS_ONLY where none tests it
     by_speaker: np.ndarray
-    within_speaker: np.ndarray
-    divided_by: str
-    speakers: np.ndarray
+    within_speaker: np.ndarray  # the same for factors whose classes are speakers
+    divided_by: str  # what the folds of `within_speaker` divide: "sentences" or "turns"
+    speakers: np.ndarray  # (N,)
 
 
 def probe_model(

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 from processing.errors import InputError
+from train_scripts.runs.foreseen_errors import require_package
 from train_scripts.runs.run_folder import RESULTS, check_fine_tuned
 
 SPACE = Path(__file__).with_name("space")
@@ -31,10 +32,7 @@ def load_space() -> ModuleType:
     Raises:
         InputError: if the extra `demo` is not installed.
     """
-    if importlib.util.find_spec("gradio") is None:
-        raise InputError(
-            "gradio is not installed: install the extra with pip install 'decomp-ser[demo]'."
-        )
+    require_package("gradio", "decomp-ser demo")
     sys.path.insert(0, str(SPACE))  # as where a script of that folder is run
     try:
         spec = importlib.util.spec_from_file_location("decomp_ser_space", SPACE / "app.py")

@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from modeling_decomp_ser.configuration_decomp_ser import DECOMPOSED
 from processing.corpora.registry import DEMONSTRATION, Corpus, common_licence, training_corpora
@@ -19,6 +18,7 @@ from processing.errors import InputError
 from train_scripts.explanations.probe_table import render_probe
 from train_scripts.runs.finished_runs import Run
 from train_scripts.runs.record import Calibration, RunRecord
+from train_scripts.runs.templates import fill_template
 
 TEMPLATE = Path(__file__).with_name("card_template.md.jinja")
 PAPER = Path(__file__).with_name("paper.bib")
@@ -82,14 +82,9 @@ def render_card(
     """
     corpora = list(training_corpora(record.trained_on).values())
     data = card_data(record, repo_id, corpora, report)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"cell": table_cell, "number": format_number}
-    text = environment.get_template(TEMPLATE.name).render(
+    text = fill_template(
+        TEMPLATE,
+        {"cell": table_cell, "number": format_number},
         run=record,
         title=data.model_name,
         repo_id=repo_id,
@@ -103,7 +98,7 @@ def render_card(
         settings=yaml.safe_dump(record.settings, sort_keys=False, allow_unicode=True).strip(),
         probe=render_probe(probe, brief=True) if probe is not None else "",
     )
-    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}")
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}".removesuffix("\n"))
 
 
 def card_data(

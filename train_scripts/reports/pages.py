@@ -4,29 +4,21 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import isfunction
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from train_scripts.reports.significance import SPEAKERS
+from train_scripts.runs.templates import fill_template
 
+TEMPLATES = Path(__file__).with_name("templates")
 Scored = Mapping[str, Any]
 """A row's numbers, of `score_row`."""
 
 
 def render(template: str, **content: Any) -> str:
     """Fill a template of `train_scripts/reports/templates`, named without ".md.jinja"."""
-    environment = Environment(
-        loader=PackageLoader("train_scripts.reports"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     own = {name: value for name, value in globals().items() if isfunction(value)}
-    environment.filters |= own
-    environment.globals |= own
-    return environment.get_template(f"{template}.md.jinja").render(**content)
+    return fill_template(TEMPLATES / f"{template}.md.jinja", own, **content)
 
 
 def number(value: float | None, form: str = ".3f") -> str:

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from processing.errors import InputError
-from train_scripts.experiments.trials import render_trials
 from train_scripts.reports.pages import render
 from train_scripts.runs.record import read_record, write_json
 
@@ -105,7 +104,7 @@ def read_blocks() -> dict[str, str]:
     }
     for kind, name, write in (
         ("experiment", "report.json", partial(render, "experiment")),
-        ("search", "search.json", lambda **content: render_trials(content)),
+        ("search", "search.json", partial(render, "trials")),
         ("parts", "parts.json", partial(render, "parts")),
     ):
         for path in sorted(EXPERIMENTS_FOLDER.glob(f"*/{name}")):

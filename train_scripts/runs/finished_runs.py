@@ -14,20 +14,13 @@ from train_scripts.runs.results import PREDICTIONS
 
 @dataclass(frozen=True)
 class RowKey:
-    """What makes runs folds and seeds of one row.
+    """What makes runs folds and seeds of one row."""
 
-    Attributes:
-        corpus: names of its corpora.
-        protocol: name.
-        preset: name.
-        size: None for a baseline.
-        overrides: settings that the command line changed, without seed and size; sorted.
-    """
-
-    corpus: str
+    corpus: str  # names of its corpora
     protocol: str
     preset: str
-    size: str | None
+    size: str | None  # None for a baseline
+    # settings that the command line changed, without seed and size; sorted
     overrides: tuple[str, ...]
 
     @property

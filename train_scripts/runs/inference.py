@@ -1,5 +1,7 @@
 """Run a trained model over the turns of a corpus."""
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,23 +13,14 @@ from datasets.utils import tqdm
 
 @dataclass
 class TurnPredictions:
-    """What a model says of N turns, in the order of the rows; a head that it lacks is None.
+    """What a model says of N turns, in the order of the rows; a head that it lacks is None."""
 
-    Attributes:
-        logits: emotion, (N, L) float32.
-        speakers: name of the recognised training speaker, N entries.
-        texts: recognised words, N entries.
-        speech_mse: reconstruction error over valid frames, (N,).
-        speech_mse_padded: over at least 192 frames, padding included, (N,).
-        component_shares: of the logits, (N, 6, L) float32, where asked for.
-    """
-
-    logits: np.ndarray | None = None
-    speakers: list[str] | None = None
-    texts: list[str] | None = None
-    speech_mse: np.ndarray | None = None
-    speech_mse_padded: np.ndarray | None = None
-    component_shares: np.ndarray | None = None
+    logits: np.ndarray | None = None  # emotion, (N, L) float32
+    speakers: list[str] | None = None  # name of the recognised training speaker, N entries
+    texts: list[str] | None = None  # recognised words, N entries
+    speech_mse: np.ndarray | None = None  # reconstruction error over valid frames, (N,)
+    speech_mse_padded: np.ndarray | None = None  # over at least 192 frames, padding included, (N,)
+    component_shares: np.ndarray | None = None  # of the logits, (N, 6, L) float32, where asked for
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -35,6 +28,19 @@ class TurnPredictions:
         logits = np.asarray(self.logits, np.float64)
         exponents = np.exp(logits - logits.max(1, keepdims=True))
         return exponents / exponents.sum(1, keepdims=True)
+
+
+def batches_by_length(
+    rows: Dataset, collator: Any, *, batch_size: int, title: str
+) -> Iterator[tuple[list[int], Any]]:
+    """Batches of turns of similar length, which waste little on padding, with a bar of this title;
+    each with the positions of its turns among the rows.
+    """
+    order = np.argsort(np.asarray(rows["duration"]), kind="stable")
+    starts = range(0, len(order), batch_size)
+    for start in tqdm(starts, desc=title, unit="batch", leave=False):
+        positions = order[start : start + batch_size].tolist()
+        yield positions, collator([rows[i] for i in positions])
 
 
 @torch.no_grad()
@@ -59,22 +65,18 @@ def predict_turns(
     options = {"output_component_shares": True} if with_component_shares else {}
     was_training = model.training
     model.eval()
-    order = np.argsort(np.asarray(rows["duration"]), kind="stable")
-    found: dict[str, list] = {}
-    starts = range(0, len(order), batch_size)
-    for start in tqdm(starts, desc="Turns", unit="batch", leave=False):
-        batch = collator([rows[int(i)] for i in order[start : start + batch_size]])
+    found: dict[str, dict[int, Any]] = defaultdict(dict)
+    batches = batches_by_length(rows, collator, batch_size=batch_size, title="Turns")
+    for positions, batch in batches:
         batch.pop("row_keys", None)
         output = model(**{k: v.to(model.device) for k, v in batch.items()}, **options)
-        for name, value in turn_outputs(output, collator).items():
-            found.setdefault(name, []).extend(value)
+        for name, values in turn_outputs(output, collator).items():
+            found[name].update(zip(positions, values, strict=True))
     model.train(was_training)
-    back = np.argsort(order, kind="stable")
-    in_order = {name: [values[i] for i in back] for name, values in found.items()}
-    words = ("texts", "speakers")
-    columns: dict[str, Any] = {
-        name: values if name in words else np.stack(values) for name, values in in_order.items()
-    }
+    columns: dict[str, Any] = {}
+    for name, values in found.items():
+        in_order = [values[i] for i in range(len(rows))]
+        columns[name] = in_order if name in ("texts", "speakers") else np.stack(in_order)
     return TurnPredictions(**columns)
 
 

@@ -1,4 +1,4 @@
-"""Metrics of emotion recognition as plain functions, and all of them for a list of turns.
+"""Metrics of emotion recognition as plain functions.
 
 The metrics of classes are functions of one confusion matrix. Axes: N turns, L labels; label ids
 index the list of label names, which is fixed by the caller and never by the order of the turns.
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import jiwer
 import numpy as np
 
-from train_scripts.runs.record import ClassScores, GroupScores, Metrics, Scores
+from train_scripts.runs.record import ClassScores, GroupScores
 
 if TYPE_CHECKING:
     from transformers import EvalPrediction
@@ -295,80 +295,7 @@ STATISTICS = {
 """The two metrics that are resampled, as functions of many confusion matrices."""
 
 
-# All metrics of a list of turns -------------------------------------------------------------------
-
-
-def score_turns(
-    *,
-    labels: Sequence[int] | np.ndarray,
-    probabilities: np.ndarray,
-    label_names: Sequence[str],
-    speakers: Sequence[str | None],
-    genders: Sequence[str | None],
-    reference_texts: Sequence[str | None] | None = None,
-    recognized_texts: Sequence[str] | None = None,
-    heldout_speakers: Sequence[str] | None = None,
-    recognized_speakers: Sequence[str] | None = None,
-    speech_mse: np.ndarray | None = None,
-    speech_mse_padded: np.ndarray | None = None,
-) -> Scores:
-    """Score N turns as the record of a run has it.
-
-    Args:
-        labels: reference label ids, shape (N,).
-        probabilities: of the emotions, shape (N, L).
-        label_names: L words in the order of the ids.
-        speakers: N names; None where unknown.
-        genders: N words; None where unknown.
-        reference_texts: N texts, normalised as the recogniser writes; turns with None do not count.
-        recognized_texts: N texts.
-        heldout_speakers: names, of turns of training speakers that were held out: other turns.
-        recognized_speakers: names for the same turns.
-        speech_mse: reconstruction error of each turn over its own frames, shape (N,).
-        speech_mse_padded: the same with padding, shape (N,).
-
-    Returns:
-        The scores, None wherever a figure is undefined or was not asked for. Errors of speech are
-        means over turns.
-
-    Raises:
-        ValueError: if there is no turn, lengths differ, labels or probabilities are not such, or an
-            error of speech is not finite.
-    """
-    labels = np.asarray(labels)
-    num_turns, num_labels = len(labels), len(label_names)
-    _check_lengths(
-        num_turns,
-        speakers=speakers,
-        genders=genders,
-        reference_texts=reference_texts,
-        recognized_texts=recognized_texts,
-        speech_mse=speech_mse,
-        speech_mse_padded=speech_mse_padded,
-    )
-    probabilities = check_probabilities(probabilities, num_turns=num_turns)
-    if probabilities.shape[1] != num_labels:
-        raise ValueError(
-            f"probabilities of {probabilities.shape[1]} labels, expected {num_labels}: "
-            f"{', '.join(label_names)}."
-        )
-    predictions = probabilities.argmax(axis=1)
-    confusion = confusion_matrix(labels, predictions, num_labels=num_labels)
-    return Scores(
-        metrics=Metrics(
-            **vars(recall_metrics(confusion)),
-            macro_f1=macro_f1(confusion),
-            word_error_rate=_known_word_error_rate(reference_texts, recognized_texts),
-            speaker_accuracy=_share_of_equals(heldout_speakers, recognized_speakers),
-            speech_mse=_finite_mean("speech_mse", speech_mse),
-            speech_mse_padded=_finite_mean("speech_mse_padded", speech_mse_padded),
-            ece=expected_calibration_error(labels, probabilities),
-        ),
-        per_class=class_metrics(confusion, label_names),
-        per_speaker=recalls_by_group(labels, predictions, speakers, num_labels=num_labels),
-        per_gender=recalls_by_group(labels, predictions, genders, num_labels=num_labels),
-        confusion=confusion.tolist(),
-    )
+# Metrics of groups of turns ----------------------------------------------------------------------
 
 
 def recalls_by_group(
@@ -395,7 +322,7 @@ def recalls_by_group(
         {'a': 1.0, 'b': 0.0}
     """
     references, predictions = np.asarray(references), np.asarray(predictions)
-    _check_lengths(len(references), predictions=predictions, groups=groups)
+    check_lengths(len(references), predictions=predictions, groups=groups)
     names = sorted({group for group in groups if group is not None})
     scores = {}
     for name in names:
@@ -450,41 +377,12 @@ def class_metrics(confusion: np.ndarray, label_names: Sequence[str]) -> dict[str
     }
 
 
-def _known_word_error_rate(
-    references: Sequence[str | None] | None, recognized: Sequence[str] | None
-) -> float | None:
-    if references is None or recognized is None:
-        return None
-    known = [(r, p) for r, p in zip(references, recognized, strict=True) if r is not None]
-    return word_error_rate([r for r, _ in known], [p for _, p in known])
-
-
-def _share_of_equals(
-    references: Sequence[str] | None, predictions: Sequence[str] | None
-) -> float | None:
-    if references is None or predictions is None or len(references) == 0:
-        return None
-    pairs = list(zip(references, predictions, strict=True))
-    return sum(reference == prediction for reference, prediction in pairs) / len(pairs)
-
-
-def _finite_mean(name: str, values: np.ndarray | None) -> float | None:
-    if values is None:
-        return None
-    values = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(values).all():
-        turn = np.isfinite(values).argmin()
-        raise ValueError(
-            f"{name} of turn {turn} is {values[turn]}, expected a number: the model diverged."
-        )
-    return float(values.mean())
-
-
 def _null_if_nan(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _check_lengths(num_turns: int, **columns: Any) -> None:
+def check_lengths(num_turns: int, **columns: Any) -> None:
+    """Raise a ValueError that names a column, None aside, without a value for each turn."""
     for name, values in columns.items():
         if values is not None and len(values) != num_turns:
             raise ValueError(

@@ -31,56 +31,35 @@ PACKAGES = (
 
 @dataclass(kw_only=True)
 class Protocol:
-    """How the corpus was split.
+    """How the corpus was split."""
 
-    Attributes:
-        name: of the protocol; "all" where a whole corpus was scored.
-        version: of its rule.
-        hash: of the ids of each split; null for a whole corpus.
-        leaks: the model knows test speakers or test turns, by rule or by what it was trained on.
-    """
-
-    name: str
-    version: int
-    hash: str | None
-    leaks: bool
+    name: str  # of the protocol; "all" where a whole corpus was scored
+    version: int  # of its rule
+    hash: str | None  # of the ids of each split; null for a whole corpus
+    leaks: bool  # the model knows test speakers or test turns, by rule or by what it was trained on
 
 
 @dataclass(kw_only=True)
 class Leaks:
-    """What the test turns share with the others; see `processing.leakage.leak_report`.
+    """What the test turns share with the others; see `processing.leakage.leak_report`."""
 
-    Attributes:
-        turns: number of turns of each split.
-        speakers: number of speakers of each split.
-        shared_speakers: names of speakers in test and training.
-        in_train: for each kind of leak the number of test turns that share it with training; null
-            where it is unknown or was not looked for.
-        in_validation: likewise with validation.
-    """
-
-    turns: dict[str, int]
-    speakers: dict[str, int]
-    shared_speakers: list[str]
+    turns: dict[str, int]  # number of turns of each split
+    speakers: dict[str, int]  # number of speakers of each split
+    shared_speakers: list[str]  # names of speakers in test and training
+    # for each kind of leak the number of test turns that share it with training; null where it is
+    # unknown or was not looked for
     in_train: dict[str, int | None]
-    in_validation: dict[str, int | None] = field(default_factory=dict)
+    in_validation: dict[str, int | None] = field(default_factory=dict)  # likewise with validation
 
 
 @dataclass(kw_only=True)
 class GroupScores:
-    """WA and UAR of a speaker's or gender's turns, fractions in [0, 1].
+    """WA and UAR of a speaker's or gender's turns, fractions in [0, 1]."""
 
-    Attributes:
-        weighted_accuracy: correct turns / all turns.
-        unweighted_average_recall: mean recall of the classes that occur.
-        num_turns: number of turns.
-        absent_labels: number of classes that no turn has.
-    """
-
-    weighted_accuracy: float
-    unweighted_average_recall: float
-    num_turns: int
-    absent_labels: int
+    weighted_accuracy: float  # correct turns / all turns
+    unweighted_average_recall: float  # mean recall of the classes that occur
+    num_turns: int  # number of turns
+    absent_labels: int  # number of classes that no turn has
 
 
 @dataclass(kw_only=True)
@@ -95,166 +74,110 @@ class ClassScores:
 
 @dataclass(kw_only=True)
 class Metrics:
-    """Metrics of a list of turns; null where a model does not have the task.
+    """Metrics of a list of turns; null where a model does not have the task."""
 
-    Attributes:
-        weighted_accuracy: correct turns / all turns.
-        unweighted_average_recall: mean recall of the classes that occur.
-        num_turns: number of turns.
-        absent_labels: number of classes that no turn has.
-        macro_f1: mean F1 of the classes that occur.
-        word_error_rate: wrong words / words of the references; may exceed 1.
-        speaker_accuracy: share of held-out turns of training speakers whose speaker is recognised.
-        speech_mse: squared error of the log-mel spectrogram over a turn's own frames, mean over
-            the turns.
-        speech_mse_padded: the same over the frames of the turn and of its padding, up to at least
-            192. Padding counts as right, so it is lower than `speech_mse`, the more so the shorter
-            the turns are.
-        ece: expected calibration error of the probabilities at temperature 1, in [0, 1].
-    """
-
-    weighted_accuracy: float | None = None
-    unweighted_average_recall: float | None = None
-    num_turns: int | None = None
-    absent_labels: int | None = None
-    macro_f1: float | None = None
-    word_error_rate: float | None = None
+    weighted_accuracy: float | None = None  # correct turns / all turns
+    unweighted_average_recall: float | None = None  # mean recall of the classes that occur
+    num_turns: int | None = None  # number of turns
+    absent_labels: int | None = None  # number of classes that no turn has
+    macro_f1: float | None = None  # mean F1 of the classes that occur
+    word_error_rate: float | None = None  # wrong words / words of the references; may exceed 1
+    # share of held-out turns of training speakers whose speaker is recognised
     speaker_accuracy: float | None = None
+    # squared error of the log-mel spectrogram over a turn's own frames, mean over the turns
     speech_mse: float | None = None
+    # the same over the frames of the turn and of its padding, up to at least 192. Padding counts as
+    # right, so it is lower than `speech_mse`, the more so the shorter the turns are.
     speech_mse_padded: float | None = None
+    # expected calibration error of the probabilities at temperature 1, in [0, 1]
     ece: float | None = None
 
 
 @dataclass(kw_only=True)
 class Scores:
-    """Everything that is counted of the predictions of test turns.
+    """Everything that is counted of the predictions of test turns."""
 
-    Attributes:
-        metrics: of all turns.
-        per_class: by emotion word.
-        per_speaker: by speaker.
-        per_gender: by gender, as the corpus names it.
-        confusion: numbers of turns, references in rows and predictions in columns, in the order of
-            the labels.
-    """
-
-    metrics: Metrics
-    per_class: dict[str, ClassScores] = field(default_factory=dict)
-    per_speaker: dict[str, GroupScores] = field(default_factory=dict)
+    metrics: Metrics  # of all turns
+    per_class: dict[str, ClassScores] = field(default_factory=dict)  # by emotion word
+    per_speaker: dict[str, GroupScores] = field(default_factory=dict)  # by speaker
+    # by gender, as the corpus names it
     per_gender: dict[str, GroupScores] = field(default_factory=dict)
+    # numbers of turns, references in rows and predictions in columns, in the order of the labels
     confusion: list[list[int]] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
 class Calibration:
-    """Temperature and threshold that were fitted to validation turns.
+    """Temperature and threshold that were fitted to validation turns."""
 
-    Attributes:
-        temperature: divisor of the logits that the model takes: the fitted one where it is kept,
-            otherwise 1.
-        fitted_temperature: the one with the least negative log-likelihood.
-        kept: the fitted temperature leaves the expected calibration error no larger than it was.
-            With one number the likelihood of a few loud errors may be bought with worse confidence
-            everywhere else.
-        abstain_below: least confidence of an answer; 0 answers all.
-        num_turns: number of validation turns.
-        ece_before: expected calibration error at temperature 1.
-        ece_after: at the fitted one, kept or not, on the same turns.
-        nll_before: mean negative log-likelihood at temperature 1.
-        nll_after: at the fitted one.
-        wanted_risk: error rate that `abstain_below` keeps to; null where none was asked for.
-        risk_coverage: {"confidence", "coverage", "risk"}: of the answers at least as confident,
-            their share of all and their error rate; from the most confident on.
-        ece_test_before: expected calibration error of the test turns at temperature 1.
-        ece_test_after: at the temperature that the model takes, on the same turns.
-    """
-
+    # divisor of the logits that the model takes: the fitted one where it is kept, otherwise 1
     temperature: float
-    fitted_temperature: float
+    fitted_temperature: float  # the one with the least negative log-likelihood
+    # the fitted temperature leaves the expected calibration error no larger than it was. With one
+    # number the likelihood of a few loud errors may be bought with worse confidence everywhere
+    # else.
     kept: bool
-    abstain_below: float
-    num_turns: int
-    ece_before: float
-    ece_after: float
-    nll_before: float
-    nll_after: float
+    abstain_below: float  # least confidence of an answer; 0 answers all
+    num_turns: int  # number of validation turns
+    ece_before: float  # expected calibration error at temperature 1
+    ece_after: float  # at the fitted one, kept or not, on the same turns
+    nll_before: float  # mean negative log-likelihood at temperature 1
+    nll_after: float  # at the fitted one
+    # error rate that `abstain_below` keeps to; null where none was asked for
     wanted_risk: float | None
+    # {"confidence", "coverage", "risk"}: of the answers at least as confident, their share of all
+    # and their error rate; from the most confident on
     risk_coverage: list[dict[str, float]]
+    # expected calibration error of the test turns at temperature 1
     ece_test_before: float | None = None
+    # at the temperature that the model takes, on the same turns
     ece_test_after: float | None = None
 
 
 @dataclass(kw_only=True)
 class RunRecord(Scores):
-    """What a run of finetune, pretrain, evaluate or a baseline leaves behind.
+    """What a run of finetune, pretrain, evaluate or a baseline leaves behind."""
 
-    Attributes:
-        preset: name of the preset or baseline; null for `evaluate`.
-        size: of the preset.
-        backbone: speech encoder: a repository id, "scratch", or for `evaluate` its model type.
-        model: what `evaluate` scored.
-        corpus: names of the corpora of the test turns, joined by "+".
-        trained_on: likewise of the training turns, those of pre-training included; null where one
-            of them is not known.
-        protocol: how the corpus was split.
-        fold: name of the fold.
-        leaks: what the test turns share with the others.
-        overlap: what of the scored turns the model was trained on, in words (`evaluate`).
-        pretraining_overlap: what of the test turns the pre-training knew, in words.
-        labels: emotion words in the order of the labels.
-        seed: of the run.
-        selected_by: what chose the epoch: "last", "validation", "test", or words.
-        epochs_trained: epochs of fine-tuning that were trained.
-        best_epoch: the epoch whose weights are the model's, where validation speakers chose it.
-        precision: what training computed in: "float32" or "bfloat16".
-        pretrained: name of the folder of the pre-training that it began with.
-        n_parameters: number of parameters.
-        predictions: name of the file of the predictions.
-        task_weights: weight of each task in the loss.
-        tasks_switched_off: task to the reason.
-        validation_metrics: of the validation turns.
-        calibration: what was fitted to the validation turns.
-        chosen: settings that a baseline chose on its inner folds.
-        probabilities: what the probabilities of a baseline are, in words.
-        temperature: of the decision values of a baseline.
-        settings: of the run, with `overrides`, what the command line changed.
-        seconds: of training; for `evaluate` of scoring.
-        constant_baselines: errors of the best answers that do not listen, by metric.
-        versions: of the packages that the figures depend on.
-        commit: of the source, with "+changes" where it differed; null outside a checkout.
-    """
-
-    preset: str | None = None
-    size: str | None = None
+    preset: str | None = None  # name of the preset or baseline; null for `evaluate`
+    size: str | None = None  # of the preset
+    # speech encoder: a repository id, "scratch", or for `evaluate` its model type
     backbone: str | None = None
-    model: str | None = None
-    corpus: str | None = None
+    model: str | None = None  # what `evaluate` scored
+    corpus: str | None = None  # names of the corpora of the test turns, joined by "+"
+    # likewise of the training turns, those of pre-training included; null where one of them is not
+    # known
     trained_on: str | None = None
-    protocol: Protocol
-    fold: str | None = None
-    leaks: Leaks | None = None
+    protocol: Protocol  # how the corpus was split
+    fold: str | None = None  # name of the fold
+    leaks: Leaks | None = None  # what the test turns share with the others
+    # what of the scored turns the model was trained on, in words (`evaluate`)
     overlap: str | None = None
-    pretraining_overlap: str | None = None
-    labels: list[str] = field(default_factory=list)
-    seed: int | None = None
-    selected_by: str | None = None
-    epochs_trained: float | None = None
+    pretraining_overlap: str | None = None  # what of the test turns the pre-training knew, in words
+    labels: list[str] = field(default_factory=list)  # emotion words in the order of the labels
+    seed: int | None = None  # of the run
+    selected_by: str | None = None  # what chose the epoch: "last", "validation", "test", or words
+    epochs_trained: float | None = None  # epochs of fine-tuning that were trained
+    # the epoch whose weights are the model's, where validation speakers chose it
     best_epoch: int | None = None
-    precision: str | None = None
-    pretrained: str | None = None
-    n_parameters: int | None = None
-    predictions: str | None = None
-    task_weights: dict[str, float] | None = None
-    tasks_switched_off: dict[str, str] = field(default_factory=dict)
-    validation_metrics: Metrics | None = None
-    calibration: Calibration | None = None
-    chosen: dict[str, Any] | None = None
-    probabilities: str | None = None
-    temperature: float | None = None
+    precision: str | None = None  # what training computed in: "float32" or "bfloat16"
+    pretrained: str | None = None  # name of the folder of the pre-training that it began with
+    n_parameters: int | None = None  # number of parameters
+    predictions: str | None = None  # name of the file of the predictions
+    task_weights: dict[str, float] | None = None  # weight of each task in the loss
+    tasks_switched_off: dict[str, str] = field(default_factory=dict)  # task to the reason
+    validation_metrics: Metrics | None = None  # of the validation turns
+    calibration: Calibration | None = None  # what was fitted to the validation turns
+    chosen: dict[str, Any] | None = None  # settings that a baseline chose on its inner folds
+    probabilities: str | None = None  # what the probabilities of a baseline are, in words
+    temperature: float | None = None  # of the decision values of a baseline
+    # of the run, with `overrides`, what the command line changed
     settings: dict[str, Any] = field(default_factory=dict)
-    seconds: float
+    seconds: float  # of training; for `evaluate` of scoring
+    # errors of the best answers that do not listen, by metric
     constant_baselines: dict[str, float] | None = None
+    # of the packages that the figures depend on
     versions: dict[str, str] = field(default_factory=dict)
+    # of the source, with "+changes" where it differed; null outside a checkout
     commit: str | None = None
 
     @property

@@ -1,16 +1,28 @@
 """Scores of predicted rows, predictions.parquet, and what the record of a run says of its fold."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 
 from processing.text import normalize_transcript
 from train_scripts.runs.fold_data import FoldData
 from train_scripts.runs.inference import TurnPredictions
-from train_scripts.runs.metrics import score_turns
-from train_scripts.runs.record import Leaks, Protocol, RunRecord, Scores
+from train_scripts.runs.metrics import (
+    check_lengths,
+    check_probabilities,
+    class_metrics,
+    confusion_matrix,
+    expected_calibration_error,
+    macro_f1,
+    recall_metrics,
+    recalls_by_group,
+    word_error_rate,
+)
+from train_scripts.runs.record import Leaks, Metrics, Protocol, RunRecord, Scores
 
 PREDICTIONS = "predictions.parquet"
 
@@ -22,31 +34,79 @@ def score_rows(
     *,
     heldout: tuple[Dataset, TurnPredictions] | None = None,
 ) -> Scores:
-    """Metrics of predicted rows.
+    """Score N predicted turns as the record of a run has it.
 
     Args:
-        rows: the scored turns.
+        rows: the scored turns. One without a transcript does not count in the word error rate; one
+            without a speaker or gender belongs to no group of these.
         turns: their predictions.
-        labels: emotion words in the order of the labels.
+        labels: L emotion words in the order of the labels.
         heldout: turns of training speakers and their predictions, for speaker accuracy.
+
+    Returns:
+        The scores, None wherever a figure is undefined or a head is lacking. Errors of speech are
+        means over turns.
+
+    Raises:
+        ValueError: if there is no turn, lengths or the number of labels differ, or an error of
+            speech is not finite.
     """
-    recognized = heldout[1].speakers if heldout else None
-    texts = None
-    if turns.texts is not None and any(t is not None for t in rows["text"]):
-        texts = [normalize_transcript(t) if t is not None else None for t in rows["text"]]
-    return score_turns(
-        labels=[labels.index(e) for e in rows["emotion"]],
-        probabilities=turns.probabilities,
-        label_names=labels,
-        speakers=rows["speaker"],
-        genders=rows["gender"],
-        reference_texts=texts,
-        recognized_texts=turns.texts if texts is not None else None,
-        heldout_speakers=heldout[0]["speaker"] if heldout and recognized is not None else None,
-        recognized_speakers=recognized,
-        speech_mse=turns.speech_mse,
-        speech_mse_padded=turns.speech_mse_padded,
+    references = [labels.index(emotion) for emotion in rows["emotion"]]
+    names = ("texts", "speech_mse", "speech_mse_padded")
+    check_lengths(len(references), **{name: getattr(turns, name) for name in names})
+    probabilities = check_probabilities(turns.probabilities, num_turns=len(references))
+    if probabilities.shape[1] != len(labels):
+        raise ValueError(
+            f"probabilities of {probabilities.shape[1]} labels, expected {len(labels)}: "
+            f"{', '.join(labels)}."
+        )
+    predictions = probabilities.argmax(axis=1)
+    confusion = confusion_matrix(references, predictions, num_labels=len(labels))
+    by_group = partial(recalls_by_group, references, predictions, num_labels=len(labels))
+    return Scores(
+        metrics=Metrics(
+            **vars(recall_metrics(confusion)),
+            macro_f1=macro_f1(confusion),
+            word_error_rate=known_word_error_rate(rows["text"], turns.texts),
+            speaker_accuracy=speaker_accuracy(*heldout) if heldout else None,
+            speech_mse=finite_mean("speech_mse", turns.speech_mse),
+            speech_mse_padded=finite_mean("speech_mse_padded", turns.speech_mse_padded),
+            ece=expected_calibration_error(references, probabilities),
+        ),
+        per_class=class_metrics(confusion, labels),
+        per_speaker=by_group(rows["speaker"]),
+        per_gender=by_group(rows["gender"]),
+        confusion=confusion.tolist(),
     )
+
+
+def known_word_error_rate(
+    texts: Sequence[str | None], recognized: Sequence[str] | None
+) -> float | None:
+    """Word error rate over the turns whose transcript is known; None without a word."""
+    known = [(t, p) for t, p in zip(texts, recognized or (), strict=False) if t is not None]
+    return word_error_rate([normalize_transcript(t) for t, _ in known], [p for _, p in known])
+
+
+def speaker_accuracy(rows: Dataset, turns: TurnPredictions) -> float | None:
+    """Share of turns whose speaker is recognised; None without a turn or a speaker head."""
+    if not turns.speakers:
+        return None
+    pairs = zip(rows["speaker"], turns.speakers, strict=True)
+    return sum(speaker == recognized for speaker, recognized in pairs) / len(turns.speakers)
+
+
+def finite_mean(name: str, values: np.ndarray | None) -> float | None:
+    """Mean over turns, (N,); raises a ValueError that names the first turn that is not finite."""
+    if values is None:
+        return None
+    values = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        turn = np.isfinite(values).argmin()
+        raise ValueError(
+            f"{name} of turn {turn} is {values[turn]}, expected a number: the model diverged."
+        )
+    return float(values.mean())
 
 
 def write_predictions(

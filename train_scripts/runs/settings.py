@@ -9,7 +9,8 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 from huggingface_hub.errors import StrictDataclassError
@@ -27,14 +28,10 @@ FROM_SCRATCH = "scratch"
 
 @dataclass
 class StageSettings:
-    """What both stages of training have.
+    """What both stages of training have."""
 
-    Args:
-        arguments: fields of `transformers.TrainingArguments` by their own names, such as
-            `max_steps`, `learning_rate` or `lr_scheduler_type`; in a preset they stand beside the
-            stage's own settings.
-    """
-
+    # fields of `transformers.TrainingArguments` by their own names, such as `max_steps`,
+    # `learning_rate` or `lr_scheduler_type`; in a preset they stand beside the stage's own settings
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -47,16 +44,12 @@ class StageSettings:
 class PreTrainingSettings(StageSettings):
     """Settings of `pretrain` (section 3.2). With `max_steps` 0 cross-validation leaves pre-training
     out.
-
-    Args:
-        shortest_crop: frames of the shortest crop.
-        longest_crop: frames of the longest crop.
-        scope: turns to train on: those of the "fold", or "all", test turns included, which is a
-            leak: the result says so, and fine-tuning refuses it unless told.
     """
 
-    shortest_crop: int = 64
-    longest_crop: int = 128
+    shortest_crop: int = 64  # frames of the shortest crop
+    longest_crop: int = 128  # frames of the longest crop
+    # turns to train on: those of the "fold", or "all", test turns included, which is a leak: the
+    # result says so, and fine-tuning refuses it unless told
     scope: Literal["fold", "all"] = "fold"
 
 
@@ -64,25 +57,20 @@ class PreTrainingSettings(StageSettings):
 class AugmentationSettings:
     """Perturbation of the training turns in `finetune`, beside random resampling; none by default,
     as in the paper.
-
-    Args:
-        excerpt_frames: the decomposition reads a random excerpt of this many frames of longer
-            turns; 0 reads whole turns.
-        time_stretch: largest relative change of a turn's duration, the same throughout the turn.
-        vocal_tract_warp: largest relative shift of the mel bands up or down.
-        gain_decibels: largest change of level up or down, in dB.
-        speed: largest relative change of the speed of the waveform that the speech encoder hears.
-        reverberation_seconds: longest reverberation time (60 dB) of that waveform.
-        noise: loudest white noise in that waveform, as a multiple of its own level (0.3 is a
-            signal-to-noise ratio of 10 dB).
     """
 
+    # the decomposition reads a random excerpt of this many frames of longer turns; 0 reads whole
+    # turns
     excerpt_frames: int = 0
+    # largest relative change of a turn's duration, the same throughout the turn
     time_stretch: float = 0.0
-    vocal_tract_warp: float = 0.0
-    gain_decibels: float = 0.0
+    vocal_tract_warp: float = 0.0  # largest relative shift of the mel bands up or down
+    gain_decibels: float = 0.0  # largest change of level up or down, in dB
+    # largest relative change of the speed of the waveform that the speech encoder hears
     speed: float = 0.0
-    reverberation_seconds: float = 0.0
+    reverberation_seconds: float = 0.0  # longest reverberation time (60 dB) of that waveform
+    # loudest white noise in that waveform, as a multiple of its own level (0.3 is a
+    # signal-to-noise ratio of 10 dB)
     noise: float = 0.0
 
     @property
@@ -93,37 +81,33 @@ class AugmentationSettings:
 
 @dataclass
 class FineTuningSettings(StageSettings):
-    """Settings of `finetune` (section 3.3).
+    """Settings of `finetune` (section 3.3)."""
 
-    Args:
-        speech_encoder_rate, decomposition_rate, emotion_head_rate, ctc_head_rate,
-            speaker_head_rate: the learning rate of these parts, as a multiple of `learning_rate`.
-            The warm-up is common to all, so that heads start together.
-        task_weights: weights of equation (5) by task (emotion, ctc, speaker, reconstruction)
-            instead of the preset's, for the tasks that the preset has; they are scaled to a sum
-            of 1. Default: the preset's own.
-        class_weights: "none", or "balanced": an emotion's loss counts in inverse proportion to its
-            training turns, with a mean of 1 over these.
-        lora_rank: rank of low-rank adapters on the attention of the speech encoder, which then is
-            not trained otherwise; merged into it when saved. 0 trains it in full. Needs peft.
-        select: which checkpoint is kept: the "last", or the best on "validation" speakers by UAR
-            after each epoch.
-        wanted_risk: error rate that answers shall keep to on validation speakers: the pipeline
-            flags less confident ones as "unsure". 0 answers all.
-        patience: epochs without a better one after which training stops early, with
-            select=validation; 0 never stops.
-    """
-
+    # the learning rate of these parts, as a multiple of `learning_rate`; the warm-up is common to
+    # all, so that heads start together
     speech_encoder_rate: float = 1.0
     decomposition_rate: float = 1.0
     emotion_head_rate: float = 1.0
     ctc_head_rate: float = 1.0
     speaker_head_rate: float = 1.0
+    # weights of equation (5) by task (emotion, ctc, speaker, reconstruction) instead of the
+    # preset's, for the tasks that the preset has; they are scaled to a sum of 1. Default: the
+    # preset's own.
     task_weights: dict[str, float] = field(default_factory=dict)
+    # "none", or "balanced": an emotion's loss counts in inverse proportion to its training turns,
+    # with a mean of 1 over these
     class_weights: Literal["none", "balanced"] = "none"
+    # rank of low-rank adapters on the attention of the speech encoder, which then is not trained
+    # otherwise; merged into it when saved. 0 trains it in full. Needs peft.
     lora_rank: int = 0
+    # which checkpoint is kept: the "last", or the best on "validation" speakers by UAR after each
+    # epoch
     select: Literal["last", "validation"] = "last"
+    # error rate that answers shall keep to on validation speakers: the pipeline flags less
+    # confident ones as "unsure". 0 answers all.
     wanted_risk: float = 0.0
+    # epochs without a better one after which training stops early, with select=validation; 0 never
+    # stops
     patience: int = 0
 
 
@@ -183,35 +167,24 @@ FORMER_NAMES = {
 
 @dataclass
 class RunSettings:
-    """Everything that decides a run, beside the data and the fold.
+    """Everything that decides a run, beside the data and the fold."""
 
-    Args:
-        preset: its name.
-        size: "tiny", "small" or "paper": sizes of the network and the optimiser that fits them.
-        seed: of weights, order, dropout and perturbation.
-        speech_encoder: repository id or folder of pretrained weights, or "scratch".
-        vocabulary: characters of speech recognition: "english" (those of wav2vec2-base) or
-            "training" (of the training transcripts).
-        train_on_validation: train on the turns of validation speakers too: for a last run, whose
-            settings others have chosen. Nothing is left to select or to calibrate by.
-        tracking: where curves go beside `log.jsonl`: "none", "tensorboard" or "trackio".
-        model: fields of DecompSerConfig.
-        features: arguments of DecompSerFeatureExtractor.
-        pretraining: see PreTrainingSettings.
-        finetuning: see FineTuningSettings.
-        augmentation: see AugmentationSettings.
-        encoder_pretraining: see EncoderPreTrainingSettings.
-    """
-
-    preset: str = "base"
+    preset: str = "base"  # its name
+    # "tiny", "small" or "paper": sizes of the network and the optimiser that fits them
     size: Literal["tiny", "small", "paper"] = "paper"
-    seed: int = 0
+    seed: int = 0  # of weights, order, dropout and perturbation
+    # repository id or folder of pretrained weights, or "scratch"
     speech_encoder: str = FROM_SCRATCH
+    # characters of speech recognition: "english" (those of wav2vec2-base) or "training" (of the
+    # training transcripts)
     vocabulary: Literal["english", "training"] = "english"
+    # train on the turns of validation speakers too: for a last run, whose settings others have
+    # chosen. Nothing is left to select or to calibrate by.
     train_on_validation: bool = False
+    # where curves go beside `log.jsonl`: "none", "tensorboard" or "trackio"
     tracking: Literal["none", "tensorboard", "trackio"] = "none"
-    model: dict[str, Any] = field(default_factory=dict)
-    features: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)  # fields of DecompSerConfig
+    features: dict[str, Any] = field(default_factory=dict)  # arguments of DecompSerFeatureExtractor
     pretraining: PreTrainingSettings = field(default_factory=PreTrainingSettings)
     finetuning: FineTuningSettings = field(default_factory=FineTuningSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
@@ -376,7 +349,8 @@ def build_stage(stage: str, content: Mapping[str, Any]) -> StageSettings:
     kind, prefix = STAGES[stage], f"{stage}."
     check_group(content, prefix)
     own = {f.name for f in dataclasses.fields(kind)} - {"arguments"}
-    known = {f.name: f.type for f in dataclasses.fields(TrainingArguments) if f.init}
+    hints = get_type_hints(TrainingArguments)
+    known = {f.name: hints[f.name] for f in dataclasses.fields(TrainingArguments) if f.init}
     for name in content:
         if name in FORMER_NAMES:
             raise InputError(
@@ -407,16 +381,11 @@ def plain_type(kind: Any) -> Any:
     """The number or text type of a field of TrainingArguments; None where it takes several.
 
     Examples:
-        >>> plain_type("float"), plain_type(int | None), plain_type(int | str)
+        >>> plain_type(float), plain_type(int | None), plain_type(int | str)
         (<class 'float'>, <class 'int'>, None)
     """
-    plain = {"float": float, "int": int, "bool": bool, "str": str}
-    if isinstance(kind, str):
-        names = [part.strip() for part in kind.split("|")]
-    else:
-        names = [getattr(part, "__name__", "") for part in get_args(kind) or (kind,)]
-    left = [name for name in names if name not in ("None", "NoneType")]
-    return plain.get(left[0]) if len(left) == 1 else None
+    kinds = [part for part in get_args(kind) or (kind,) if part is not NoneType]
+    return kinds[0] if len(kinds) == 1 and kinds[0] in (float, int, bool, str) else None
 
 
 def build_config(settings: RunSettings, **fields: Any) -> DecompSerConfig:

@@ -1,13 +1,12 @@
 """The average training utterance, which a component share is a deviation from."""
 
-import numpy as np
 import torch
 from datasets import Dataset
-from datasets.utils import tqdm
 from torch import Tensor
 
 from modeling_decomp_ser import DecompSerForAudioClassification
 from processing.collation import DecompSerDataCollator
+from train_scripts.runs.inference import batches_by_length
 
 INPUTS = ("input_values", "attention_mask", "mel", "log_f0", "voiced", "frame_mask")
 
@@ -19,18 +18,9 @@ def store_training_mean(
     *,
     batch_size: int = 8,
 ) -> None:
-    """Fill the model's `pooled_mean` from the turns that it was trained on.
-
-    To be called after training, since every step moves the codes.
-
-    Args:
-        model: its shares are zero-based until this is done.
-        collator: makes its batches.
-        rows: training turns with signals.
-        batch_size: turns a batch; does not change the result.
-
-    Raises:
-        ValueError: if there are no rows.
+    """Fill the model's `pooled_mean` from the turns that it was trained on; arguments and errors as
+    of `mean_pooled_features`. Its shares are zero-based until this is done. To be called after
+    training, since every step moves the codes.
     """
     model.pooled_mean.copy_(mean_pooled_features(model, collator, rows, batch_size=batch_size))
 
@@ -63,13 +53,10 @@ def mean_pooled_features(
     was_training = model.training
     model.eval()
     total = torch.zeros(len(model.pooled_mean), dtype=torch.float64)
-    # Turns of similar length waste little on padding.
-    order = np.argsort(np.asarray(rows["duration"]), kind="stable")
-    starts = range(0, len(order), batch_size)
-    for start in tqdm(starts, desc="Training mean", unit="batch", leave=False):
-        batch = collator([rows[int(i)] for i in order[start : start + batch_size]])
+    batches = batches_by_length(rows, collator, batch_size=batch_size, title="Training mean")
+    for _, batch in batches:
         inputs = {name: batch[name].to(model.device) for name in INPUTS if name in batch}
         pooled = model(**inputs, output_pooled_features=True).pooled_features  # (B, D)
         total += pooled.double().sum(0).cpu()
     model.train(was_training)
-    return (total / len(order)).to(model.pooled_mean)
+    return (total / len(rows)).to(model.pooled_mean)

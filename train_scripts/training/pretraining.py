@@ -78,13 +78,13 @@ def pretrain(
     seconds = train(trainer, run.folder)
     collator = trainer.data_collator
     accuracy = heldout_accuracy(model, collator, run.data.folds["heldout_turns"])
-    selection = reconstruction(model, collator, selection_rows(run.data))
-    test = reconstruction(model, collator, run.data.folds.open_test(model, run.processor))
+    selection = measure(model, collator, selection_rows(run.data), accuracy)
+    test = measure(model, collator, run.data.folds.open_test(model, run.processor), accuracy)
     record = RunRecord(
         **run.describe(model, trainer, seconds),
         selected_by="last",
-        validation_metrics=Metrics(speaker_accuracy=accuracy, **selection),
-        metrics=Metrics(speaker_accuracy=accuracy, **test),
+        validation_metrics=selection,
+        metrics=test,
     )
     if trainer.is_world_process_zero():
         record = run.save(model, record, title="Pre-training")
@@ -167,11 +167,14 @@ def heldout_accuracy(model, collator, rows: Dataset) -> float | None:
     return sum(a == b for a, b in zip(speakers, rows["speaker"], strict=True)) / len(speakers)
 
 
-def reconstruction(model, collator, rows: Dataset) -> dict[str, float]:
-    """`speech_mse` and `speech_mse_padded` of rows, as `Metrics` has them."""
+def measure(model, collator, rows: Dataset, accuracy: float | None) -> Metrics:
+    """Reconstruction error of rows, beside the accuracy of `heldout_accuracy`."""
     turns = predict_turns(model, collator, rows)
-    names = ("speech_mse", "speech_mse_padded")
-    return {name: float(np.asarray(getattr(turns, name)).mean()) for name in names}
+    return Metrics(
+        speaker_accuracy=accuracy,
+        speech_mse=float(np.mean(np.asarray(turns.speech_mse))),
+        speech_mse_padded=float(np.mean(np.asarray(turns.speech_mse_padded))),
+    )
 
 
 def sweep_omega(omegas: list[float], preset: str, *, output: str | Path, **options) -> list[dict]:

@@ -41,36 +41,10 @@ FLAG_MEANINGS = {
     "unsure": "No emotion is probable enough: the model would rather not answer.",
 }
 
-NOTICE = """
-**Please read.** The model hears how something *sounds*; what a person *feels* it cannot know. It
-errs often, above all for voices, languages and recordings unlike those it was trained on. Do not
-decide anything about anybody by it. In the European Union it is prohibited to infer the emotions of
-people at work or in education from their voice, except for medical or safety reasons (AI Act,
-Article 5(1)(f)). Record others only if they agree. Sounds are processed where this page runs, and
-deleted within a day.
-"""
-DEMONSTRATION = """
-**A demonstration.** This model learned from synthetic voices only. It shows how the page works and
-says nothing about people.
-"""
-CSS = """
-.gradio-container {max-width: 1240px !important; margin: auto}
-#head h1 {font-size: 1.75rem; margin: 0.4rem 0 0.1rem}
-#head p {color: var(--body-text-color-subdued); margin: 0}
-#verdict {padding: 0.1rem 0.2rem}
-#verdict h2 {margin: 0; font-size: 1.6rem}
-#emotions .bar {height: 0.55rem; background: #4f5bd5; border-radius: 3px}
-#emotions dt, #emotions dd {font-family: inherit; font-size: 1rem}
-#notice {font-size: 0.86rem; color: var(--body-text-color-subdued)}
-#shares svg, #figure svg {width: 100%; height: auto; color: var(--body-text-color)}
-#figure .narrow {display: none}
-@media (max-width: 640px) {
-  #figure .narrow {display: block}
-  #figure .wide {display: none}
-}
-#demonstration {border-left: 4px solid #ccbb44; padding-left: 0.8rem}
-footer {display: none !important}
-"""
+NOTICE, DEMONSTRATION, CSS = (
+    Path(__file__).with_name(name).read_text(encoding="utf-8")
+    for name in ("notice.md", "demonstration.md", "page.css")
+)
 WAITING = "Record something or upload a file; the answer comes by itself."
 
 
