@@ -1,6 +1,7 @@
 """`decomp-ser cross-validate`: every fold of every preset and seed, each in its own folder."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,6 +49,14 @@ Slurm = Annotated[
     list[str] | None,
     typer.Option(help="Parameter of sbatch as key=value, such as partition=gpu; repeatable."),
 ]
+Archive = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        help="Leave out units that this file of `decomp-ser report --archive` holds.",
+    ),
+]
 
 
 @app.command(
@@ -70,6 +79,7 @@ def command(
     nodes: Nodes = 1,
     slurm: Slurm = None,
     skip_bad: SkipBad = False,
+    archive: Archive = None,
 ) -> None:
     """Run every fold of every preset and seed, each in its own folder.
 

@@ -11,7 +11,8 @@ from train_scripts.options import Folder
 app = make_app()
 
 Runs = Annotated[
-    list[Path], typer.Argument(help="Run folders, or folders that hold some at any depth.")
+    list[Path],
+    typer.Argument(help="Run folders, folders that hold some at any depth, or archives."),
 ]
 Compare = Annotated[
     list[str] | None,
@@ -48,6 +49,14 @@ Parts = Annotated[
         "parts.json.",
     ),
 ]
+Archive = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write the runs to this Parquet file too, without anything of their corpus; a report "
+        "of it gives the same figures, without words and minutes.",
+    ),
+]
 
 
 @app.command(epilog="After Ctrl-C: no report is written; the runs are as they were.")
@@ -61,6 +70,7 @@ def command(
     seed: Seed = 0,
     trials: Trials = False,
     parts: Parts = None,
+    archive: Archive = None,
 ) -> None:
     """Write tables with intervals and tests, figures and the paper's figures beside them.
 
@@ -71,6 +81,7 @@ def command(
     from train_scripts.reports.pages import pooled, render
     from train_scripts.reports.part_scores import part_scores
     from train_scripts.reports.writing import REPORT_MARKDOWN, parse_pair, report
+    from train_scripts.runs.archive import read_all_runs, write_archive
     from train_scripts.runs.record import write_json
 
     if trials or parts:
@@ -93,6 +104,8 @@ def command(
         num_resamples=resamples,
         seed=seed,
     )
+    if archive is not None:
+        write_archive(read_all_runs(runs)[0], archive)
     for row in content["rows"]:
         typer.echo(
             f"{row['corpus']} {row['protocol']['name']} {row['title']}: "

@@ -20,8 +20,10 @@ from train_scripts.experiments.cluster import run_on_cluster
 from train_scripts.experiments.machine import default_jobs, run_on_this_machine
 from train_scripts.experiments.unit_runs import LOG, attempt_unit
 from train_scripts.experiments.units import Unit, check_folder, is_baseline, plan_units
+from train_scripts.runs.archive import read_archive
+from train_scripts.runs.finished_runs import Run, effective_overrides
 from train_scripts.runs.metrics import unweighted_average_recall, weighted_accuracy
-from train_scripts.runs.record import RunRecord, read_record, write_json
+from train_scripts.runs.record import RunRecord, read_record, without_path, write_json
 from train_scripts.runs.settings import build_feature_extractor, load_settings
 
 PLAN = "cross_validation.json"
@@ -111,6 +113,7 @@ def cross_validate(
     nodes: int = 1,
     slurm: Sequence[str] = (),
     skip_bad: bool = False,
+    archive: Path | None = None,
 ) -> tuple[list[Unit], dict[Unit, str]]:
     """Run every fold of every preset and seed; what is finished is not run again, what was
     interrupted is resumed.
@@ -131,9 +134,10 @@ def cross_validate(
         nodes: machines of the cluster.
         slurm: parameters of sbatch, "key=value".
         skip_bad: leave out clips that cannot be used.
+        archive: units that this file of `decomp-ser report --archive` holds are left out.
 
     Returns:
-        All units, and why each that failed did.
+        All units that are not in the archive, and why each that failed did.
 
     Raises:
         InputError: if anything is wrong before the first unit runs.
@@ -153,6 +157,8 @@ def cross_validate(
         skip_bad=skip_bad,
         processes=processes,
     )
+    if archive is not None:
+        units = not_archived(units, read_archive(archive))
     for unit in units:
         check_folder(unit)
     open_output(output, corpus, data, protocol)
@@ -166,6 +172,17 @@ def cross_validate(
         return units, run_on_this_machine(left, attempt_unit, begun=progress.begun, **options)
     options |= {"cluster": cluster, "nodes": nodes, "parameters": slurm}
     return units, run_on_cluster(left, attempt_unit, folder=output / TASKS, **options)
+
+
+def not_archived(units: Sequence[Unit], runs: Sequence[Run]) -> list[Unit]:
+    """Units without those that are among the runs: of the same row, settings, seed and fold."""
+    done = {(run.key.preset, run.key.overrides, *run.cell) for run in runs}
+    return [
+        unit
+        for unit in units
+        if (unit.row, effective_overrides(map(without_path, unit.overrides)), unit.seed, unit.fold)
+        not in done
+    ]
 
 
 def choose_folds(corpus: Dataset, protocol: str, folds: Sequence[str] | None) -> list[str]:

@@ -168,13 +168,17 @@ def pool_mean(runs: Sequence[Run], name: str) -> float | None:
 
 
 def pool_word_errors(runs: Sequence[Run]) -> float | None:
-    """Word error rate over the words of all folds whose runs recognise words."""
+    """Word error rate over the words of all folds whose runs recognise words; of runs without their
+    words, which an archive does not keep, the mean over the turns of the folds.
+    """
     pairs = [
         (normalize_transcript(text), recognized)
         for run in runs
         for text, recognized in zip(run.turns["text"], run.turns["recognized_text"], strict=True)
         if text is not None and recognized is not None
     ]
+    if not pairs:
+        return pool_mean(runs, "word_error_rate")
     return word_error_rate([text for text, _ in pairs], [words for _, words in pairs])
 
 

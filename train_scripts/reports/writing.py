@@ -22,7 +22,7 @@ from train_scripts.reports.pages import figure_name, grouped, render, short_name
 from train_scripts.reports.pretraining_curves import report_pretraining
 from train_scripts.reports.rows import group_rows
 from train_scripts.reports.scores import score_row
-from train_scripts.runs.finished_runs import read_runs
+from train_scripts.runs.archive import read_all_runs
 from train_scripts.runs.record import git_commit, write_json
 from train_scripts.runs.settings import PRESETS
 
@@ -42,7 +42,7 @@ def report(
     """Write a report of run folders.
 
     Args:
-        runs: run folders, or folders that hold some at any depth.
+        runs: run folders, folders that hold some at any depth, or archives.
         output: folder for report.md, report.json and the figures.
         pairs: presets to compare; see `choose_pairs`.
         allow_mixed: compare rows although a setting that they should share is another.
@@ -57,7 +57,7 @@ def report(
     """
     if num_resamples < 2000:
         raise InputError(f"--resamples {num_resamples}: expected at least 2000.")
-    scored_runs, pretraining_runs, passed_over = read_runs(runs)
+    scored_runs, pretraining_runs, passed_over = read_all_runs([Path(run) for run in runs])
     rows = group_rows(scored_runs)
     draws = {"num_resamples": num_resamples, "seed": seed}
     scored = [score_row(row, **draws) for row in progress(rows, "Rows")]

@@ -190,6 +190,8 @@ class RunRecord(Scores):
         settings = {k: v for k, v in self.settings.items() if k != "data"}
         if "speech_encoder" in settings:
             settings["speech_encoder"] = _folder_name(settings["speech_encoder"])
+        if "overrides" in settings:
+            settings["overrides"] = [without_path(text) for text in settings["overrides"]]
         backbone = _folder_name(self.backbone)
         cleared = {"pretrained": None, "predictions": None, "model": None}
         return replace(self, settings=settings, backbone=backbone, **cleared)
@@ -305,6 +307,12 @@ def _from_first_layout(content: dict[str, Any]) -> dict[str, Any]:
 def _folder_name(name: str | None) -> str | None:
     """The last part of a path of this machine, and anything else as it is."""
     return Path(name).name if name and Path(name).exists() else name
+
+
+def without_path(override: str) -> str:
+    """A "key=value" whose value is a path of this machine with the path's last part."""
+    name, _, value = override.partition("=")
+    return f"{name}={_folder_name(value)}"
 
 
 def _typed(kind: Any, value: Any, name: str) -> Any:

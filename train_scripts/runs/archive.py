@@ -1,0 +1,122 @@
+"""Finished runs in one small file, to be kept and shown without anything of their corpus.
+
+A report needs what was answered, not which recording it was. An archive holds the record of each
+run and its answers; turns have made-up names, and neither words nor durations.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+
+from processing.errors import InputError
+from train_scripts.runs.finished_runs import Run, read_runs
+from train_scripts.runs.record import RunRecord
+
+COLUMNS = ("id", "speaker", "label", "prediction")
+PROBABILITY = "probability_"
+
+
+def name_turns(turns: dict[str, list]) -> list[str]:
+    """A name for each of N turns that tells nothing of its recording: speaker, label and a count,
+    in the order of the ids, so that runs that tested the same turns name them alike.
+
+    Examples:
+        >>> name_turns({"id": ["b", "a"], "speaker": ["s1", "s1"], "label": ["sad", "sad"]})
+        ['s1/sad/2', 's1/sad/1']
+    """
+    order = sorted(range(len(turns["id"])), key=turns["id"].__getitem__)
+    names, counts = [""] * len(order), Counter()
+    for i in order:
+        group = f"{turns['speaker'][i]}/{turns['label'][i]}"
+        counts[group] += 1
+        names[i] = f"{group}/{counts[group]}"
+    return names
+
+
+def without_corpus(run: Run) -> Run:
+    """The same run with `name_turns` for ids, and without words, durations and names of folders."""
+    turns = {k: v for k, v in run.turns.items() if k in COLUMNS or k.startswith(PROBABILITY)}
+    turns = {**turns, "id": name_turns(run.turns)}
+    size = len(turns["id"])
+    blank = {name: [None] * size for name in ("text", "recognized_text", "duration")}
+    results = run.results.publishable()
+    return Run(run.folder, replace(results, pretrained=run.results.pretrained), {**turns, **blank})
+
+
+def write_archive(runs: Sequence[Run], path: Path) -> None:
+    """Write runs to a Parquet file, one row a run; the file appears when it is whole."""
+    rows = []
+    for run in map(without_corpus, runs):
+        labels = run.results.labels
+        answers = np.transpose([run.turns[PROBABILITY + label] for label in labels])  # (N, L)
+        rows.append(
+            {
+                "record": json.dumps(run.results.to_dict()),
+                **{name: run.turns[name] for name in COLUMNS},
+                "probabilities": np.asarray(answers, np.float32).ravel().tolist(),
+            }
+        )
+    part = path.with_name(f"{path.name}.part")
+    schema = pyarrow.schema(
+        [("record", pyarrow.string())]
+        + [(name, pyarrow.list_(pyarrow.string())) for name in COLUMNS]
+        + [("probabilities", pyarrow.list_(pyarrow.float32()))]
+    )
+    pyarrow.parquet.write_table(
+        pyarrow.Table.from_pylist(rows, schema), part, compression="zstd", compression_level=19
+    )
+    part.replace(path)
+
+
+def read_archive(path: Path) -> list[Run]:
+    """Runs of an archive.
+
+    Raises:
+        InputError: if the file is none.
+    """
+    try:
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+        return [restore(path, row) for row in rows]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path}: is no archive of runs ({error}). Write one with `decomp-ser report RUNS "
+            "--archive FILE`."
+        ) from error
+
+
+def restore(path: Path, row: dict) -> Run:
+    """One run from its row in an archive."""
+    record = RunRecord.from_dict(json.loads(row["record"]))
+    turns = {name: row[name] for name in COLUMNS}
+    answers = np.reshape(row["probabilities"], (-1, len(record.labels)))
+    turns |= {PROBABILITY + name: answers[:, i].tolist() for i, name in enumerate(record.labels)}
+    blank = [None] * len(turns["id"])
+    return Run(path, record, {**turns, "text": blank, "recognized_text": blank, "duration": blank})
+
+
+def read_all_runs(places: Sequence[Path]) -> tuple[list[Run], list[Run], list[str]]:
+    """`read_runs` of folders, with the runs of archives among the places. Where there is an
+    archive, the turns of all runs take the names that they have in one.
+
+    Raises:
+        InputError: see `read_runs`, `read_archive`; or if a run is in two places.
+    """
+    archives = [place for place in places if place.is_file()]
+    if not archives:
+        return read_runs(places)
+    archived = [run for place in archives for run in read_archive(place)]
+    folders = [place for place in places if not place.is_file()]
+    scored, pretrained, passed_over = read_runs(folders) if folders else ([], [], [])
+    known = {(run.key, run.cell) for run in archived}
+    twice = [run for run in scored if (run.key, run.cell) in known]
+    if twice:
+        raise InputError(
+            f"{twice[0].folder}: this run is in the archive too. Give the folder or the archive."
+        )
+    return [*archived, *map(without_corpus, scored)], pretrained, passed_over
