@@ -161,7 +161,7 @@ class Decomposition(nn.Module):
     def __init__(self, config: DecompSerConfig, with_decoder: bool):
         super().__init__()
         self.config = config
-        inputs = dict.fromkeys((*DECOMPOSED, SINGLE), config.num_mel_bins)
+        inputs: dict[str, int] = dict.fromkeys((*DECOMPOSED, SINGLE), config.num_mel_bins)
         inputs["pitch"] = config.f0_classes
         inputs[SINGLE] += config.f0_classes if config.single_reads_pitch else 0
         self.encoders = nn.ModuleDict(

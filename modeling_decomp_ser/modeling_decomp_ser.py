@@ -225,7 +225,7 @@ class DecompSerPreTrainedModel(PreTrainedModel):
 
     def pool_voice(self, codes: dict[str, Codes]) -> Tensor:
         """Pooled codes that the speaker head reads, (B, D): timbre, or the undivided ones."""
-        code = codes[self.config.speaker_component]
+        code = codes[str(self.config.speaker_component)]
         return self.pool(code.values, code.lengths)
 
     def add_losses(self, output: DecompSerOutput, tasks: dict[str, TaskLoss]) -> DecompSerOutput:

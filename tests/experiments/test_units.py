@@ -87,6 +87,26 @@ def test_the_preset_of_a_pretraining_builds_what_the_preset_would(preset, tmp_pa
     assert shapes[0] == shapes[1]
 
 
+def test_one_given_pretraining_starts_every_row_that_has_a_decomposition():
+    given = Path("elsewhere")
+    units = plan_units(
+        ["table3_ours", "table3_m1", "baseline_majority"],
+        ["a", "b"],
+        2,
+        Path("runs"),
+        pretrained=given,
+        overrides=["size=tiny"],
+        **SHARED,
+    )
+    assert {unit.kind for unit in units} == {"finetune", "baseline"}
+    starts = {(unit.row, unit.pretrained) for unit in units}
+    assert starts == {
+        ("table3_ours", given),
+        ("table3_m1", None),
+        ("baseline_majority", None),
+    }
+
+
 def test_no_pretraining_where_there_is_none():
     assert [u.kind for u in plan(["base"], overrides=("size=tiny", "pretraining.max_steps=0"))] == [
         "finetune"

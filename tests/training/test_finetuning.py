@@ -27,9 +27,14 @@ from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.record import read_record
 from train_scripts.runs.results import score_rows, summarize
 from train_scripts.runs.run_folder import load_model
-from train_scripts.runs.settings import build_feature_extractor, load_settings
+from train_scripts.runs.settings import build_config, build_feature_extractor, load_settings
 from train_scripts.runs.training_mean import mean_pooled_features
-from train_scripts.training.finetuning import add_corpora_of, class_weights, finetune
+from train_scripts.training.finetuning import (
+    add_corpora_of,
+    choose_weights,
+    class_weights,
+    finetune,
+)
 from train_scripts.training.pretraining import PreTrainingCollator, pretrain, sweep_omega
 from train_scripts.training.stage import read_log
 
@@ -365,6 +370,23 @@ def test_tasks_without_labels_switch_off_and_say_so(
     assert sum(results.task_weights.values()) == pytest.approx(1)
     model = DecompSerForAudioClassification.from_pretrained(tmp_path / "run")
     assert model.ctc_head is None
+
+
+def test_weights_of_a_size_replace_those_of_the_tasks_that_a_preset_has():
+    of_size = load_settings("table3_ours", ["size=small"]).finetuning.task_weights
+    config = build_config(load_settings("table3_m4", ["size=small"]))
+    preset = {task: getattr(config, f"{task}_weight") for task in of_size}
+    chosen = choose_weights(preset, of_size)
+    assert chosen["speaker"] == 0
+    assert sum(chosen.values()) == pytest.approx(1)
+    assert chosen["ctc"] / chosen["emotion"] == pytest.approx(of_size["ctc"] / of_size["emotion"])
+    assert choose_weights(preset, {}) == preset
+
+
+@pytest.mark.parametrize("wanted", [{"emotion": 1.0}, {"emotion": 1.0, "ctc": 0.0}, {"words": 1.0}])
+def test_a_task_of_the_preset_is_not_starved_by_leaving_its_weight_out(wanted):
+    with pytest.raises(InputError, match="expected a positive weight of each of emotion, ctc"):
+        choose_weights({"emotion": 0.9, "ctc": 0.1, "speaker": 0.0}, wanted)
 
 
 def test_switched_off_weight_goes_to_the_other_tasks_in_proportion():
