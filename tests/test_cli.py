@@ -1,14 +1,16 @@
 import errno
 import os
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
 import pytest
 import typer
 
-from train_scripts.cli import VERBS, load_app, make_app, run
+from train_scripts.cli import VERBS, end_in_order, load_app, make_app, run
 from train_scripts.runs.foreseen_errors import EXTRAS
 
 REPOSITORY = Path(__file__).parents[1]
@@ -335,6 +337,39 @@ def test_ctrl_c_says_what_is_kept(capsys):
     code, said = end_of(capsys, KeyboardInterrupt(), "a")
     assert code == 130
     assert said == "\ndecomp-ser verb: interrupted. What is finished stays.\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_verb_that_is_asked_to_end_says_what_is_kept(number, capsys):
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)]
+    app = make_app()
+
+    @app.command(epilog="After Ctrl-C: what is finished stays.")
+    def command() -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        end_in_order()
+        with pytest.raises(SystemExit) as stopped:
+            run(app, [], "verb")
+    finally:
+        for n, handler in zip((signal.SIGTERM, signal.SIGHUP), before, strict=True):
+            signal.signal(n, handler)
+    assert stopped.value.code == 128 + number
+    assert capsys.readouterr().err.endswith(". What is finished stays.\n")
+
+
+def test_what_nohup_started_outlives_its_terminal():
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)]
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        end_in_order()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        for n, handler in zip((signal.SIGTERM, signal.SIGHUP), before, strict=True):
+            signal.signal(n, handler)
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -2,13 +2,14 @@
 
 Exit codes: 0 done; 2 wrong input, usage or an output that cannot be written, with one line on
 standard error; 3 done but for files that are listed there; 1 anything unforeseen, with a traceback;
-130 interrupted.
+130 interrupted; 143 or 129 asked to end by SIGTERM or SIGHUP.
 """
 
 import difflib
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -61,6 +62,8 @@ COMPLETION_VARIABLE = "_DECOMP_SER_COMPLETE"
 
 SOME_LEFT_OUT = 3
 INTERRUPTED = 130
+ENDED = {128 + signal.SIGTERM: "asked to end", 128 + signal.SIGHUP: "hung up"}
+"""Exit codes of signals that end a verb in order, and what is said of them."""
 AFTER_INTERRUPTION = "After Ctrl-C: "
 """How the epilog of a verb's help begins, which is what an interrupted verb says too."""
 
@@ -91,6 +94,9 @@ def run(app: typer.Typer, arguments: list[str] | None = None, verb: str | None =
         code = command.main(args=arguments, prog_name=name, standalone_mode=False)
     except UsageError as error:
         fail(name, f"{error.format_message()} See {name} --help.")
+    except SystemExit as stopped:
+        say_what_is_kept(name, command, ENDED.get(stopped.code))
+        raise
     except typer.Abort:  # older versions of Typer; newer ones return the exit code
         code = INTERRUPTED
     except Exception as error:
@@ -98,10 +104,28 @@ def run(app: typer.Typer, arguments: list[str] | None = None, verb: str | None =
         if message is None:
             raise
         fail(name, message)
-    if code == INTERRUPTED:
-        kept = (command.epilog or "").removeprefix(AFTER_INTERRUPTION)
-        print(f"\n{name}: interrupted. {kept[:1].upper()}{kept[1:]}", file=sys.stderr)
+    say_what_is_kept(name, command, "interrupted" if code == INTERRUPTED else None)
     sys.exit(code or 0)
+
+
+def say_what_is_kept(name: str, command: Any, how: str | None) -> None:
+    """Say how a verb was ended before its time, if it was, and what stays of its work."""
+    if how is not None:
+        kept = (command.epilog or "").removeprefix(AFTER_INTERRUPTION)
+        print(f"\n{name}: {how}. {kept[:1].upper()}{kept[1:]}", file=sys.stderr)
+
+
+def end_in_order() -> None:
+    """Let SIGTERM and SIGHUP end a verb as Ctrl-C does: its workers end with it. What `nohup` has
+    told to ignore SIGHUP goes on doing so.
+    """
+
+    def end(number: int, frame: Any) -> NoReturn:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
 
 
 def announced(body: Callable) -> Callable:
@@ -148,6 +172,7 @@ def main() -> None:
     if verb.endswith("-completion") or COMPLETION_VARIABLE in os.environ:
         complete()
     elif verb in VERBS:
+        end_in_order()
         run(load_app(verb), arguments, verb)
     elif verb in ("--help", "-h", "help"):
         print(HELP)

@@ -97,10 +97,13 @@ import signal
 import sys
 from pathlib import Path
 from test_unit_workers import attempt, unit
+from train_scripts.cli import end_in_order
 from train_scripts.experiments.unit_workers import run_units
 if __name__ == "__main__":
     # a suite that runs in the background hands down that interrupts are ignored
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    end_in_order()
     folder = Path(sys.argv[1])
     units = [unit(folder, f"sleeps{i}") for i in range(2)]
     def begun(unit):
@@ -109,7 +112,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_workers_end_with_the_command(how, tmp_path):
     script = tmp_path / "main.py"
     script.write_text(MAIN)
@@ -129,6 +132,8 @@ def test_workers_end_with_the_command(how, tmp_path):
         process.send_signal(how)
     process.communicate(timeout=60)
     assert process.returncode != 0
+    if how in (signal.SIGTERM, signal.SIGHUP):  # in order, and not by the signal itself
+        assert process.returncode == 128 + how
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
