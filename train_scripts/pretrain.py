@@ -18,7 +18,14 @@ def command(
     preset: options.PresetName,
     overrides: options.Overrides = None,
     *,
-    data: options.Data,
+    data: Annotated[
+        list[str],
+        typer.Option(
+            help="Prepared folder, folder with metadata.csv, or Hub id; may be repeated. The first "
+            "is divided by the protocol; all turns of the others are trained on, their emotions "
+            "are not used."
+        ),
+    ],
     protocol: options.ProtocolName,
     fold: options.FoldName,
     output: options.RunFolder,
@@ -34,6 +41,7 @@ def command(
     """Pre-train the decomposition on the training turns of a fold (equation 7)."""
     given = locals()
     del given["sweep"]
+    given |= {"data": data[0], "further": data[1:]}
     from train_scripts.training.pretraining import pretrain, sweep_omega
     from train_scripts.training.stage import report
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,13 @@ LOG = "log.jsonl"
 
 
 def open_run_folder(
-    folder: str | Path, settings: RunSettings, *, data: str, protocol: str, fold: str
+    folder: str | Path,
+    settings: RunSettings,
+    *,
+    data: str,
+    protocol: str,
+    fold: str,
+    further: Sequence[str] = (),
 ) -> Path:
     """Create the folder of a run, or resume the run that was interrupted in it.
 
@@ -38,6 +44,7 @@ def open_run_folder(
         data: see `load_corpus`; a path is stored in full, so that it may be written another way.
         protocol: see `load_folds`.
         fold: see `load_folds`.
+        further: other corpora that are trained on.
 
     Raises:
         InputError: if the folder holds a finished run or the checkpoints of one with other
@@ -45,7 +52,9 @@ def open_run_folder(
             installed.
     """
     require_packages(settings)
-    of_fold = {"data": full_path(data), "protocol": protocol, "fold": fold}
+    of_fold: dict[str, Any] = {"data": full_path(data), "protocol": protocol, "fold": fold}
+    if further:  # folders of before do not know it
+        of_fold["further"] = [full_path(name) for name in further]
     return open_folder(Path(folder), of_fold, settings.as_dict(), finished=RESULTS)
 
 

@@ -2,6 +2,7 @@
 7).
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def pretrain(
     output: str | Path,
     overrides: list[str] | None = None,
     skip_bad: bool = False,
+    further: Sequence[str] = (),
 ) -> RunRecord:
     """Pre-train on the training turns of a fold; an interrupted run is resumed.
 
@@ -50,6 +52,7 @@ def pretrain(
         output: folder of the run.
         overrides: "key=value" settings.
         skip_bad: leave out clips that cannot be used.
+        further: other corpora, see `add_speech`.
 
     Returns:
         The record of the run. Its metrics are of the test turns (reconstruction) and of
@@ -69,6 +72,7 @@ def pretrain(
         output=output,
         overrides=overrides,
         skip_bad=skip_bad,
+        further=further,
     )
     if run.settings.pretraining.scope == "all":
         run.data = train_on_all(run.data)

@@ -24,6 +24,7 @@ from train_scripts.runs.results import describe_fold, summarize
 from train_scripts.runs.run_folder import CHECKPOINTS, LOG, open_run_folder, save_model
 from train_scripts.runs.settings import RunSettings, build_feature_extractor, load_settings
 from train_scripts.training.checkpoints import last_whole_checkpoint
+from train_scripts.training.further_speech import add_speech
 from train_scripts.training.loss_plot import plot_losses
 
 logger = logging.getLogger(__name__)
@@ -161,10 +162,14 @@ def open_run(
     output: str | Path,
     overrides: Sequence[str] | None,
     skip_bad: bool,
+    further: Sequence[str] = (),
 ) -> StageRun:
-    """Open the folder of a run and load its fold; see `finetune` for the arguments."""
+    """Open the folder of a run and load its fold; see `finetune` and `pretrain` for the
+    arguments.
+    """
     settings = load_settings(preset, overrides or [])
-    folder = open_run_folder(output, settings, data=data, protocol=protocol, fold=fold)
+    of_fold: dict[str, Any] = {"data": data, "protocol": protocol, "fold": fold}
+    folder = open_run_folder(output, settings, **of_fold, further=further)
     extractor = build_feature_extractor(settings)
     fold_data = load_fold_data(
         data,
@@ -174,6 +179,8 @@ def open_run(
         train_on_validation=settings.train_on_validation,
         skip_bad=skip_bad,
     )
+    if further:
+        fold_data = add_speech(fold_data, further, extractor, skip_bad=skip_bad)
     vocabulary = ENGLISH_VOCABULARY
     if settings.vocabulary == "training":
         vocabulary = make_vocabulary(fold_data.folds["train"]["text"])
