@@ -85,6 +85,48 @@ def cut_windows(blocks: Iterable[np.ndarray], size: int, hop: int) -> Iterator[W
     yield from windows.finish()
 
 
+def cut_spans(
+    blocks: Iterable[np.ndarray], spans: Iterable[tuple[int, int]], name: str
+) -> Iterator[Window]:
+    """Given spans of a sound that is read block by block; no more is held than they need.
+
+    Args:
+        blocks: pieces of (S,) or (S, C), one after the other.
+        spans: first sample and the one after the last; they may overlap. What lies beyond the end
+            of the sound is left off.
+        name: of the sound, for messages.
+
+    Yields:
+        Windows in the order of the first samples.
+
+    Raises:
+        ValueError: if a span is empty, or begins after the end.
+    """
+    waiting, held, held_from, total = sorted(spans), [], 0, 0
+    for first, last in waiting:
+        if not 0 <= first < last:
+            raise ValueError(f"{name}: a span of samples {first} to {last}, expected some.")
+    for block in itertools.chain(blocks, [None]):
+        if block is not None:
+            held.append(block)
+            total += len(block)
+        while waiting and (block is None or waiting[0][1] <= total):
+            first, last = waiting.pop(0)
+            if first >= total:
+                raise ValueError(
+                    f"{name}: a span begins at sample {first}, but the sound ends at {total}."
+                )
+            joined = np.concatenate(held)
+            yield first, joined[first - held_from : last - held_from]
+            # what no span that is left needs
+            needed = min(max(waiting[0][0] - held_from, 0), len(joined)) if waiting else 0
+            held, held_from = [joined[needed:]], held_from + needed
+        while held and waiting and held_from + len(held[0]) <= waiting[0][0]:
+            held_from += len(held.pop(0))
+        if not waiting:
+            return
+
+
 def window_samples(window_seconds: float, hop_seconds: float | None, rate: int) -> tuple[int, int]:
     """Size and hop of windows in samples; the default hop is half a window.
 

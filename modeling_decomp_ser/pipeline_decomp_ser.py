@@ -8,7 +8,7 @@ time.
 Axes: W windows, B batch, L emotions, P parts (6, COMPONENTS), U speech encoder frames.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,12 @@ from transformers import AudioClassificationPipeline, AutoTokenizer
 from transformers.pipelines.base import ChunkPipeline
 from transformers.utils import logging
 
-from .audio_windows import check_rate, cut_windows, own_spans, window_samples
+from .audio_windows import check_rate, cut_spans, cut_windows, own_spans, window_samples
 from .component_shares import part_names
 from .configuration_decomp_ser import COMPONENTS
 from .emotion_stream import EmotionStream
 from .signal_flags import TOO_QUIET, UNSURE, signal_flags
+from .speech_activity import RATE, detector_is_installed, speech_probabilities
 from .timeline_formats import NamedTimelines, timeline_csv, timeline_rttm
 
 logger = logging.get_logger(__name__)
@@ -124,7 +125,9 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
             inputs: path or URL; the bytes of a file; samples (S,), (S, C) or (C, S), at the model's
                 rate; a dict with "array" or "raw" and "sampling_rate", or with "bytes" or "path" as
                 `datasets` stores audio; a row of `datasets` that has it as its "audio". Or a list,
-                an iterator or a data set of these.
+                an iterator or a data set of these. A dict may also have "spans", (start, end) in
+                seconds, to be answered instead of windows, in the order of their starts, and the
+                number of the "channel" of a file to be heard alone, counted from 1.
             **kwargs: options named in the class, and `batch_size`, `num_workers`.
 
         Returns:
@@ -182,8 +185,14 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         audio = self.feature_extractor.open_audio(inputs)
         rate = check_rate(audio.sampling_rate, audio.name)
         size, hop = window_samples(window_seconds, hop_seconds, rate)
+        spans = inputs.get("spans") if isinstance(inputs, Mapping) else None
+        if spans is None:
+            windows = cut_windows(audio.blocks, size, hop)
+        else:
+            limits = ((round(start * rate), round(end * rate)) for start, end in spans)
+            windows = cut_spans(audio.blocks, limits, audio.name)
         waiting = None
-        for start, samples in cut_windows(audio.blocks, size, hop):
+        for start, samples in windows:
             if waiting is not None:
                 yield {**waiting, "is_last": False}
             waiting = self.window_inputs(samples, start, rate, audio.name)
@@ -218,11 +227,18 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
             waveform,
             *(features[name][0].numpy() for name in ("mel", "log_f0", "voiced")),
             seconds=seconds,
+            speech=self.speech_probabilities(waveform),
         )
         if self.dtype is not None:
             features = features.to(dtype=self.dtype)
         segment = Segment(start_seconds, start_seconds + seconds, flags)
         return {**features, "segment": segment}
+
+    def speech_probabilities(self, waveform: np.ndarray) -> np.ndarray | None:
+        """What the detector of speech says of (S,) at the model's rate; None without one."""
+        if self.feature_extractor.sampling_rate != RATE or not detector_is_installed():
+            return None
+        return speech_probabilities([waveform])
 
     def _forward(
         self,

@@ -1,6 +1,7 @@
 """The one place where sounds are opened: files, embedded audio and arrays, as a stream of blocks.
 
-soundfile decodes and encodes: no FFmpeg, no torchcodec. A file is read block by block, so that
+soundfile decodes and encodes: no FFmpeg, no torchcodec; what it does not read, such as M4A and
+video, PyAV does where it is installed. A file is read block by block, so that
 memory does not grow with its length, and two faults that libsndfile passes over are found: a WAV
 file that ends before its header says, at once, and any other file that does, at its end. This file
 ships with a model, whose pipeline reaches it through the feature extractor.
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
+from .container_files import is_container, open_container
 from .errors import InputError
 
 try:
@@ -127,15 +129,17 @@ def encode_flac(waveform: np.ndarray, *, sampling_rate: int = 16000) -> bytes:
     return buffer.getvalue()
 
 
-def open_audio(audio: Any, sampling_rate: int) -> AudioStream:
+def open_audio(audio: Any, sampling_rate: int, *, mix: bool = True) -> AudioStream:
     """Open whatever holds a sound.
 
     Args:
         audio: path or URL; the bytes of a file; samples (S,), (S, C) or (C, S), floats at full
             scale 1.0 or signed integers; a dict with "array" or "raw" and "sampling_rate", or with
             "bytes" or "path" as `datasets` stores audio; a row that has any of these as its
-            "audio"; or a decoder of torchcodec.
+            "audio"; or a decoder of torchcodec. A dict may have the number of a "channel", counted
+            from 1, to be heard alone.
         sampling_rate: of bare samples, in Hz.
+        mix: average the channels of files; False gives blocks (S, C) of them.
 
     Raises:
         InputError: if it is none of these, cannot be read, or is a WAV file that ends early. The
@@ -145,19 +149,37 @@ def open_audio(audio: Any, sampling_rate: int) -> AudioStream:
         samples = audio.get_all_samples()
         audio = {"array": samples.data, "sampling_rate": samples.sample_rate}
     if isinstance(audio, Mapping):
-        return _open_mapping(audio, sampling_rate)
+        if audio.get("channel") is not None:
+            apart = open_audio({**audio, "channel": None}, sampling_rate, mix=False)
+            return _one_channel(apart, audio["channel"])
+        return _open_mapping(audio, sampling_rate, mix)
     if isinstance(audio, str | os.PathLike):
         name = os.fsdecode(audio)
         is_url = name.startswith(("http://", "https://"))
-        return _open_file(_download(name) if is_url else name, name)
+        return _open_file(download(name) if is_url else name, name, mix=mix)
     if isinstance(audio, bytes | bytearray | memoryview):
-        return _open_file(bytes(audio), "the bytes given")
+        return _open_file(bytes(audio), "the bytes given", mix=mix)
     return _open_array(audio, sampling_rate)
 
 
-def _open_mapping(audio: Mapping, sampling_rate: int) -> AudioStream:
+def _one_channel(stream: AudioStream, channel: int) -> AudioStream:
+    """A stream of one of the channels of a stream, counted from 1."""
+
+    def blocks() -> Iterator[np.ndarray]:
+        for block in stream.blocks:
+            samples = block if block.ndim == 2 else block[:, None]
+            if not 1 <= channel <= samples.shape[1]:
+                raise InputError(
+                    f"{stream.name}: channel {channel}, expected 1 to {samples.shape[1]}."
+                )
+            yield samples[:, channel - 1]
+
+    return AudioStream(stream.name, stream.sampling_rate, blocks(), stream.num_samples)
+
+
+def _open_mapping(audio: Mapping, sampling_rate: int, mix: bool) -> AudioStream:
     if audio.get("audio") is not None:
-        return open_audio(audio["audio"], sampling_rate)
+        return open_audio(audio["audio"], sampling_rate, mix=mix)
     array = audio.get("array") if audio.get("array") is not None else audio.get("raw")
     if array is not None:
         if audio.get("sampling_rate") is None:
@@ -167,9 +189,10 @@ def _open_mapping(audio: Mapping, sampling_rate: int) -> AudioStream:
             )
         return _open_array(array, audio["sampling_rate"])
     if audio.get("bytes") is not None:
-        return _open_file(bytes(audio["bytes"]), str(audio.get("path") or "the bytes given"))
+        name = str(audio.get("path") or "the bytes given")
+        return _open_file(bytes(audio["bytes"]), name, mix=mix)
     if audio.get("path") is not None:
-        return open_audio(audio["path"], sampling_rate)
+        return open_audio(audio["path"], sampling_rate, mix=mix)
     raise InputError(
         f'a dict with {sorted(map(str, audio))}, expected "array" or "raw" and "sampling_rate", '
         'or "bytes" or "path", or any of these as "audio".'
@@ -208,7 +231,9 @@ def _open_source(audio: AudioSource, block_samples: int = BLOCK_SAMPLES) -> Audi
     return _open_file(str(audio["path"]), name, block_samples)
 
 
-def _open_file(source: str | bytes, name: str, block_samples: int = BLOCK_SAMPLES) -> AudioStream:
+def _open_file(
+    source: str | bytes, name: str, block_samples: int = BLOCK_SAMPLES, mix: bool = True
+) -> AudioStream:
     """Open a sound file by its path or its bytes; its content tells the format."""
     if soundfile is None:
         raise ImportError(
@@ -229,6 +254,9 @@ def _open_file(source: str | bytes, name: str, block_samples: int = BLOCK_SAMPLE
             f"{name}: its extension says that it has no header. Give it that of its format."
         ) from error
     except (RuntimeError, OSError) as error:
+        if is_container(_beginning(source)):
+            rate, blocks = open_container(source, name)
+            return AudioStream(name, rate, _mixed(blocks) if mix else blocks)
         raise InputError(
             f"{name}: cannot be decoded as audio ({_reason(error)}). Expected WAV, FLAC, OGG, MP3 "
             "or another format of libsndfile: convert it to one of them."
@@ -240,15 +268,33 @@ def _open_file(source: str | bytes, name: str, block_samples: int = BLOCK_SAMPLE
             f"{name}: ends {missing} bytes before its header says. Copy the file again from its "
             "source."
         )
-    if sound.frames >= _UNKNOWN_SAMPLES:
-        return AudioStream(name, sound.samplerate, _decode(sound, name, 0, BLOCK_SAMPLES))
+    known = sound.frames < _UNKNOWN_SAMPLES
     tolerance = _MP3_LENGTH_TOLERANCE if sound.format == "MP3" else 1
-    blocks = _decode(sound, name, int(tolerance * sound.frames), block_samples)
-    return AudioStream(name, sound.samplerate, blocks, sound.frames)
+    expected, size = (int(tolerance * sound.frames), block_samples) if known else (0, BLOCK_SAMPLES)
+    blocks = _decode(sound, name, expected, size)
+    return AudioStream(
+        name,
+        sound.samplerate,
+        _mixed(blocks) if mix else blocks,
+        sound.frames if known else None,
+    )
+
+
+def _beginning(source: str | bytes) -> bytes:
+    """The first bytes of a file."""
+    if isinstance(source, bytes):
+        return source[:16]
+    with open(source, "rb") as file:
+        return file.read(16)
+
+
+def _mixed(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Blocks (S, C) with channels averaged, (S,)."""
+    return (block.mean(axis=1) for block in blocks)
 
 
 def _decode(sound: Any, name: str, expected: int, block_samples: int) -> Iterator[np.ndarray]:
-    """Blocks of an open file, channels averaged, (S,) float32; at least `expected` samples."""
+    """Blocks of an open file, (S, C) float32; at least `expected` samples in all."""
     num_read = 0
     with sound:
         while True:
@@ -263,7 +309,7 @@ def _decode(sound: Any, name: str, expected: int, block_samples: int) -> Iterato
             if not len(block):
                 break
             num_read += len(block)
-            yield block.mean(axis=1)
+            yield block
     if num_read < expected:
         raise InputError(
             f"{name}: ends after {num_read} of the {expected} samples its header announces. Copy "
@@ -319,7 +365,8 @@ def _check_length(stream: AudioStream, num_samples: int) -> None:
         )
 
 
-def _download(url: str) -> bytes:
+def download(url: str) -> bytes:
+    """The bytes behind a URL; an InputError says if they cannot be had."""
     try:
         with urllib.request.urlopen(url, timeout=60) as response:
             return response.read()

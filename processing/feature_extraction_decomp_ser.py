@@ -147,7 +147,8 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
     def open_audio(self, audio: Any) -> AudioStream:
         """Open whatever holds a sound, to be read block by block at its own rate: path or URL; the
         bytes of a file; samples (S,), (S, C) or (C, S) at the model's rate; or a dict or row that
-        `datasets` or the stock pipeline would hold these in. A ValueError names a sound that is
+        `datasets` or the stock pipeline would hold these in, of one "channel" if it says so. A
+        ValueError names a sound that is
         none of these or cannot be read.
         """
         return open_audio(audio, self.sampling_rate)

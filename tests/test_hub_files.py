@@ -38,6 +38,7 @@ PROCESSING_FILES = sorted(
         "feature_extraction_decomp_ser",
         "processing_decomp_ser",
         "audio_files",
+        "container_files",
         "errors",
         "mel_spectrogram",
         "pitch",

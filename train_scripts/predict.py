@@ -1,55 +1,111 @@
-"""`decomp-ser predict`: the emotion of audio files, whole and over time."""
+"""`decomp-ser predict`: the emotion of recordings, whole and over time."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from train_scripts.cli import SOME_LEFT_OUT, make_app, run
-from train_scripts.options import BatchSize, ModelName, SkipBad
+from train_scripts.options import BatchSize, ModelName, SkipBad, check_folder
 
 app = make_app()
+
+def check_place(output: Path | None) -> Path | None:
+    """Refuse an output that cannot be written, before anything is computed."""
+    if output is not None:
+        check_folder(output.parent if output.suffix and not output.is_dir() else output)
+    return output
+
+
+def check_channels(value: str) -> str:
+    """Refuse what names no channels."""
+    if value not in ("auto", "mix", "split") and not (value.isdigit() and int(value) > 0):
+        raise typer.BadParameter("expected mix, split or the number of a channel, from 1.")
+    return value
+
+
+Place = Annotated[
+    Path | None,
+    typer.Option(
+        callback=check_place,
+        help="File, or folder that gets a file a recording. Answers are kept as they come; the "
+        "same call again goes on from there.",
+    ),
+]
 
 
 @app.command(epilog="After Ctrl-C: the answers of the files that are finished are written.")
 def command(
     model_name: ModelName,
-    files: Annotated[list[str], typer.Argument(help="WAV, FLAC, OGG or MP3 files.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Files, folders with all below them, patterns in quotes, URLs, or - for standard "
+            "input: WAV, FLAC, OGG, MP3, and M4A or video with the extra decomp-ser[video].",
+        ),
+    ],
+    output: Place = None,
     form: Annotated[
-        Literal["json", "csv", "rttm"],
+        Literal["json", "jsonl", "csv", "rttm", "audacity", "srt", "parquet"] | None,
         typer.Option(
             "--format",
-            help="json: each file's answer and timeline; csv: a row a window; rttm: a line a "
-            "window, the emotion in the place of the speaker.",
+            help="json, jsonl: answer and timeline; csv, parquet: a row a stretch; rttm: the "
+            "emotion in the place of the speaker; audacity, srt: labels, subtitles. Default: by "
+            "the ending of --output, else json.",
         ),
-    ] = "json",
+    ] = None,
+    channels: Annotated[
+        str,
+        typer.Option(
+            callback=check_channels,
+            help="mix, split, or the number of a channel, from 1. auto: two channels with "
+            "different speech are answered apart.",
+        ),
+    ] = "auto",
+    segments: Annotated[
+        Literal["auto", "speech", "windows"],
+        typer.Option(
+            help="speech: where somebody speaks, cut at pauses, with the extra decomp-ser[vad]; "
+            "windows: of everything. auto: speech where it is installed, unless --hop is given."
+        ),
+    ] = "auto",
+    rttm: Annotated[
+        list[Path] | None,
+        typer.Option(help="Who speaks when: RTTM, CSV with start, end, speaker, or a folder."),
+    ] = None,
+    transcript: Annotated[
+        list[Path] | None, typer.Option(help="Who says what: SRT, VTT, CTM, or a folder.")
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option(callback=check_place, help="Page of all answers, in HTML.")
+    ] = None,
     window_seconds: Annotated[
-        float, typer.Option("--window", help="Seconds of the windows that answer longer files.")
+        float, typer.Option("--window", help="Seconds of the longest piece answered in one.")
     ] = 10.0,
     hop_seconds: Annotated[
         float | None,
         typer.Option("--hop", help="Seconds from window to window; default half a window."),
     ] = None,
     batch_size: BatchSize = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that answer at once.")] = 1,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Recognise the emotion of audio files of any length, rate and number of channels.
+    """Recognise the emotion of recordings of any length, rate and number of channels.
 
     The exit code is 3 where --skip-bad left out files.
+
+    The law: in the European Union it is prohibited to infer the emotions of people at their
+    workplace or in education, except for medical or safety reasons (AI Act, Article 5(1)(f)). Calls
+    of employees are a workplace.
     """
     options = locals()
-    del options["form"]
-    from train_scripts.answers.prediction import answer_files, format_answers
+    from train_scripts.answers.prediction_call import predict
 
-    answers = []
-    try:
-        for answer in answer_files(**options):
-            answers.append(answer)
-    except KeyboardInterrupt:
-        if answers:
-            typer.echo(format_answers(answers, form))
-        raise
-    typer.echo(format_answers(answers, form))
-    if len(answers) < len(files):
+    call = predict(**options)
+    for line in call.lines:
+        typer.echo(line)
+    if call.some_left_out:
         raise typer.Exit(SOME_LEFT_OUT)
 
 

@@ -5,6 +5,8 @@
 A corpus is a folder of WAV or FLAC clips. All are tried as they are, and every tenth 20 dB quieter
 and under white noise 10 dB and 0 dB below its level. The sounds that nobody said are made from a
 seed, 100 of 3 s of each kind; babble is the sum of eight clips of the first corpus, and is speech.
+Flags are those with the detector of speech where it is installed; what the rules alone say is
+counted beside.
 The statement of the rates in Markdown is printed, and the counts are written as JSON.
 """
 
@@ -13,7 +15,9 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +27,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from modeling_decomp_ser.signal_flags import (  # noqa: E402
     NOT_SPEECH_LIKE,
+    SEVERAL_VOICES,
     TOO_QUIET,
     TOO_SHORT,
     signal_flags,
+)
+from modeling_decomp_ser.speech_activity import (  # noqa: E402
+    detector_is_installed,
+    speech_probabilities,
 )
 from processing import DecompSerFeatureExtractor  # noqa: E402
 from processing.audio_files import read_audio  # noqa: E402
@@ -36,7 +45,9 @@ SECONDS = 3.0
 SOUNDS_EACH = 100
 BABBLE_VOICES = 8
 CHANGED_EVERY = 10
-FLAGS = (TOO_SHORT, TOO_QUIET, NOT_SPEECH_LIKE)
+FLAGS = (TOO_SHORT, TOO_QUIET, NOT_SPEECH_LIKE, SEVERAL_VOICES)
+BY_RULES = "not_speech_like_by_rules"
+"""What the rules say, which decide where no detector is installed."""
 
 Random = np.random.Generator
 
@@ -185,9 +196,14 @@ def count_flags(
         waveform = np.asarray(samples, np.float32)
         features = extractor(waveform, sampling_rate=RATE, return_tensors="np")
         signals = (features[name][0] for name in ("mel", "log_f0", "voiced"))
-        flags = signal_flags(waveform, *signals, seconds=len(waveform) / RATE)
-        counts.setdefault(kind, Counter()).update(["sounds", *flags, *(["any"] if flags else [])])
-    names = ("sounds", *FLAGS, "any")
+        arguments = {"seconds": len(waveform) / RATE}
+        rules = signal_flags(waveform, *(signals := list(signals)), **arguments)
+        speech = speech_probabilities([waveform]) if detector_is_installed() else None
+        flags = signal_flags(waveform, *signals, **arguments, speech=speech)
+        names = ["sounds", *flags, *(["any"] if flags else [])]
+        names += [BY_RULES] if NOT_SPEECH_LIKE in rules else []
+        counts.setdefault(kind, Counter()).update(names)
+    names = ("sounds", *FLAGS, BY_RULES, "any")
     return {kind: {name: counter[name] for name in names} for kind, counter in counts.items()}
 
 
@@ -211,7 +227,9 @@ def main() -> None:
     random = np.random.default_rng(0)
     voices = next(iter(corpora.values()), [])
     number = SOUNDS_EACH * (len(SOUNDS) + 1 + bool(voices))
-    result = {"f0_method": arguments.f0_method, "no_speech": {}, "speech": {}}
+    detector = f"silero-vad {version('silero-vad')}" if detector_is_installed() else None
+    result: dict[str, Any] = {"f0_method": arguments.f0_method, "detector": detector}
+    result |= {"no_speech": {}, "speech": {}}
     made = count_flags(made_sounds(voices, random), number, arguments.f0_method)
     for kind, counts in made.items():
         result["speech" if "babble" in kind else "no_speech"][kind] = counts

@@ -21,6 +21,8 @@ EXTRAS = {
     "trackio": "tracking",
     "onnx": "export",
     "onnxruntime": "export",
+    "silero_vad": "vad",
+    "av": "video",
 }
 """Packages that an installation may lack, and the extra of decomp-ser that brings them."""
 
