@@ -17,7 +17,8 @@ def leaks_command(
     protocol: Annotated[
         str,
         typer.Option(
-            help="One of: speaker, speaker-paper, speaker-5, session, dialogue-prefix, predefined."
+            help="One of: speaker, speaker-paper, speaker-5, session, dialogue-prefix, predefined, "
+            "ravdess-published, ravdess-emobox."
         ),
     ],
     fold: SomeFolds = None,
