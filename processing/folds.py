@@ -306,7 +306,7 @@ def _assign_predefined(rows: Sequence[Row], fold: str) -> dict[str, str]:
     return {row["id"]: row["split"] for row in rows}
 
 
-# --- ravdess-published: the folds of other papers on RAVDESS --------------------------------------
+# --- ravdess-published, ravdess-emobox: the folds of other papers on RAVDESS ----------------------
 
 RAVDESS_PUBLISHED = {
     "1": ((2, 5, 14, 15, 16), (3, 6)),
@@ -319,24 +319,46 @@ RAVDESS_PUBLISHED = {
 the validation actors that Krasnoproshin and Vashkevich (arXiv 2606.03359) take beside them."""
 
 
+EMOBOX_RAVDESS = {
+    "1": ((1, 11, 20, 21), (4, 10)),
+    "2": ((4, 10, 12, 14), (8, 9)),
+    "3": ((8, 9, 19, 23), (3, 5)),
+    "4": ((3, 5, 7, 24), (2, 15)),
+    "5": ((2, 15, 16, 18), (6, 13)),
+    "6": ((6, 13, 17, 22), (1, 11)),
+}
+"""Test actors of each fold of EmoBox (Ma et al., Interspeech 2024; the lists data/ravdess/fold_K of
+github.com/emo-box/EmoBox, whose README states the MIT licence, read on 2026-11-28). EmoBox draws
+its validation turns at random from training speakers; here the two lowest numbers of the next fold
+validate."""
+
+
 def _ravdess_actor(row: Row) -> int:
     """Number of the actor, 1 to 24, which ends the name of the speaker."""
     found = re.search(r"(\d+)$", row["speaker"])
     if found is None or not 1 <= int(found[1]) <= 24:
         raise InputError(
             f"id {row['id']!r}: speaker {row['speaker']!r} is no actor of RAVDESS (a name that "
-            "ends in 01 to 24), whose folds 'ravdess-published' are. Use 'speaker-5'."
+            "ends in 01 to 24), whose folds 'ravdess-published' and 'ravdess-emobox' are. Use "
+            "'speaker-5'."
         )
     return int(found[1])
 
 
-def _assign_ravdess(rows: Sequence[Row], fold: str) -> dict[str, str]:
-    tested, validating = RAVDESS_PUBLISHED[fold]
-    return _mark(
-        rows,
-        lambda row: _ravdess_actor(row) in tested,
-        lambda row: _ravdess_actor(row) in validating,
-    )
+def _ravdess_protocol(
+    name: str, folds: Mapping[str, tuple[Sequence[int], Sequence[int]]]
+) -> Protocol:
+    """A protocol of published lists of actors, {fold: (test, validation)}."""
+
+    def assign(rows: Sequence[Row], fold: str) -> dict[str, str]:
+        tested, validating = folds[fold]
+        return _mark(
+            rows,
+            lambda row: _ravdess_actor(row) in tested,
+            lambda row: _ravdess_actor(row) in validating,
+        )
+
+    return Protocol(name, 1, "speaker", lambda rows: list(folds), assign)
 
 
 # --- the table of protocols ----------------------------------------------------------------------
@@ -369,13 +391,8 @@ PROTOCOLS: dict[str, Protocol] = {
             declares_shared_speakers=True,
         ),
         Protocol("predefined", 1, "split", lambda rows: [PREDEFINED_FOLD], _assign_predefined),
-        Protocol(
-            "ravdess-published",
-            1,
-            "speaker",
-            lambda rows: list(RAVDESS_PUBLISHED),
-            _assign_ravdess,
-        ),
+        _ravdess_protocol("ravdess-published", RAVDESS_PUBLISHED),
+        _ravdess_protocol("ravdess-emobox", EMOBOX_RAVDESS),
     )
 }
 """The protocols of the command line by name."""

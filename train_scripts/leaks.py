@@ -18,7 +18,7 @@ def leaks_command(
         str,
         typer.Option(
             help="One of: speaker, speaker-paper, speaker-5, session, dialogue-prefix, predefined, "
-            "ravdess-published."
+            "ravdess-published, ravdess-emobox."
         ),
     ],
     fold: SomeFolds = None,

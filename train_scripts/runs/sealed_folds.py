@@ -88,7 +88,8 @@ def fingerprint(model, processor) -> str | None:
     """Hash of weights, buffers, configuration and signal settings; None without a model."""
     if model is None:
         return None
-    digest = hashlib.sha256(model.config.to_json_string(use_diff=False).encode())
+    config = getattr(model, "config", None)  # a network of another system has none
+    digest = hashlib.sha256(config.to_json_string(use_diff=False).encode() if config else b"")
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
