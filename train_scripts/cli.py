@@ -95,7 +95,8 @@ def run(app: typer.Typer, arguments: list[str] | None = None, verb: str | None =
     except UsageError as error:
         fail(name, f"{error.format_message()} See {name} --help.")
     except SystemExit as stopped:
-        say_what_is_kept(name, command, ENDED.get(stopped.code))
+        if isinstance(stopped.code, int):
+            say_what_is_kept(name, command, ENDED.get(stopped.code))
         raise
     except typer.Abort:  # older versions of Typer; newer ones return the exit code
         code = INTERRUPTED

@@ -16,7 +16,7 @@ from processing.leakage import digest_audio, leak_report
 from train_scripts.runs.fold_data import FoldData, with_arrays
 from train_scripts.runs.sealed_folds import SealedFolds
 
-FOLD_COLUMNS = ("id", "speaker", "emotion")
+FOLD_COLUMNS = ["id", "speaker", "emotion"]
 
 
 def add_speech(
@@ -39,7 +39,7 @@ def add_speech(
         InputError: if another corpus has a speaker, an id or a recording that the fold tests or
             validates with.
     """
-    splits: dict[str, Dataset] = dict(data.folds.all_turns())
+    splits: dict[Any, Dataset] = {**data.folds.all_turns()}
     columns = splits["train"].column_names
     digests: dict[str, str] = {}
     for rows in splits.values():
@@ -76,7 +76,7 @@ def add_speech(
     )
 
 
-def check_apart(name: str, rows: Sequence[dict], splits: dict[str, Dataset]) -> None:
+def check_apart(name: str, rows: Sequence[dict], splits: dict[Any, Dataset]) -> None:
     """Raise InputError for a corpus that has a speaker or an id of the test or validation turns."""
     for split in ("test", "validation"):
         for column in ("speaker", "id"):
