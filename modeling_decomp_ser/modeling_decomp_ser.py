@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
+from transformers import AutoFeatureExtractor, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import logging
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
+from .code_features import EncodedSpeech, encode_waveforms
 from .component_shares import component_shares
 from .configuration_decomp_ser import DecompSerConfig
 from .decomposition import (
@@ -517,6 +518,41 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         if with_losses:
             self.add_task_losses(output, mel, frame_mask, labels, ctc_labels, speaker_labels)
         return self.add_parts(output, pooled, output_pooled_features, output_component_shares)
+
+    def encode(
+        self, waveforms: Any, feature_extractor: Any = None, sampling_rate: int | None = None
+    ) -> list[EncodedSpeech]:
+        """The codes of utterances, by part: frame by frame with times, and pooled; and the speaker
+        embedding. The mode of the model does not matter, and no gradient is kept.
+
+        Args:
+            waveforms: (S,) samples, or a list of such; see `DecompSerFeatureExtractor`.
+            feature_extractor: that of the model; default: it is loaded from where the model was.
+            sampling_rate: of the waveforms, in Hz; default the model's.
+
+        Raises:
+            ValueError: if a waveform cannot be used, or the model was not loaded from anywhere and
+                no extractor is given.
+
+        Examples:
+            ```python
+            [speech] = model.encode(waveform, sampling_rate=16000)
+            speech.parts["pitch"].frames, speech.parts["pitch"].times, speech.speaker_embedding
+            ```
+        """
+        if feature_extractor is None:
+            if not self.name_or_path:
+                raise ValueError(
+                    "encode() of a model that was not loaded from a folder or a repository: pass "
+                    "feature_extractor=."
+                )
+            # the code that came with the model was trusted when that was loaded
+            feature_extractor = AutoFeatureExtractor.from_pretrained(
+                self.name_or_path,
+                revision=getattr(self.config, "_commit_hash", None) or "main",
+                trust_remote_code=type(self).__module__.startswith("transformers_modules."),
+            )
+        return encode_waveforms(self, waveforms, feature_extractor, sampling_rate)
 
     def add_parts(self, output: Any, pooled: Tensor, features: bool, shares: bool) -> Any:
         """Report what the emotion head read, (B, D), and what each part of it added, as asked."""

@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from train_scripts.answers.answer_formats import by_channel
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7f3c8d", "#666666")
 """Of emotions, in alphabetical order; told apart by most people who do not see all colours."""
 
@@ -34,7 +36,11 @@ def write_overview(
         autoescape=True,
     )
     emotions = sorted({name for a in answers for name in a["probabilities"] or ()})
-    files = [compact(answer, emotions, path.parent) for answer in answers]
+    names = short_names([answer["file"] for answer in answers])
+    files = [
+        compact(answer, name, emotions, path.parent)
+        for answer, name in zip(answers, names, strict=True)
+    ]
     data = {
         "emotions": emotions,
         "colours": [COLOURS[i % len(COLOURS)] for i in range(len(emotions))],
@@ -47,9 +53,7 @@ def write_overview(
         day=date.today().isoformat(),
         num_files=len(answers),
         hours=clock(sum(a["seconds"] for a in answers)),
-        answered=clock(
-            sum(e["end"] - e["start"] for a in answers for e in spoken(a) if e.get("emotion"))
-        ),
+        answered=clock(sum(end - start for a in answers for _, (start, end) in spoken(a))),
         problems=problems,
     )
     part = path.with_name(f"{path.name}.part")
@@ -58,34 +62,49 @@ def write_overview(
     part.replace(path)
 
 
-def compact(answer: Mapping[str, Any], emotions: Sequence[str], folder: Path) -> dict[str, Any]:
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names without the folder that all are in.
+
+    Examples:
+        >>> short_names(["/calls/may/a.wav", "/calls/june/b.wav"])
+        ['may/a.wav', 'june/b.wav']
+    """
+    try:
+        shared = os.path.commonpath([os.path.dirname(name) for name in names])
+    except ValueError:  # paths of different kinds
+        shared = ""
+    return [os.path.relpath(name, shared) if shared else name for name in names]
+
+
+def compact(
+    answer: Mapping[str, Any], name: str, emotions: Sequence[str], folder: Path
+) -> dict[str, Any]:
     """A recording with its entries as short lists: start, end, probabilities in per cent in the
     order of the emotions, flags, and what is known of channel, speaker and text.
     """
     return {
-        "name": answer["file"],
+        "name": name,
         "url": address(answer["file"], folder),
         "seconds": answer["seconds"],
         "flags": answer["flags"],
-        "windows": answer["segments"] == "windows",
         "entries": [
             [
-                round(entry["start"], 2),
-                round(entry["end"], 2),
+                round(start, 2),
+                round(end, 2),
                 [round(100 * entry["probabilities"].get(name, 0.0)) for name in emotions],
                 list(entry["flags"]),
                 entry.get("channel"),
                 entry.get("speaker"),
                 entry.get("text"),
             ]
-            for entry in spoken(answer)
+            for entry, (start, end) in spoken(answer)
         ],
     }
 
 
-def spoken(answer: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    """Entries that have an emotion."""
-    return [entry for entry in answer["timeline"] if entry.get("probabilities")]
+def spoken(answer: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], tuple[float, float]]]:
+    """Entries that have an emotion, with the span that each speaks for."""
+    return [pair for pair in by_channel(answer) if pair[0].get("probabilities")]
 
 
 def flags_of(answers: Iterable[Mapping[str, Any]]) -> list[str]:

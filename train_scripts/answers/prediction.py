@@ -23,7 +23,6 @@ NO_SPEECH = "no_speech"
 """Of a recording in which the detector hears nobody: it gets no emotion."""
 OVERLAP = "overlap"
 """Of a turn in which another speaker is heard too."""
-LONGEST_MARGIN = 1e-6
 
 
 @dataclass(frozen=True)
@@ -135,6 +134,7 @@ def answer_together(
             if part.sound
             for entry in describe_part(part, next(found)["timeline"], abstain_below)
         ]
+        timeline.sort(key=lambda entry: (entry["start"], entry.get("channel") or 0))
         segments = TURNS if recording.turns is not None else listening.segments
         answer = {
             "file": recording.source.name,
