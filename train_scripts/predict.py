@@ -10,6 +10,7 @@ from train_scripts.options import BatchSize, ModelName, SkipBad, check_folder
 
 app = make_app()
 
+
 def check_place(output: Path | None) -> Path | None:
     """Refuse an output that cannot be written, before anything is computed."""
     if output is not None:
