@@ -140,7 +140,7 @@ def travel(folder, model, sentences, long_seconds):
     assert 9 <= before < 38
     resumed = run(command)
     assert resumed.returncode == 3, resumed.stderr[-3000:]
-    known = int(resumed.stdout.split(" of them of before")[0].split()[-1])
+    known = int(resumed.stdout.split(" of them answered before")[0].split()[-1])
     assert known >= 9
     return calls, whole, halves, page, done
 
