@@ -1,4 +1,4 @@
-"""The codes of speech as features: of each part of the model, frame by frame and pooled, with times.
+"""The codes of speech as features, by part of the model: frame by frame with times, and pooled.
 
 Axes: B batch, S samples, K frames or codes, D features.
 """

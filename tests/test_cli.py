@@ -98,6 +98,13 @@ def test_help_names_what_the_program_knows():
     assert default_of(probe, "num_shuffles") == NUM_SHUFFLES
 
 
+def test_help_of_predict_names_the_law():
+    text, _ = help_in_own_process("predict", "--help")
+    said = " ".join(text.split())
+    assert "prohibited to infer the emotions of people at their workplace or in education" in said
+    assert "except for medical or safety reasons (AI Act, Article 5(1)(f))" in said
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -385,7 +392,11 @@ def test_a_person_at_a_terminal_is_told_of_the_loading_and_a_log_is_not(
 @pytest.mark.parametrize("package", EXTRAS)
 def test_every_missing_package_is_named_with_the_extra_that_has_it(package):
     extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    names = {"espeakng_loader": "espeakng-loader", "sklearn": "scikit-learn"}
+    names = {
+        "espeakng_loader": "espeakng-loader",
+        "silero_vad": "silero-vad",
+        "sklearn": "scikit-learn",
+    }
     required = extras["optional-dependencies"].get(EXTRAS[package], [])
     required = [*required, *extras["dependencies"]]
     assert any(r.startswith(f"{names.get(package, package)}>") for r in required)

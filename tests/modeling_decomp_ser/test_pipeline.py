@@ -704,3 +704,20 @@ def test_an_hour_needs_little_memory_and_time_in_proportion():
     windows, num_compared, other_labels, largest_difference = compared
     assert windows == 719 and num_compared > 50
     assert other_labels == 0 and largest_difference < 1e-5
+
+
+def test_spans_of_a_channel_are_answered_as_if_they_were_cut_out(tmp_path):
+    recognize = tiny_pipeline()
+    samples = np.stack([voice(5.0), voice(5.0, seed=3, f0_hz=230)], axis=1)
+    path = tmp_path / "call.wav"
+    path.write_bytes(encode(samples, subtype="FLOAT"))
+    spans = [(3.0, 4.5), (0.5, 2.0), (1.0, 3.5)]
+    sound = {"path": str(path), "channel": 2, "spans": spans}
+    timeline = recognize(sound, return_timeline=True, batch_size=2)["timeline"]
+    assert [(w["start"], w["end"]) for w in timeline] == sorted(spans)
+    for window in timeline:
+        begin, end = (round(16000 * window[name]) for name in ("start", "end"))
+        expected = as_dict(recognize(samples[begin:end, 1]))
+        assert as_dict(window["scores"]) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(ValueError, match=r"call\.wav: a span begins at sample 96000"):
+        recognize({**sound, "spans": [(6.0, 7.0)]})

@@ -1,9 +1,9 @@
 import importlib.util
-import io
 
 import numpy as np
 import pytest
-from support.tiny_pipeline import voice
+from support.containers import contain
+from support.tiny_pipeline import encode, voice
 
 from processing import container_files
 from processing.audio_files import open_audio, read_audio
@@ -12,31 +12,6 @@ from processing.errors import InputError
 needs_av = pytest.mark.skipif(
     importlib.util.find_spec("av") is None, reason="PyAV is not installed (decomp-ser[video])"
 )
-
-
-def contain(samples, rate=16000, form="mp4", codec="aac", *, picture=False, sound=True) -> bytes:
-    """Samples (S, C) as a file of another kind, with a black film if asked for."""
-    import av
-
-    file = io.BytesIO()
-    layout = "stereo" if samples.shape[1] == 2 else "mono"
-    with av.open(file, "w", format=form) as container:
-        streams = []
-        if picture:
-            film = container.add_stream("mpeg4", rate=10)
-            film.width = film.height = 32
-            frames = [av.VideoFrame(32, 32, "yuv420p") for _ in range(5)]
-            streams.append((film, frames))
-        if sound:
-            track = container.add_stream(codec, rate=rate, layout=layout)
-            planes = np.ascontiguousarray(samples.T, np.float32)
-            frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
-            frame.sample_rate = rate
-            streams.append((track, [frame]))
-        for stream, frames in streams:
-            for frame in [*frames, None]:
-                container.mux(stream.encode(frame))
-    return file.getvalue()
 
 
 def two_sides(seconds=2.0, rate=16000) -> np.ndarray:
@@ -89,8 +64,6 @@ def test_without_pyav_a_line_names_the_extra(monkeypatch):
 
 
 def test_one_channel_is_heard_alone_and_a_missing_one_is_named(tmp_path):
-    from support.tiny_pipeline import encode
-
     samples = two_sides()
     path = tmp_path / "call.wav"
     path.write_bytes(encode(samples, subtype="FLOAT"))

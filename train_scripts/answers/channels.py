@@ -64,7 +64,7 @@ def choose_channels(audio: Any, option: str) -> tuple[list[int | None], str | No
     Raises:
         InputError: if the recording cannot be read, or has no such channel.
     """
-    if option == MIX:
+    if option == MIX or (option == AUTO and not has_two_channels(audio)):
         return [None], None
     relation = relate_channels(audio)
     if option == SPLIT:
@@ -82,6 +82,12 @@ def choose_channels(audio: Any, option: str) -> tuple[list[int | None], str | No
         f"{relation.level_correlation:.2f}): each is answered apart; --channels mix mixes them."
     )
     return [1, 2], note
+
+
+def has_two_channels(audio: Any) -> bool:
+    """Whether a recording has two channels, by its first block."""
+    first = next(open_audio(audio, MODEL_RATE, mix=False).blocks, None)
+    return first is not None and first.ndim == 2 and first.shape[1] == 2
 
 
 def relate_channels(audio: Any) -> ChannelRelation:

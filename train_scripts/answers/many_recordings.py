@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -74,14 +75,16 @@ def answer_many(
     with tqdm(total=total, unit="B", unit_scale=True, desc="Recordings") as bar:
         pending.bar = bar
         tasks = batches(pending.tasks(skip_bad), batch_size)
-        for task, found in work(model_name, tasks, listening, batch_size, jobs):
-            for (key, recording), answer in zip(task, found, strict=True):
-                bar.update(recording.source.size)
-                if isinstance(answer, ValueError):
-                    pending.refuse(answer, skip_bad)
-                else:
-                    store.add(key, answer, is_new=True)
-                    pending.note(answer)
+        # closed at once where something stops the loop, so that no process goes on
+        with closing(work(model_name, tasks, listening, batch_size, jobs)) as answered:
+            for task, found in answered:
+                for (key, recording), answer in zip(task, found, strict=True):
+                    bar.update(recording.source.size)
+                    if isinstance(answer, ValueError):
+                        pending.refuse(answer, skip_bad)
+                    else:
+                        store.add(key, answer, is_new=True)
+                        pending.note(answer)
     store.finish()
     if len(progress.problems) == len(sources):
         raise InputError(f"none of the {len(sources)} files can be used: {progress.problems[0]}")

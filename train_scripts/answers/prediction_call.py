@@ -87,7 +87,7 @@ def as_text(store: AnswerStore) -> str:
 def describe(progress: Progress, output: Path) -> str:
     """What was done, in a line."""
     number = len(progress.store.order)
-    before = f", {progress.num_known} of them of before" if progress.num_known else ""
+    before = f", {progress.num_known} of them answered before" if progress.num_known else ""
     return f"{number} recording{'s' * (number != 1)}{before}: {output}"
 
 

@@ -1,14 +1,15 @@
 """The folder of a run: the saved model that the Hub could serve, and what it was trained on."""
 
+from __future__ import annotations
+
 import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from datasets import Dataset
 from transformers.utils.hub import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification, DecompSerForPreTraining
@@ -16,7 +17,11 @@ from processing import DecompSerProcessor
 from processing.errors import InputError
 from train_scripts.runs.foreseen_errors import require_package
 from train_scripts.runs.record import RESULTS
-from train_scripts.runs.settings import RunSettings
+
+if TYPE_CHECKING:  # a model is loaded without what trains one
+    from datasets import Dataset
+
+    from train_scripts.runs.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
