@@ -13,6 +13,8 @@ from train_scripts.runs.metrics import score_turns
 from train_scripts.runs.record import Leaks, Protocol, RunRecord, Scores
 
 PREDICTIONS = "predictions.parquet"
+VALIDATION_PREDICTIONS = "validation_predictions.parquet"
+"""Answers to the turns of validation speakers, of a run that stores them."""
 
 
 def score_rows(
@@ -50,7 +52,12 @@ def score_rows(
 
 
 def write_predictions(
-    folder: Path, rows: Dataset, turns: TurnPredictions, labels: list[str]
+    folder: Path,
+    rows: Dataset,
+    turns: TurnPredictions,
+    labels: list[str],
+    *,
+    name: str = PREDICTIONS,
 ) -> None:
     """Write predictions.parquet: one row a turn, in the order of the rows."""
     probabilities = turns.probabilities
@@ -64,7 +71,7 @@ def write_predictions(
         "recognized_text": turns.texts if turns.texts is not None else [None] * len(rows),
         "duration": rows["duration"],
     }
-    Dataset.from_dict(table).to_parquet(folder / PREDICTIONS)
+    Dataset.from_dict(table).to_parquet(folder / name)
 
 
 def describe_fold(data: FoldData) -> dict[str, Any]:
