@@ -50,6 +50,21 @@ Parts = Annotated[
 ]
 
 
+Fuse = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Add a row that combines two, FIRST+SECOND, as table3_ours+baseline_compare; may be "
+        "repeated."
+    ),
+]
+Leaderboard = Annotated[
+    bool,
+    typer.Option(
+        "--leaderboard", help="Write one page over all corpora instead; writes leaderboard.md."
+    ),
+]
+
+
 @app.command(epilog="After Ctrl-C: no report is written; the runs are as they were.")
 def command(
     runs: Runs,
@@ -61,6 +76,8 @@ def command(
     seed: Seed = 0,
     trials: Trials = False,
     parts: Parts = None,
+    fuse: Fuse = None,
+    leaderboard: Leaderboard = False,
 ) -> None:
     """Write tables with intervals and tests, figures and the paper's figures beside them.
 
@@ -85,6 +102,13 @@ def command(
         write_json(output / "parts.json", content)
         typer.echo(render("parts", **content).rstrip())
         return
+    if leaderboard:
+        from train_scripts.reports.leaderboard import LEADERBOARD
+        from train_scripts.reports.leaderboard import leaderboard as write
+
+        write(runs, output, fuse=fuse or (), num_resamples=resamples, seed=seed)
+        typer.echo(f"Saved to {output / LEADERBOARD}")
+        return
     from train_scripts.reports.comparisons import DEFAULT_PAIRS
     from train_scripts.reports.pages import pooled
     from train_scripts.reports.writing import REPORT_MARKDOWN, parse_pair, report
@@ -94,6 +118,7 @@ def command(
         output,
         pairs=[parse_pair(text) for text in compare] if compare else DEFAULT_PAIRS,
         allow_mixed=allow_mixed,
+        fuse=fuse or (),
         num_resamples=resamples,
         seed=seed,
     )
