@@ -57,6 +57,19 @@ Archive = Annotated[
         "of it gives the same figures, without words and minutes.",
     ),
 ]
+Fuse = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Add a row that combines two, FIRST+SECOND, as table3_ours+baseline_compare; may be "
+        "repeated."
+    ),
+]
+Leaderboard = Annotated[
+    bool,
+    typer.Option(
+        "--leaderboard", help="Write one page over all corpora instead; writes leaderboard.md."
+    ),
+]
 
 
 @app.command(epilog="After Ctrl-C: no report is written; the runs are as they were.")
@@ -71,11 +84,20 @@ def command(
     trials: Trials = False,
     parts: Parts = None,
     archive: Archive = None,
+    fuse: Fuse = None,
+    leaderboard: Leaderboard = False,
 ) -> None:
     """Write tables with intervals and tests, figures and the paper's figures beside them.
 
     --output gets report.md, report.json and the figures.
     """
+    if leaderboard:
+        from train_scripts.reports.leaderboard import LEADERBOARD
+        from train_scripts.reports.leaderboard import leaderboard as write
+
+        write(runs, output, fuse=fuse or (), num_resamples=resamples, seed=seed)
+        typer.echo(f"Saved to {output / LEADERBOARD}")
+        return
     from train_scripts.experiments.trials import compare_trials
     from train_scripts.reports.comparisons import DEFAULT_PAIRS
     from train_scripts.reports.pages import pooled, render
@@ -101,6 +123,7 @@ def command(
         output,
         pairs=[parse_pair(text) for text in compare] if compare else DEFAULT_PAIRS,
         allow_mixed=allow_mixed,
+        fuse=fuse or (),
         num_resamples=resamples,
         seed=seed,
     )

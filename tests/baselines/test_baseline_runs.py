@@ -4,7 +4,7 @@ import pytest
 from datasets import concatenate_datasets
 
 from processing.errors import InputError
-from train_scripts.baselines import baseline_runs as baselines
+from train_scripts.baselines import functional_machine, prognet
 from train_scripts.baselines.baseline_runs import run_baseline
 from train_scripts.cli import run
 from train_scripts.reports.rows import group_rows
@@ -13,6 +13,8 @@ from train_scripts.runs.finished_runs import read_runs
 from train_scripts.runs.record import read_record
 
 EMOTIONS = ("angry", "happy", "sad", "neutral")
+SPEAKERS = "source_task=speaker"
+"""The training speakers of the fold may be of one gender."""
 
 
 @pytest.fixture
@@ -27,7 +29,8 @@ def planted_functionals(monkeypatch):
         values[:, 4:] += np.eye(4)[[speakers.index(s) for s in corpus["speaker"]]]
         return corpus.add_column("functionals", list(values))
 
-    monkeypatch.setattr(baselines, "add_functionals", add)
+    for module in (functional_machine, prognet):
+        monkeypatch.setattr(module, "add_functionals", add)
 
 
 def options(corpus, fold):
@@ -84,7 +87,7 @@ def test_the_test_turns_change_nothing_that_was_learnt(
     corpus, fold, tmp_path, planted_functionals, monkeypatch
 ):
     first = run_baseline("baseline_egemaps", output=tmp_path / "a", **options(corpus, fold))
-    add = baselines.add_functionals
+    add = functional_machine.add_functionals
 
     def disturb(rows, feature_set, *, skip_bad):
         found = add(rows, feature_set, skip_bad=skip_bad)
@@ -92,10 +95,77 @@ def test_the_test_turns_change_nothing_that_was_learnt(
             lambda row: {"functionals": [1e3] * 8} if row["speaker"] == fold else {},
         )
 
-    monkeypatch.setattr(baselines, "add_functionals", disturb)
+    monkeypatch.setattr(functional_machine, "add_functionals", disturb)
     second = run_baseline("baseline_egemaps", output=tmp_path / "b", **options(corpus, fold))
     assert first.chosen == second.chosen and first.temperature == second.temperature
     assert first.metrics != second.metrics
+
+
+def test_a_network_leaves_behind_what_a_preset_does(corpus, fold, tmp_path, planted_functionals):
+    settings = ["num_epochs=40", "hidden_size=16", "batch_size=8", "dropout=0.0"]
+    settings += ["learning_rate=1e-2", SPEAKERS]
+    record = run_baseline(
+        "table4_prognet", output=tmp_path / "run", overrides=settings, **options(corpus, fold)
+    )
+    assert read_record(tmp_path / "run") == record
+    assert record.metrics.unweighted_average_recall > 0.6
+    assert record.selected_by == "validation" and record.precision == "float32"
+    assert record.calibration.ece_test_before is not None
+    assert record.validation_metrics.num_turns == record.leaks.turns["validation"]
+    assert record.settings["reconstruction"] == ["source_task", "late_from"]
+    assert record.settings["hidden_size"] == 16 and record.settings["overrides"] == settings
+    names = ("predictions.parquet", "validation_predictions.parquet")
+    tables = [pyarrow.parquet.read_table(tmp_path / "run" / n).to_pydict() for n in names]
+    assert set(tables[0]["speaker"]) == {fold} and fold not in tables[1]["speaker"]
+    assert set(tables[0]) == set(tables[1])
+    (row,) = group_rows(read_runs([tmp_path])[0])
+    assert row.key.size is None and not row.is_deterministic and row.key.overrides
+
+
+def test_test_turns_change_nothing_of_a_network(
+    corpus, fold, tmp_path, planted_functionals, monkeypatch
+):
+    settings = ["num_epochs=3", "hidden_size=8", SPEAKERS]
+    runs = {"overrides": settings, **options(corpus, fold)}
+    first = run_baseline("table4_prognet", output=tmp_path / "a", **runs)
+    add = prognet.add_functionals
+
+    def disturb(rows, feature_set, *, skip_bad):
+        found = add(rows, feature_set, skip_bad=skip_bad)
+        return found.map(
+            lambda row: {"functionals": [1e3] * 8} if row["speaker"] == fold else {},
+        )
+
+    monkeypatch.setattr(prognet, "add_functionals", disturb)
+    second = run_baseline("table4_prognet", output=tmp_path / "b", **runs)
+    assert first.validation_metrics == second.validation_metrics
+    assert first.calibration.fitted_temperature == second.calibration.fitted_temperature
+
+
+def test_seeds_draw_other_networks_and_the_same_one_again(
+    corpus, fold, tmp_path, planted_functionals
+):
+    runs = {"overrides": ["num_epochs=2", "hidden_size=8", SPEAKERS], **options(corpus, fold)}
+    logits = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run_baseline("table4_prognet", output=tmp_path / name, seed=seed, **runs)
+        table = pyarrow.parquet.read_table(tmp_path / name / "predictions.parquet")
+        logits.append(np.array(table["probability_sad"]))
+    assert (logits[0] == logits[1]).all() and (logits[0] != logits[2]).any()
+
+
+@pytest.mark.parametrize("system", ["table4_prognet", "table4_multitask_aae"])
+def test_a_gender_task_without_genders_is_refused_in_one_line(
+    system, corpus, fold, tmp_path, planted_functionals, monkeypatch
+):
+    from train_scripts.baselines import multitask_aae
+
+    monkeypatch.setattr(multitask_aae, "add_functionals", prognet.add_functionals)
+    unknown = corpus.remove_columns("gender").add_column("gender", [None] * len(corpus))
+    with pytest.raises(InputError, match=f"{system}: its task 'gender' needs") as refused:
+        run_baseline(system, output=tmp_path / "run", **options(unknown, fold))
+    assert "The row is not run" in str(refused.value) and "\n" not in str(refused.value)
+    assert not (tmp_path / "run" / "results.json").exists()
 
 
 def test_a_protocol_without_validation_will_do(corpus, fold, tmp_path, planted_functionals):
@@ -124,3 +194,19 @@ def test_the_command_runs_all_folds_and_goes_on(corpus_folder, corpus, tmp_path,
     assert folders == [f"fold-{speaker}" for speaker in sorted(set(corpus["speaker"]))]
     (row,) = group_rows(read_runs([tmp_path])[0])
     assert not row.missing
+
+
+def test_several_systems_run_and_what_is_refused_is_listed(
+    corpus_folder, fold, tmp_path, capsys, planted_functionals, monkeypatch
+):
+    def refuse(data, task, name):
+        raise InputError(f"{name}: its task '{task}' needs the {task}.")
+
+    monkeypatch.setattr(prognet, "require_labels", refuse)
+    arguments = ["baseline_majority", "table4_prognet", "--data", str(corpus_folder)]
+    arguments += ["--protocol", "speaker-paper", "--folds", fold, "--seeds", "2"]
+    with pytest.raises(SystemExit) as ended:
+        run(app, [*arguments, "--output", str(tmp_path)])
+    assert ended.value.code == 3
+    assert "NOT RUN: table4_prognet: its task 'gender'" in capsys.readouterr().err
+    assert len(list(tmp_path.rglob("results.json"))) == 1  # one seed is enough for the majority

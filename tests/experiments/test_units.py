@@ -114,11 +114,22 @@ def test_no_pretraining_where_there_is_none():
     assert [u.kind for u in plan(["table3_m1", "baseline_majority"])] == ["finetune", "baseline"]
 
 
+def test_other_systems_are_units_and_a_deterministic_one_has_one_seed():
+    systems = ["table4_prognet", "baseline_majority", "rival_hub:some/model"]
+    units = plan([*systems, "table3_m1"], seeds=2)
+    assert [u.kind for u in units if u.row != "table3_m1"] == ["baseline"] * 5
+    cells = [(u.row, u.seed) for u in units if u.row != "table3_m1"]
+    assert ("baseline_majority", 1) not in cells and len(set(cells)) == 5
+    hub = next(unit for unit in units if unit.preset == "rival_hub:some/model")
+    assert hub.row == "rival_hub_model" and hub.folder == Path("runs/rival_hub_model/seed-0/fold-a")
+
+
 @pytest.mark.parametrize(
     ("presets", "overrides", "message"),
     [
         (["base", "base"], [], "given 2 times"),
         (["nothing"], [], "preset 'nothing'"),
+        (["rival_hub"], [], "which model"),
         (["base"], ["seed=3"], "--seeds"),
         (["base"], ["finetuning.num_train_epoch=3"], "finetuning.num_train_epochs"),
     ],

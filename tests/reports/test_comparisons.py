@@ -238,7 +238,7 @@ def test_settings_of_version_0_1_are_read_by_their_present_names(tmp_path):
     own["epochs"] = 7
     path.write_text(json.dumps(results))
     (refused,) = choose_pairs(rows_of(tmp_path), DEFAULT_PAIRS)[1]
-    assert "finetuning.num_train_epochs: 24.0 and 7" in refused
+    assert "finetuning.num_train_epochs: 30.0 and 7" in refused
 
 
 def test_other_commits_and_what_names_show_may_be_compared(tmp_path):
@@ -253,4 +253,4 @@ def test_other_commits_and_what_names_show_may_be_compared(tmp_path):
     result = compared(*pair)
     assert result["commits"] == [["b" * 40], ["a" * 40]]
     assert result["settings_not_shared"] == []
-    assert result["settings_overridden"] == ["finetuning.num_train_epochs: 3.0 and 24.0"]
+    assert result["settings_overridden"] == ["finetuning.num_train_epochs: 3.0 and 30.0"]

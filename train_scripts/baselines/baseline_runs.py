@@ -1,146 +1,150 @@
-"""Baselines in the folds of the experiments: the majority class, and openSMILE functionals with a
-support vector machine.
-"""
+"""Run one of the other systems in a fold of the experiments, and leave a run folder behind."""
 
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 
 from processing.corpora.loading import load_corpus
 from processing.errors import InputError
 from processing.folds import load_folds
-from train_scripts.baselines.functionals import FEATURE_SETS, add_functionals
-from train_scripts.baselines.vector_machine import GRID, choose_setting, fit_and_decide
+from train_scripts.baselines.answers import Answers, label_ids
+from train_scripts.baselines.system_settings import describe_settings, make_settings
+from train_scripts.baselines.systems import SYSTEMS, load_system, row_name
 from train_scripts.runs.fold_data import FoldData, split_corpus
 from train_scripts.runs.inference import TurnPredictions
-from train_scripts.runs.record import RunRecord, write_record
-from train_scripts.runs.results import PREDICTIONS, describe_fold, score_rows, write_predictions
+from train_scripts.runs.metrics import expected_calibration_error
+from train_scripts.runs.record import Calibration, Metrics, RunRecord, write_record
+from train_scripts.runs.results import (
+    PREDICTIONS,
+    VALIDATION_PREDICTIONS,
+    describe_fold,
+    score_rows,
+    write_predictions,
+)
 from train_scripts.runs.run_folder import RESULTS
-from train_scripts.training.calibration import fit_temperature
+from train_scripts.training.calibration import calibrate
 
-MAJORITY = "baseline_majority"
-BASELINES = (MAJORITY, *FEATURE_SETS)
+BASELINES = tuple(SYSTEMS)
 
 
 def run_baseline(
     name: str,
     *,
-    data: str,
+    data: str | Dataset,
     protocol: str,
     fold: str,
     output: str | Path,
     seed: int = 0,
+    overrides: Sequence[str] = (),
     skip_bad: bool = False,
 ) -> RunRecord:
-    """Train a baseline in a fold and score its test turns.
-
-    The settings of the support vector machine are chosen by UAR over inner folds of the training
-    and validation speakers, of which the temperature of its probabilities is fitted too; then it is
-    trained on the turns of all of them. On RAVDESS, settings chosen on the two validation speakers
-    alone were 0.06 worse in WA, and training without them 0.006: a weak baseline would flatter
-    what is compared with it.
+    """Train a system in a fold and score its test turns.
 
     Args:
-        name: one of BASELINES.
+        name: one of BASELINES; `rival_hub` with its model after a colon.
         data: see `load_corpus`.
         protocol: as `fold`, see `load_folds`.
         fold: whose test turns are scored.
         output: folder of the run.
-        seed: stored only; nothing is random.
+        seed: of a network; a deterministic system only stores it.
+        overrides: "key=value" settings of the system.
         skip_bad: leave out clips that cannot be used.
 
     Returns:
-        The record of the run; metrics that a baseline lacks are None.
+        The record of the run; metrics that a system lacks are None.
 
     Raises:
-        InputError: if there is no such baseline, the folder holds a finished run, a package is
-            missing, or the data are wrong.
+        InputError: if there is no such system, the folder holds a finished run, a package or a
+            label that it needs is missing, or the data are wrong.
     """
     folder = Path(output)
-    if name not in BASELINES:
-        raise InputError(f"no baseline {name!r}. Choose one of: {', '.join(BASELINES)}.")
+    module, options = load_system(name)
+    settings = make_settings(module.Settings, options, overrides)
     if (folder / RESULTS).is_file():
         raise InputError(
             f"{folder}: holds a finished run. Choose another --output, or delete the folder."
         )
-    fold_data = load_baseline_data(name, data, protocol, fold, skip_bad=skip_bad)
+    fold_data = load_baseline_data(module, settings, data, protocol, fold, skip_bad=skip_bad)
     begin = time.monotonic()
-    logits, how = predict_majority(fold_data) if name == MAJORITY else predict_machine(fold_data)
-    rows = fold_data.folds.open_test()
-    turns = TurnPredictions(logits=logits)
+    answers = module.answer(fold_data, settings, seed=seed)
+    seconds = time.monotonic() - begin
+    folder.mkdir(parents=True, exist_ok=True)
+    own = answers.entries.pop("settings", {})
     record = RunRecord(
-        **vars(score_rows(rows, turns, fold_data.labels)),
+        **vars(score_test(folder, fold_data, answers)),
         **describe_fold(fold_data),
-        preset=name,
+        **use_validation(folder, fold_data, answers),
+        preset=row_name(name),
         seed=seed,
         predictions=PREDICTIONS,
-        settings={
-            "feature_set": FEATURE_SETS.get(name),
-            "grid": how.pop("grid", None),
-            "train_on_validation": name != MAJORITY,
-        },
-        **how,
-        seconds=time.monotonic() - begin,
+        settings={**describe_settings(settings), **own, "overrides": list(overrides)},
+        seconds=seconds,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_predictions(folder, rows, turns, fold_data.labels)
+    for entry, value in answers.entries.items():
+        setattr(record, entry, value)
     return write_record(folder, record)
 
 
 def load_baseline_data(
-    name: str, data: str, protocol: str, fold: str, *, skip_bad: bool
+    module: Any,
+    settings: Any,
+    data: str | Dataset,
+    protocol: str,
+    fold: str,
+    *,
+    skip_bad: bool,
 ) -> FoldData:
-    """The fold, with the column `functionals` where the baseline reads it."""
+    """The fold with the columns that a system reads."""
     corpus = load_corpus(data, skip_bad=skip_bad)
     load_folds(corpus, protocol, fold)  # a wrong protocol or fold is said before the long work
-    if name in FEATURE_SETS:
-        corpus = add_functionals(corpus, FEATURE_SETS[name], skip_bad=skip_bad)
-    return split_corpus(corpus, protocol, fold, name=data)
+    corpus = module.add_features(corpus, settings, skip_bad=skip_bad)
+    return split_corpus(corpus, protocol, fold, name=str(data))
 
 
-def predict_majority(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:
-    """Logarithms of the shares of the training classes for every test turn, (N, L), so that the
-    largest class is always the answer; and fields of `RunRecord`.
+def prepare_features(name: str, corpus: Dataset, *, skip_bad: bool) -> None:
+    """Extract what a system reads of a corpus once, so that every run finds it stored."""
+    module, options = load_system(name)
+    module.add_features(corpus, make_settings(module.Settings, options, ()), skip_bad=skip_bad)
+
+
+def score_test(folder: Path, data: FoldData, answers: Answers):
+    """Score the test turns, whose answers go to the folder."""
+    rows = data.folds.open_test()
+    turns = TurnPredictions(logits=answers.test)
+    write_predictions(folder, rows, turns, data.labels)
+    return score_rows(rows, turns, data.labels)
+
+
+def use_validation(folder: Path, data: FoldData, answers: Answers) -> dict[str, Any]:
+    """Store and score the answers to the validation turns, where there are any; a network is
+    calibrated by them, as a preset is. Returns fields of `RunRecord`.
     """
-    counts = np.bincount(label_ids(data.folds["train"], data.labels), minlength=len(data.labels))
-    shares = np.log(counts / counts.sum())
-    entries = {"selected_by": None, "probabilities": "shares of the training classes"}
-    return np.tile(shares, (len(data.folds.test_ids), 1)), entries
-
-
-def predict_machine(data: FoldData) -> tuple[np.ndarray, dict[str, Any]]:
-    """Decision values of the support vector machine over its temperature, (N, L), whose softmax is
-    the probabilities; and fields of `RunRecord`.
-    """
-    seen = concatenate_datasets([data.folds["train"], data.folds["validation"]])
-    features, labels = features_of(seen), label_ids(seen, data.labels)
-    # rows without a speaker are a group each
-    turns = zip(seen["speaker"], seen["id"], strict=True)
-    groups = [f"turn {row_id}" if speaker is None else speaker for speaker, row_id in turns]
-    chosen = choose_setting(features, labels, groups, len(data.labels))
-    temperature = fit_temperature(chosen.values, labels)
-    test = features_of(data.folds.open_test())
-    values = fit_and_decide(features, labels, test, len(data.labels), [chosen.setting])[0]
-    entries = {
-        "selected_by": "inner folds of training and validation speakers",
-        "chosen": {**asdict(chosen.setting), "inner_uar": float(chosen.uar.max())},
-        "grid": [asdict(setting) for setting in GRID],
-        "probabilities": "softmax of the decision values over a temperature fitted on the inner "
-        "folds",
-        "temperature": temperature,
+    rows = data.folds["validation"]
+    if answers.validation is None or not len(rows):
+        return {}
+    turns = TurnPredictions(logits=answers.validation)
+    write_predictions(folder, rows, turns, data.labels, name=VALIDATION_PREDICTIONS)
+    found: dict[str, Metrics | Calibration] = {
+        "validation_metrics": score_rows(rows, turns, data.labels).metrics
     }
-    return values / temperature, entries
+    if "probabilities" not in answers.entries:  # another system has made its own
+        found["calibration"] = calibrate_system(data, answers.validation, answers.test)
+    return found
 
 
-def features_of(rows: Dataset) -> np.ndarray:
-    """Functionals of rows, (N, D) float64."""
-    return np.array(rows["functionals"], dtype=np.float64)
-
-
-def label_ids(rows: Dataset, labels: list[str]) -> np.ndarray:
-    """Label id of each row, (N,)."""
-    return np.array([labels.index(emotion) for emotion in rows["emotion"]])
+def calibrate_system(data: FoldData, known: np.ndarray, tested: np.ndarray) -> Calibration:
+    """The temperature fitted to validation turns, with the calibration error of the test turns."""
+    validation, test = data.folds["validation"], data.folds.open_test()
+    found = calibrate(known, label_ids(validation, data.labels))
+    labels = label_ids(test, data.labels)
+    found.ece_test_before, found.ece_test_after = (
+        expected_calibration_error(
+            labels, TurnPredictions(logits=tested / temperature).probabilities
+        )
+        for temperature in (1.0, found.temperature)
+    )
+    return found

@@ -16,6 +16,7 @@ from processing.corpora.loading import load_corpus
 from processing.errors import InputError
 from processing.features import add_signals, signal_settings
 from processing.folds import fold_names
+from train_scripts.baselines.baseline_runs import prepare_features
 from train_scripts.experiments.cluster import run_on_cluster
 from train_scripts.experiments.machine import default_jobs, run_on_this_machine
 from train_scripts.experiments.unit_runs import LOG, attempt_unit
@@ -119,7 +120,7 @@ def cross_validate(
     interrupted is resumed.
 
     Args:
-        presets: names or paths; `baseline_*` are the baselines.
+        presets: names or paths; those of `baselines.systems.SYSTEMS` are the other systems.
         data: see `load_corpus`.
         protocol: see `load_folds`.
         num_seeds: seeds 0, 1, ... this many.
@@ -219,6 +220,8 @@ def extract_signals(
     corpus: Dataset, presets: Sequence[str], overrides: Sequence[str], skip_bad: bool
 ) -> None:
     """Extract the signals of all presets once, so that workers find them stored."""
+    for system in (preset for preset in presets if is_baseline(preset)):
+        prepare_features(system, corpus, skip_bad=skip_bad)
     networks = [preset for preset in presets if not is_baseline(preset)]
     extractors = [build_feature_extractor(load_settings(p, overrides)) for p in networks]
     for extractor in {signal_settings(e): e for e in extractors}.values():

@@ -15,12 +15,10 @@ import yaml
 from modeling_decomp_ser import DecompSerConfig
 from modeling_decomp_ser.configuration_decomp_ser import DECOMPOSED, SINGLE
 from processing.errors import InputError
+from train_scripts.baselines.systems import find_system, is_system, row_name
 from train_scripts.runs.record import RESULTS, read_record
 from train_scripts.runs.run_folder import SETTINGS, is_interrupted, require_packages
 from train_scripts.runs.settings import FROM_SCRATCH, RunSettings, build_config, load_settings
-
-BASELINE_PREFIX = "baseline_"
-"""Presets whose name starts so are no network; `baselines.run_baseline` runs them."""
 
 PRETRAINED = "pretrained"
 NOT_OF_PRETRAINING = frozenset(
@@ -109,6 +107,8 @@ def plan_units(
             place = Path(f"seed-{seed}", f"fold-{quote(fold, safe='')}")
             common = {"seed": seed, "fold": fold, **shared}
             for preset, row in zip(presets, rows, strict=True):
+                if seed and is_baseline(preset) and find_system(preset)[0].is_deterministic:
+                    continue  # another seed would change nothing
                 loaded = of_preset[preset]
                 start = None
                 if loaded and pretraining_settings(loaded) is not None:
@@ -131,7 +131,7 @@ def plan_units(
 
 def check_rows(presets: Sequence[str]) -> list[str]:
     """Names of the presets in tables and folders; raises InputError where two are equal."""
-    rows = [Path(preset).stem for preset in presets]
+    rows = [row_name(p) if is_baseline(p) else Path(p).stem for p in presets]
     for name in rows:
         if rows.count(name) > 1:
             raise InputError(f"preset '{name}' is given {rows.count(name)} times. Give it once.")
@@ -141,13 +141,16 @@ def check_rows(presets: Sequence[str]) -> list[str]:
 
 
 def is_baseline(preset: str) -> bool:
-    """Whether a preset names a baseline."""
-    return preset.startswith(BASELINE_PREFIX)
+    """Whether a preset names one of the other systems, which `run_baseline` runs."""
+    return is_system(preset)
 
 
 def load_preset(preset: str, overrides: Sequence[str]) -> RunSettings | None:
-    """Settings of a preset whose packages are installed, None for a baseline, which has none."""
+    """Settings of a preset whose packages are installed, None for a baseline, which has none of
+    these.
+    """
     if is_baseline(preset):
+        find_system(preset)
         return None
     settings = load_settings(preset, overrides)
     require_packages(settings)

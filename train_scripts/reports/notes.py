@@ -16,6 +16,7 @@ def describe_row(row: Row, scored: Mapping[str, Any]) -> list[str]:
     notes = [
         *leak_notes(runs),
         *selection_notes(runs),
+        *system_notes(runs[0]),
         *(["INCOMPLETE: lacks " + "; ".join(row.missing)] if row.missing else []),
     ]
     if scored["metrics"]["word_error_rate"]["pooled"] is not None:
@@ -73,6 +74,18 @@ def selection_notes(runs: Sequence[Run]) -> list[str]:
     if runs[0].results.settings.get("train_on_validation"):
         notes.append("trained on validation speakers as well")
     return notes
+
+
+def system_notes(run: Run) -> list[str]:
+    """What the source of another system leaves open and how it was settled, which the runs of a row
+    share; and how a combination was made.
+    """
+    settings = run.results.settings
+    notes = [settings["fusion"]] if settings.get("fusion") else []
+    if opened := settings.get("reconstruction"):
+        values = ", ".join(f"{name} {settings.get(name)}" for name in opened)
+        notes.append(f"reconstruction: the source leaves open {values}")
+    return [*notes, *settings.get("remarks", ())]
 
 
 def transcript_notes(runs: Sequence[Run]) -> list[str]:

@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from train_scripts.reports.published import quoted_beside  # noqa: F401, templates call it
 from train_scripts.reports.significance import SPEAKERS
 from train_scripts.runs.templates import fill_template
 
@@ -144,6 +145,53 @@ def find_row(line: Mapping[str, Any], rows: Sequence[Scored]) -> Scored | None:
         if found:
             return min(found, key=lambda r: (len(r["overrides"]), not r["complete"], r["row"]))
     return None
+
+
+def table4_presets(paper: Mapping[str, Any]) -> list[str]:
+    """Presets and systems that Table 4 of the paper names."""
+    return [line["preset"] for line in paper["table4"]["rows"] if "preset" in line]
+
+
+def beside_table4(rows: Sequence[Scored], paper: Mapping[str, Any]) -> list[Scored]:
+    """Rows that stand in Table 4: its own, other systems, and encoders without the other parts."""
+    names = {*table4_presets(paper), "encoders_alone"}
+    return [row for row in rows if not row["size"] or row["preset"] in names]
+
+
+def others_of_table4(rows: Sequence[Scored], paper: Mapping[str, Any]) -> list[Scored]:
+    """Rows beside Table 4 that none of its lines shows."""
+    shown = [find_row(line, rows) for line in paper["table4"]["rows"]]
+    return [row for row in rows if not any(row is other for other in shown)]
+
+
+def here_name(row: Scored) -> str:
+    """What was run, and that a system of another study is built again from its description."""
+    size = f", size `{row['size']}`" if row["size"] else ""
+    again = any(note.startswith("reconstruction:") for note in row["notes"])
+    return f"`{row['preset']}`{size}" + (" (reconstruction)" if again else "")
+
+
+def seconds_a_run(row: Scored) -> str:
+    """Seconds of training of one fold and seed."""
+    return f"{row['seconds'] / row['num_runs']:.0f}"
+
+
+def board_cell(cell: Mapping[str, Any] | None) -> str:
+    """A cell of the leaderboard: UAR with its interval, or as it is quoted.
+
+    Examples:
+        >>> board_cell({"value": 0.6232, "spread": 0.0119})
+        '0.623 ± 0.012 *(quoted)*'
+    """
+    if cell is None:
+        return "-"
+    if "interval_95" not in cell:
+        spread = f" ± {cell['spread']:.3f}" if cell["spread"] else ""
+        return f"{cell['value']:.3f}{spread} *(quoted)*"
+    interval = "[{:.3f}, {:.3f}]".format(*cell["interval_95"]) if cell["interval_95"] else ""
+    marks = {"LEAKS": cell["leaks"], "incomplete": not cell["complete"]}
+    wrong = [name for name, holds in marks.items() if holds]
+    return " ".join(filter(None, [f"{cell['value']:.3f}", interval, *wrong]))
 
 
 def comparison_notes(comparison: Mapping[str, Any]) -> str:

@@ -47,8 +47,8 @@ class Row:
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether another seed would change nothing."""
-        return self.key.preset.startswith(DETERMINISTIC)
+        """Whether another seed would change nothing; of a combination, of every part."""
+        return all(part.startswith(DETERMINISTIC) for part in self.key.preset.split("+"))
 
     @property
     def folds(self) -> list[str]:

@@ -63,6 +63,7 @@ def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
         "commits": row.commits,
         "selected_by": sorted({str(run.results.selected_by) for run in row.runs.values()}),
         "seconds": sum(run.results.seconds for run in row.runs.values()),
+        "num_runs": len(row.runs),
         "metrics": {
             **score_recalls(row, by_speaker, cells, num_resamples=num_resamples, seed=seed),
             **score_others(row),

@@ -17,6 +17,7 @@ from train_scripts.reports.comparisons import (
     correct_p_values,
 )
 from train_scripts.reports.figures import plot_confusion, plot_rows, plot_speakers
+from train_scripts.reports.fusion import fuse_rows
 from train_scripts.reports.notes import note_other_splits
 from train_scripts.reports.pages import figure_name, grouped, render, short_names, split_of
 from train_scripts.reports.pretraining_curves import report_pretraining
@@ -36,6 +37,7 @@ def report(
     *,
     pairs: Sequence[tuple[str, str]] = DEFAULT_PAIRS,
     allow_mixed: bool = False,
+    fuse: Sequence[str] = (),
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def report(
         output: folder for report.md, report.json and the figures.
         pairs: presets to compare; see `choose_pairs`.
         allow_mixed: compare rows although a setting that they should share is another.
+        fuse: combinations of rows to add, FIRST+SECOND; see `fuse_rows`.
         num_resamples: of the bootstrap over speakers, 2,000 or more.
         seed: of the bootstrap.
 
@@ -59,6 +62,7 @@ def report(
         raise InputError(f"--resamples {num_resamples}: expected at least 2000.")
     scored_runs, pretraining_runs, passed_over = read_all_runs([Path(run) for run in runs])
     rows = group_rows(scored_runs)
+    rows += fuse_rows(rows, fuse)
     draws = {"num_resamples": num_resamples, "seed": seed}
     scored = [score_row(row, **draws) for row in progress(rows, "Rows")]
     for _, same in grouped(scored, split_of):

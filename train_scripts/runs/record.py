@@ -188,8 +188,9 @@ class RunRecord(Scores):
     def publishable(self) -> "RunRecord":
         """The record without what only its machine knows: names of its folders and files."""
         settings = {k: v for k, v in self.settings.items() if k != "data"}
-        if "speech_encoder" in settings:
-            settings["speech_encoder"] = _folder_name(settings["speech_encoder"])
+        for name in {"speech_encoder", "model"} & set(settings):
+            if isinstance(settings[name], str):
+                settings[name] = _folder_name(settings[name])
         if "overrides" in settings:
             settings["overrides"] = [without_path(text) for text in settings["overrides"]]
         backbone = _folder_name(self.backbone)

@@ -25,6 +25,8 @@ from train_scripts.runs.metrics import (
 from train_scripts.runs.record import Leaks, Metrics, Protocol, RunRecord, Scores
 
 PREDICTIONS = "predictions.parquet"
+VALIDATION_PREDICTIONS = "validation_predictions.parquet"
+"""Answers to the turns of validation speakers, of a run that stores them."""
 
 
 def score_rows(
@@ -110,7 +112,12 @@ def finite_mean(name: str, values: np.ndarray | None) -> float | None:
 
 
 def write_predictions(
-    folder: Path, rows: Dataset, turns: TurnPredictions, labels: list[str]
+    folder: Path,
+    rows: Dataset,
+    turns: TurnPredictions,
+    labels: list[str],
+    *,
+    name: str = PREDICTIONS,
 ) -> None:
     """Write predictions.parquet: one row a turn, in the order of the rows."""
     probabilities = turns.probabilities
@@ -124,7 +131,7 @@ def write_predictions(
         "recognized_text": turns.texts if turns.texts is not None else [None] * len(rows),
         "duration": rows["duration"],
     }
-    Dataset.from_dict(table).to_parquet(folder / PREDICTIONS)
+    Dataset.from_dict(table).to_parquet(folder / name)
 
 
 def describe_fold(data: FoldData) -> dict[str, Any]:
