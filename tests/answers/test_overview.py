@@ -103,12 +103,12 @@ RESET = "document.getElementById('reset').click()"
 VIEW = "return document.getElementById('file-0').view"
 CLICK = (
     "const c = document.querySelector('#file-0 canvas'), b = c.getBoundingClientRect();"
-    "const at = {clientX: b.left + 0.53 * b.width, clientY: b.top + 30};"
+    "const at = {clientX: b.left + 0.65 * b.width, clientY: b.top + 30};"
     "c.dispatchEvent(new MouseEvent('click', at))"
 )
 PLAYING = (
     "const a = document.getElementById('file-0').audio;"
-    "return a && a.currentTime > 21 && a.duration > 39 && !a.error"
+    "return a && a.currentTime > 25.9 && a.duration > 39 && !a.error"
 )
 
 

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -159,7 +159,7 @@ def batches(items: Iterable, size: int) -> Iterator[list]:
 
 def work(
     model_name: str, tasks: Iterator[Task], listening: Listening, batch_size: int, jobs: int
-) -> Iterator[tuple[Task, list[dict | ValueError]]]:
+) -> Generator[tuple[Task, list[dict | ValueError]], None, None]:
     """The answers of each task as they are ready, in the order of the tasks if there is one job."""
     if jobs == 1:
         recognize = load_pipeline(model_name, listening, batch_size)

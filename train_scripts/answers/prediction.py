@@ -190,8 +190,8 @@ def describe_part(
         of_segment.setdefault(spans[k][1], []).append(piece)
     for index, segment in enumerate(part.segments):
         turn, together = segment.turn, of_segment[index]
-        entry = {"start": turn.start, "end": min(turn.end, together[-1]["end"])}
-        entry |= summarize(together, abstain_below)
+        span = {"start": turn.start, "end": min(turn.end, together[-1]["end"])}
+        entry: dict[str, Any] = {**span, **summarize(together, abstain_below)}
         if turn.overlaps:
             entry["flags"] = [*entry["flags"], OVERLAP]
         known = {"speaker": turn.speaker, "text": turn.text}
