@@ -36,18 +36,41 @@ def uar(network, turns):
     return sum((answers[turns.emotions == c] == c).float().mean().item() for c in range(4)) / 4
 
 
-def test_scores_are_those_of_a_plain_restatement(turns, trained):
+@pytest.fixture(scope="module")
+def reference():
     path = Path(__file__).parents[1] / "assets" / "prognet" / "reference.py"
     spec = importlib.util.spec_from_file_location("prognet_reference", path)
-    reference = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reference)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_plain_restatement_of_the_same_weights_gives_the_same_scores(turns, trained, reference):
+    network, stacks = trained[0], []
+    for column, outputs in ((network.source, 2), (network.target, 4)):
+        stack = reference.Stack(12, outputs, 24, lateral=len(column.lateral) > 0)
+        own = (stack.w1, stack.w2, stack.w3, stack.w4, stack.out)
+        for layer, trained_layer in zip(own, column.own, strict=True):
+            layer.load_state_dict(trained_layer.state_dict())
+        if stack.lateral:
+            lateral = (stack.u2, stack.u3, stack.u4, stack.u_out)
+            for layer, trained_layer in zip(lateral, column.lateral, strict=True):
+                layer.load_state_dict(trained_layer.state_dict())
+        stacks.append(stack)
+    batch = turns[2].batch(range(240))
+    x = network.standardize(batch.vectors)
+    network.eval()
+    expected = stacks[1].scores(x, stacks[0].layers(x))
+    assert torch.allclose(network(batch), expected, atol=1e-5)
+
+
+def test_training_gets_about_as_far_as_a_plain_restatement(turns, trained, reference):
+    """Another order and other weights: one seed on so small a fold differs by more than .1."""
     splits = [(t.vectors, t.emotions, t.genders) for t in turns]
-    plain = [
-        reference.run(*splits, hidden=24, epochs=40, rate=1e-2, batch=16, p=0.1, seed=s)
-        for s in (0, 1)
-    ]
+    options = {"hidden": 24, "epochs": 40, "rate": 1e-2, "batch": 16, "p": 0.1}
+    plain = [reference.run(*splits, **options, seed=s) for s in (0, 1)]
     assert plain[0] > 0.7  # the fold can be learnt, so that the comparison says something
-    assert uar(trained[0], turns[2]) == pytest.approx(sum(plain) / 2, abs=0.05)
+    assert uar(trained[0], turns[2]) == pytest.approx(sum(plain) / 2, abs=0.2)
 
 
 def test_a_layer_of_the_second_column_reads_both():

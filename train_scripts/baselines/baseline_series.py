@@ -89,5 +89,6 @@ def run_series(
         except InputError as error:
             if len(names) == 1:
                 raise
-            refused.append(f"{row_name(name)}: {error}")
+            row, problem = row_name(name), str(error)
+            refused.append(problem if problem.startswith(row) else f"{row}: {problem}")
     return refused
