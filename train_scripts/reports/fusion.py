@@ -15,12 +15,9 @@ from processing.errors import InputError
 from train_scripts.reports.comparisons import number_of_overrides, seed_pairs
 from train_scripts.reports.rows import Row, find_missing, same_split
 from train_scripts.runs.finished_runs import RowKey, Run
-from train_scripts.runs.metrics import (
-    confusion_matrix,
-    score_turns,
-    unweighted_average_recall,
-)
-from train_scripts.runs.results import VALIDATION_PREDICTIONS
+from train_scripts.runs.inference import TurnPredictions
+from train_scripts.runs.metrics import confusion_matrix, unweighted_average_recall
+from train_scripts.runs.results import VALIDATION_PREDICTIONS, score_rows
 
 EQUAL = 0.5
 WEIGHTS = tuple(round(0.1 * k, 1) for k in range(11))
@@ -139,13 +136,10 @@ def fuse_runs(first: Run, second: Run, weight: float, preset: str, seed: int, no
     turns["prediction"] = [one.labels[k] for k in probabilities.argmax(1)]
     for k, label in enumerate(one.labels):
         turns[f"probability_{label}"] = probabilities[:, k].tolist()
-    found = score_turns(
-        labels=label_ids(first.turns, one.labels),
-        probabilities=probabilities,
-        label_names=one.labels,
-        speakers=turns["speaker"],
-        genders=[None] * len(places),
-    )
+    unknown = [None] * len(places)
+    rows: Any = {"emotion": turns["label"], "speaker": turns["speaker"]}
+    rows |= {"text": unknown, "gender": unknown}
+    found = score_rows(rows, TurnPredictions(logits=np.log(probabilities)), one.labels)
     trained_on_validation = any(r.settings.get("train_on_validation") is True for r in (one, other))
     sizes = (one.n_parameters, other.n_parameters)
     results = replace(
