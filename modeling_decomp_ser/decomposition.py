@@ -219,7 +219,6 @@ class Decomposition(nn.Module):
         if self.config.single_reads_pitch:
             one_hot = self.one_hot_pitch(contour, lengths, mel.dtype)
             inputs[SINGLE] = (torch.cat([mel, one_hot], dim=-1), lengths)
-
         codes = {name: encoder(*inputs[name]) for name, encoder in self.encoders.items()}
         if self.config.timbre_pooling == "utterance" and "timbre" in codes:
             codes["timbre"] = spread_mean(codes["timbre"])

@@ -34,62 +34,73 @@ Place = Annotated[
     ),
 ]
 
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...",
+        help="Files, folders with all below them, patterns in quotes, URLs, or - for standard "
+        "input: WAV, FLAC, OGG, MP3, and M4A or video with the extra decomp-ser[video].",
+    ),
+]
+Form = Annotated[
+    Literal["json", "jsonl", "csv", "rttm", "audacity", "srt", "parquet"] | None,
+    typer.Option(
+        "--format",
+        help="json, jsonl: answer and timeline; csv, parquet: a row a stretch; rttm: the "
+        "emotion in the place of the speaker; audacity, srt: labels, subtitles. Default: by "
+        "the ending of --output, else json.",
+    ),
+]
+Channels = Annotated[
+    str,
+    typer.Option(
+        callback=check_channels,
+        help="mix, split, or the number of a channel, from 1. auto: two channels with "
+        "different speech are answered apart.",
+    ),
+]
+Segments = Annotated[
+    Literal["auto", "speech", "windows"],
+    typer.Option(
+        help="speech: where somebody speaks, cut at pauses, with the extra decomp-ser[vad]; "
+        "windows: of everything. auto: speech where it is installed, unless --hop is given."
+    ),
+]
+Rttm = Annotated[
+    list[Path] | None,
+    typer.Option(help="Who speaks when: RTTM, CSV with start, end, speaker, or a folder."),
+]
+Transcript = Annotated[
+    list[Path] | None, typer.Option(help="Who says what: SRT, VTT, CTM, or a folder.")
+]
+Summary = Annotated[
+    Path | None, typer.Option(callback=check_place, help="Page of all answers, in HTML.")
+]
+Window = Annotated[
+    float, typer.Option("--window", help="Seconds of the longest piece answered in one.")
+]
+Hop = Annotated[
+    float | None,
+    typer.Option("--hop", help="Seconds from window to window; default half a window."),
+]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes that answer at once.")]
+
 
 @app.command(epilog="After Ctrl-C: the answers of the files that are finished are written.")
 def command(
     model_name: ModelName,
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...",
-            help="Files, folders with all below them, patterns in quotes, URLs, or - for standard "
-            "input: WAV, FLAC, OGG, MP3, and M4A or video with the extra decomp-ser[video].",
-        ),
-    ],
+    inputs: Inputs,
     output: Place = None,
-    form: Annotated[
-        Literal["json", "jsonl", "csv", "rttm", "audacity", "srt", "parquet"] | None,
-        typer.Option(
-            "--format",
-            help="json, jsonl: answer and timeline; csv, parquet: a row a stretch; rttm: the "
-            "emotion in the place of the speaker; audacity, srt: labels, subtitles. Default: by "
-            "the ending of --output, else json.",
-        ),
-    ] = None,
-    channels: Annotated[
-        str,
-        typer.Option(
-            callback=check_channels,
-            help="mix, split, or the number of a channel, from 1. auto: two channels with "
-            "different speech are answered apart.",
-        ),
-    ] = "auto",
-    segments: Annotated[
-        Literal["auto", "speech", "windows"],
-        typer.Option(
-            help="speech: where somebody speaks, cut at pauses, with the extra decomp-ser[vad]; "
-            "windows: of everything. auto: speech where it is installed, unless --hop is given."
-        ),
-    ] = "auto",
-    rttm: Annotated[
-        list[Path] | None,
-        typer.Option(help="Who speaks when: RTTM, CSV with start, end, speaker, or a folder."),
-    ] = None,
-    transcript: Annotated[
-        list[Path] | None, typer.Option(help="Who says what: SRT, VTT, CTM, or a folder.")
-    ] = None,
-    summary: Annotated[
-        Path | None, typer.Option(callback=check_place, help="Page of all answers, in HTML.")
-    ] = None,
-    window_seconds: Annotated[
-        float, typer.Option("--window", help="Seconds of the longest piece answered in one.")
-    ] = 10.0,
-    hop_seconds: Annotated[
-        float | None,
-        typer.Option("--hop", help="Seconds from window to window; default half a window."),
-    ] = None,
+    form: Form = None,
+    channels: Channels = "auto",
+    segments: Segments = "auto",
+    rttm: Rttm = None,
+    transcript: Transcript = None,
+    summary: Summary = None,
+    window_seconds: Window = 10.0,
+    hop_seconds: Hop = None,
     batch_size: BatchSize = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that answer at once.")] = 1,
+    jobs: Jobs = 1,
     skip_bad: SkipBad = False,
 ) -> None:
     """Recognise the emotion of recordings of any length, rate and number of channels.

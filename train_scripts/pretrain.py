@@ -9,6 +9,22 @@ from train_scripts.cli import make_app, run
 
 app = make_app()
 
+Corpora = Annotated[
+    list[str],
+    typer.Option(
+        help="Prepared folder, folder with metadata.csv, or Hub id; may be repeated. The first is "
+        "divided by the protocol; all turns of the others are trained on, their emotions are not "
+        "used."
+    ),
+]
+Sweep = Annotated[
+    str | None,
+    typer.Option(
+        "--sweep-omega",
+        help="Pre-train for each of these weights of the speaker loss, such as 0,0.1,0.5,1.",
+    ),
+]
+
 
 @app.command(
     epilog="After Ctrl-C: the last checkpoint (every pretraining.save_steps steps) and the "
@@ -18,25 +34,12 @@ def command(
     preset: options.PresetName,
     overrides: options.Overrides = None,
     *,
-    data: Annotated[
-        list[str],
-        typer.Option(
-            help="Prepared folder, folder with metadata.csv, or Hub id; may be repeated. The first "
-            "is divided by the protocol; all turns of the others are trained on, their emotions "
-            "are not used."
-        ),
-    ],
+    data: Corpora,
     protocol: options.ProtocolName,
     fold: options.FoldName,
     output: options.RunFolder,
     skip_bad: options.SkipBad = False,
-    sweep: Annotated[
-        str | None,
-        typer.Option(
-            "--sweep-omega",
-            help="Pre-train for each of these weights of the speaker loss, such as 0,0.1,0.5,1.",
-        ),
-    ] = None,
+    sweep: Sweep = None,
 ) -> None:
     """Pre-train the decomposition on the training turns of a fold (equation 7)."""
     given = locals()

@@ -10,6 +10,14 @@ from train_scripts.cli import make_app, run
 
 app = make_app()
 
+Speech = Annotated[
+    list[str],
+    typer.Option(
+        help="Prepared folder, folder with metadata.csv, folder of audio files (WAV, FLAC, "
+        "OGG, MP3), or Hub id; may be repeated. Emotions are not read."
+    ),
+]
+
 
 @app.command(
     epilog="After Ctrl-C: the last checkpoint (every encoder_pretraining.save_steps steps) stays, "
@@ -19,13 +27,7 @@ def command(
     preset: options.PresetName,
     overrides: options.Overrides = None,
     *,
-    data: Annotated[
-        list[str],
-        typer.Option(
-            help="Prepared folder, folder with metadata.csv, folder of audio files (WAV, FLAC, "
-            "OGG, MP3), or Hub id; may be repeated. Emotions are not read."
-        ),
-    ],
+    data: Speech,
     output: options.RunFolder,
     protocol: Annotated[
         str | None,

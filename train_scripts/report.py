@@ -59,10 +59,7 @@ Archive = Annotated[
 ]
 Fuse = Annotated[
     list[str] | None,
-    typer.Option(
-        help="Add a row that combines two, FIRST+SECOND, as table3_ours+baseline_compare; may be "
-        "repeated."
-    ),
+    typer.Option(help="Add a row that combines two, such as table3_ours+baseline_compare."),
 ]
 Leaderboard = Annotated[
     bool,
@@ -92,31 +89,20 @@ def command(
     --output gets report.md, report.json and the figures.
     """
     if leaderboard:
-        from train_scripts.reports.leaderboard import LEADERBOARD
-        from train_scripts.reports.leaderboard import leaderboard as write
+        from train_scripts.reports import leaderboard as page
 
-        write(runs, output, fuse=fuse or (), num_resamples=resamples, seed=seed)
-        typer.echo(f"Saved to {output / LEADERBOARD}")
+        page.leaderboard(runs, output, fuse=fuse or (), num_resamples=resamples, seed=seed)
+        typer.echo(f"Saved to {output / page.LEADERBOARD}")
         return
-    from train_scripts.experiments.trials import compare_trials
+    if trials or parts:
+        write_comparison(
+            runs, output, parts=None if trials else parts, num_resamples=resamples, seed=seed
+        )
+        return
     from train_scripts.reports.comparisons import DEFAULT_PAIRS
-    from train_scripts.reports.pages import pooled, render
-    from train_scripts.reports.part_scores import part_scores
+    from train_scripts.reports.pages import pooled
     from train_scripts.reports.writing import REPORT_MARKDOWN, parse_pair, report
     from train_scripts.runs.archive import read_all_runs, write_archive
-    from train_scripts.runs.record import write_json
-
-    if trials or parts:
-        name = "trials" if trials else "parts"
-        content = (
-            compare_trials(runs, seed=seed)
-            if trials
-            else part_scores(runs, parts or "", num_resamples=resamples, seed=seed)
-        )
-        output.mkdir(parents=True, exist_ok=True)
-        write_json(output / f"{name}.json", content)
-        typer.echo(render(name, **content).rstrip())
-        return
 
     content = report(
         runs,
@@ -135,9 +121,27 @@ def command(
             f"WA {pooled(row, 'weighted_accuracy')}, UAR {pooled(row, 'unweighted_average_recall')}"
             + "".join(f"\n  {note}" for note in row["notes"])
         )
-    for line in content["passed_over"]:
-        typer.echo(line)
-    typer.echo(f"Saved to {output / REPORT_MARKDOWN}")
+    typer.echo("\n".join([*content["passed_over"], f"Saved to {output / REPORT_MARKDOWN}"]))
+
+
+def write_comparison(
+    runs: list[Path], output: Path, *, parts: str | None, num_resamples: int, seed: int
+) -> None:
+    """What the parts of the models are worth on a corpus; without one, trials of settings."""
+    from train_scripts.experiments.trials import compare_trials
+    from train_scripts.reports.pages import render
+    from train_scripts.reports.part_scores import part_scores
+    from train_scripts.runs.record import write_json
+
+    content = (
+        compare_trials(runs, seed=seed)
+        if parts is None
+        else part_scores(runs, parts, num_resamples=num_resamples, seed=seed)
+    )
+    name = "trials" if parts is None else "parts"
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / f"{name}.json", content)
+    typer.echo(render(name, **content).rstrip())
 
 
 if __name__ == "__main__":

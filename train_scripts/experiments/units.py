@@ -110,12 +110,10 @@ def plan_units(
                 if seed and is_baseline(preset) and find_system(preset)[0].is_deterministic:
                     continue  # another seed would change nothing
                 loaded = of_preset[preset]
-                start = None
-                if loaded and pretraining_settings(loaded) is not None:
-                    start = pretrained
-                    if start is None:
-                        pretraining = plan_pretraining(loaded, output, place, common)
-                        start = units.setdefault(pretraining.folder, pretraining).folder
+                start = pretrained if loaded and pretraining_settings(loaded) else None
+                if loaded and pretraining_settings(loaded) and pretrained is None:
+                    pretraining = plan_pretraining(loaded, output, place, common)
+                    start = units.setdefault(pretraining.folder, pretraining).folder
                 folder = output / row / place
                 units[folder] = Unit(
                     kind="finetune" if loaded else "baseline",

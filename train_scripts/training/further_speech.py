@@ -59,12 +59,11 @@ def add_speech(
                 "names. Leave them out."
             )
         digests |= own_digests
-        heldout = choose_heldout_turns(rows)
-        parts = {"train": [], "heldout_turns": []}
-        for index, row in enumerate(rows):
-            parts["heldout_turns" if row["id"] in heldout else "train"].append(index)
-        for split, indices in parts.items():
-            splits[split] = concatenate_datasets([splits[split], corpus.select(indices)])
+        chosen = choose_heldout_turns(rows)
+        heldout = [row["id"] in chosen for row in rows]
+        for split, wanted in (("train", False), ("heldout_turns", True)):
+            turns = corpus.select([i for i, held in enumerate(heldout) if held is wanted])
+            splits[split] = concatenate_datasets([splits[split], turns])
     folds = DatasetDict(splits)
     check_ids_are_unique([{"id": i} for rows in folds.values() for i in rows["id"]])
     leaks = leak_report(folds, digests=digests)
