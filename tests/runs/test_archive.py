@@ -11,7 +11,9 @@ from train_scripts.experiments.cross_validation import not_archived
 from train_scripts.experiments.units import plan_units
 from train_scripts.report import app
 from train_scripts.reports.writing import report
-from train_scripts.runs.archive import read_archive
+from train_scripts.runs.archive import read_archive, write_archive
+from train_scripts.runs.finished_runs import read_runs
+from train_scripts.runs.results import PREDICTIONS, VALIDATION_PREDICTIONS
 
 ROWS = ("table3_ours", "table3_m1")
 
@@ -122,3 +124,21 @@ def test_archived_units_are_not_run_again(archived, tmp_path):
         protocol="speaker-5",
     )
     assert not_archived(other, read_archive(archived[1])) == other
+
+
+def test_an_archive_keeps_the_answers_that_weigh_a_fusion(tmp_path):
+    folder = tmp_path / "runs" / "1"
+    plant_run(folder, preset=ROWS[0], seed=0, fold=1, words=True)
+    table = pyarrow.parquet.read_table(folder / PREDICTIONS).slice(0, 5)
+    pyarrow.parquet.write_table(table, folder / VALIDATION_PREDICTIONS)
+    file = tmp_path / "runs.parquet"
+    write_archive(read_runs([folder])[0], file)
+    (run,) = read_archive(file)
+    stored = table.to_pydict()
+    assert len(run.turns["id"]) > len(run.validation_turns["id"]) == 5
+    for name in ("label", "prediction"):
+        assert run.validation_turns[name] == stored[name]
+    for name in [name for name in stored if name.startswith("probability_")]:
+        assert run.validation_turns[name] == pytest.approx(stored[name])
+    text = json.dumps(pyarrow.parquet.read_table(file).to_pylist())
+    assert [turn for turn in stored["id"] if f'"{turn}"' in text] == []

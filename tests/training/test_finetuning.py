@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from datasets import Dataset
@@ -25,7 +26,7 @@ from train_scripts.answers.evaluation import evaluate
 from train_scripts.runs.fold_data import fit_f0_statistics, load_fold_data, task_weights
 from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.record import read_record
-from train_scripts.runs.results import score_rows, summarize
+from train_scripts.runs.results import VALIDATION_PREDICTIONS, score_rows, summarize
 from train_scripts.runs.run_folder import load_model
 from train_scripts.runs.settings import build_config, build_feature_extractor, load_settings
 from train_scripts.runs.training_mean import mean_pooled_features
@@ -192,6 +193,14 @@ def test_evaluate_repeats_the_score_of_the_run(trained_run, corpus_folder, fold,
     assert again.metrics.speaker_accuracy is None
     assert again.protocol == results.protocol
     assert (tmp_path / "predictions.parquet").is_file()
+
+
+def test_answers_to_validation_turns_are_kept_for_fusions(trained_run):
+    _, model, results = trained_run
+    stored = pyarrow.parquet.read_table(model / VALIDATION_PREDICTIONS).to_pydict()
+    right = [a == b for a, b in zip(stored["prediction"], stored["label"], strict=True)]
+    assert len(right) == results.validation_metrics.num_turns
+    assert sum(right) / len(right) == results.validation_metrics.weighted_accuracy
 
 
 @pytest.mark.parametrize("stage", [pretrain, finetune])

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet
 
 from processing.errors import InputError
 from train_scripts.reports.comparisons import number_of_overrides, seed_pairs
@@ -17,7 +16,7 @@ from train_scripts.reports.rows import Row, find_missing, same_split
 from train_scripts.runs.finished_runs import RowKey, Run
 from train_scripts.runs.inference import TurnPredictions
 from train_scripts.runs.metrics import confusion_matrix, unweighted_average_recall
-from train_scripts.runs.results import VALIDATION_PREDICTIONS, score_rows
+from train_scripts.runs.results import score_rows
 
 EQUAL = 0.5
 WEIGHTS = tuple(round(0.1 * k, 1) for k in range(11))
@@ -89,7 +88,7 @@ def fuse(first: Row, second: Row, rows: Sequence[Row]) -> Row:
     ]
     if not pairs:
         raise InputError(f"{first.key.slug} and {second.key.slug}: no fold and seed in common.")
-    stored = all(has_validation(run) for pair in pairs for run in pair)
+    stored = all(run.validation_turns for pair in pairs for run in pair)
     weights = [choose_weight(*pair) if stored else EQUAL for pair in pairs]
     note = describe_fusion((first, second), weights, stored)
     alone = len(second.seeds) == 1
@@ -183,19 +182,11 @@ def log_probabilities(turns: dict[str, list], results: Any) -> np.ndarray:
     return scores - np.log(np.exp(scores).sum(1, keepdims=True))
 
 
-def has_validation(run: Run) -> bool:
-    """Whether a run has stored its answers to validation turns."""
-    return (run.folder / VALIDATION_PREDICTIONS).is_file()
-
-
 def choose_weight(first: Run, second: Run) -> float:
     """Weight of the first with the best UAR on the validation turns of both; of equal ones the
     nearest to a half.
     """
-    tables = [
-        pyarrow.parquet.read_table(run.folder / VALIDATION_PREDICTIONS).to_pydict()
-        for run in (first, second)
-    ]
+    tables = [run.validation_turns for run in (first, second)]
     order = {turn: place for place, turn in enumerate(tables[1]["id"])}
     shared = [k for k, turn in enumerate(tables[0]["id"]) if turn in order]
     if not shared:

@@ -20,6 +20,8 @@ from train_scripts.runs.record import RunRecord
 
 COLUMNS = ("id", "speaker", "label", "prediction")
 PROBABILITY = "probability_"
+VALIDATION = "validation_"
+"""Before the names of what was answered to validation turns."""
 
 
 def name_turns(turns: dict[str, list]) -> list[str]:
@@ -41,37 +43,65 @@ def name_turns(turns: dict[str, list]) -> list[str]:
 
 def without_corpus(run: Run) -> Run:
     """The same run with `name_turns` for ids, and without words, durations and names of folders."""
-    turns = {k: v for k, v in run.turns.items() if k in COLUMNS or k.startswith(PROBABILITY)}
-    turns = {**turns, "id": name_turns(run.turns)}
-    size = len(turns["id"])
-    blank = {name: [None] * size for name in ("text", "recognized_text", "duration")}
     results = run.results.publishable()
-    return Run(run.folder, replace(results, pretrained=run.results.pretrained), {**turns, **blank})
+    results = replace(results, pretrained=run.results.pretrained)
+    return Run(run.folder, results, rename(run.turns), rename(run.validation_turns))
+
+
+def rename(turns: dict[str, list]) -> dict[str, list]:
+    """The columns that an archive keeps, with `name_turns` for ids; the others are blank."""
+    kept = {k: v for k, v in turns.items() if k in COLUMNS or k.startswith(PROBABILITY)}
+    return {**kept, "id": name_turns(turns), **blank(turns)} if turns else {}
+
+
+def blank(turns: dict[str, list]) -> dict[str, list]:
+    """Empty columns for what an archive does not keep of N turns."""
+    return {name: [None] * len(turns["id"]) for name in ("text", "recognized_text", "duration")}
 
 
 def write_archive(runs: Sequence[Run], path: Path) -> None:
     """Write runs to a Parquet file, one row a run; the file appears when it is whole."""
-    rows = []
-    for run in map(without_corpus, runs):
-        labels = run.results.labels
-        answers = np.transpose([run.turns[PROBABILITY + label] for label in labels])  # (N, L)
-        rows.append(
-            {
-                "record": json.dumps(run.results.to_dict()),
-                **{name: run.turns[name] for name in COLUMNS},
-                "probabilities": np.asarray(answers, np.float32).ravel().tolist(),
-            }
-        )
+    rows = [
+        {
+            "record": json.dumps(run.results.to_dict()),
+            **pack("", run.turns, run.results.labels),
+            **pack(VALIDATION, run.validation_turns, run.results.labels),
+        }
+        for run in map(without_corpus, runs)
+    ]
     part = path.with_name(f"{path.name}.part")
-    schema = pyarrow.schema(
-        [("record", pyarrow.string())]
-        + [(name, pyarrow.list_(pyarrow.string())) for name in COLUMNS]
-        + [("probabilities", pyarrow.list_(pyarrow.float32()))]
-    )
+    fields = [("record", pyarrow.string())]
+    for prefix in ("", VALIDATION):
+        fields += [(prefix + name, pyarrow.list_(pyarrow.string())) for name in COLUMNS]
+        fields += [(prefix + "probabilities", pyarrow.list_(pyarrow.float32()))]
     pyarrow.parquet.write_table(
-        pyarrow.Table.from_pylist(rows, schema), part, compression="zstd", compression_level=19
+        pyarrow.Table.from_pylist(rows, pyarrow.schema(fields)),
+        part,
+        compression="zstd",
+        compression_level=19,
     )
     part.replace(path)
+
+
+def pack(prefix: str, turns: dict[str, list], labels: Sequence[str]) -> dict[str, list]:
+    """Answers to N turns as entries of an archive's row: names, and (N, L) probabilities in a
+    line.
+    """
+    if not turns:
+        return {}
+    answers = np.transpose([turns[PROBABILITY + label] for label in labels])
+    names = {prefix + name: turns[name] for name in COLUMNS}
+    return {**names, prefix + "probabilities": np.asarray(answers, np.float32).ravel().tolist()}
+
+
+def unpack(prefix: str, row: dict, labels: Sequence[str]) -> dict[str, list]:
+    """Columns of predictions from what `pack` has made of them; none where there are none."""
+    if row.get(prefix + "id") is None:
+        return {}
+    turns = {name: row[prefix + name] for name in COLUMNS}
+    answers = np.reshape(row[prefix + "probabilities"], (-1, len(labels)))
+    turns |= {PROBABILITY + name: answers[:, i].tolist() for i, name in enumerate(labels)}
+    return {**turns, **blank(turns)}
 
 
 def read_archive(path: Path) -> list[Run]:
@@ -93,11 +123,7 @@ def read_archive(path: Path) -> list[Run]:
 def restore(path: Path, row: dict) -> Run:
     """One run from its row in an archive."""
     record = RunRecord.from_dict(json.loads(row["record"]))
-    turns = {name: row[name] for name in COLUMNS}
-    answers = np.reshape(row["probabilities"], (-1, len(record.labels)))
-    turns |= {PROBABILITY + name: answers[:, i].tolist() for i, name in enumerate(record.labels)}
-    blank = [None] * len(turns["id"])
-    return Run(path, record, {**turns, "text": blank, "recognized_text": blank, "duration": blank})
+    return Run(path, record, *(unpack(p, row, record.labels) for p in ("", VALIDATION)))
 
 
 def read_all_runs(places: Sequence[Path]) -> tuple[list[Run], list[Run], list[str]]:

@@ -9,7 +9,7 @@ import pyarrow.parquet
 
 from processing.errors import InputError
 from train_scripts.runs.record import RESULTS, RunRecord, read_record
-from train_scripts.runs.results import PREDICTIONS
+from train_scripts.runs.results import PREDICTIONS, VALIDATION_PREDICTIONS
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,14 @@ class RowKey:
 
 @dataclass
 class Run:
-    """One run folder: its record, and the columns of predictions.parquet."""
+    """One run folder: its record, the columns of predictions.parquet, and those of the validation
+    turns where it has stored them.
+    """
 
     folder: Path
     results: RunRecord
     turns: dict[str, list] = field(default_factory=dict)
+    validation_turns: dict[str, list] = field(default_factory=dict)
 
     @property
     def key(self) -> RowKey:
@@ -96,6 +99,7 @@ def read_runs(folders: Sequence[str | Path]) -> tuple[list[Run], list[Run], list
             pretrained.append(run)
         else:
             run.turns = read_turns(run)
+            run.validation_turns = read_validation_turns(run)
             scored.append(run)
     if not scored and not pretrained:
         names = ", ".join(str(folder) for folder in folders)
@@ -123,12 +127,7 @@ def read_turns(run: Run) -> dict[str, list]:
         InputError: if the file is missing or does not have the turns that the results speak of.
     """
     path = run.folder / PREDICTIONS
-    try:
-        turns = pyarrow.parquet.read_table(path).to_pydict()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}). Delete the folder and run again."
-        ) from error
+    turns = read_columns(path)
     expected = run.results.metrics.num_turns
     if len(turns["id"]) != expected:
         raise InputError(
@@ -139,3 +138,23 @@ def read_turns(run: Run) -> dict[str, list]:
     if unknown:
         raise InputError(f"{path}: label {min(unknown)!r} is none of those in {RESULTS}.")
     return turns
+
+
+def read_validation_turns(run: Run) -> dict[str, list]:
+    """Columns of a run's answers to the validation turns; none where it has not stored them.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    path = run.folder / VALIDATION_PREDICTIONS
+    return read_columns(path) if path.is_file() else {}
+
+
+def read_columns(path: Path) -> dict[str, list]:
+    """Columns of a Parquet file of a run; raises an InputError that names a damaged one."""
+    try:
+        return pyarrow.parquet.read_table(path).to_pydict()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}). Delete the folder and run again."
+        ) from error

@@ -17,7 +17,12 @@ from train_scripts.runs.encoder_record import corpora_heard
 from train_scripts.runs.fold_data import FoldData, task_weights
 from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.record import Calibration, Metrics, RunRecord, Scores, read_record
-from train_scripts.runs.results import PREDICTIONS, score_rows, write_predictions
+from train_scripts.runs.results import (
+    PREDICTIONS,
+    VALIDATION_PREDICTIONS,
+    score_rows,
+    write_predictions,
+)
 from train_scripts.runs.rows_in_memory import keep_in_memory
 from train_scripts.runs.run_folder import (
     RESULTS,
@@ -150,11 +155,15 @@ def check_validation(settings: RunSettings, data: FoldData) -> None:
 def use_validation(
     model, trainer: DecompSerTrainer, run: StageRun
 ) -> tuple[Metrics | None, Calibration | None]:
-    """Score the validation turns and calibrate the model by them, where there are any."""
+    """Score the validation turns and calibrate the model by them, where there are any; the
+    predictions go to the folder, as what a fusion is weighted by.
+    """
     rows = run.data.folds["validation"]
     if not len(rows):
         return None, None
     turns = predict_turns(model, trainer.data_collator, rows)
+    if trainer.is_world_process_zero():
+        write_predictions(run.folder, rows, turns, run.data.labels, name=VALIDATION_PREDICTIONS)
     wanted_risk = run.settings.finetuning.wanted_risk or None
     calibration = calibrate_on(model, turns, rows, wanted_risk=wanted_risk)
     return score_rows(rows, turns, run.data.labels).metrics, calibration
