@@ -448,6 +448,7 @@ def test_every_missing_package_is_named_with_the_extra_that_has_it(package):
         "espeakng_loader": "espeakng-loader",
         "silero_vad": "silero-vad",
         "sklearn": "scikit-learn",
+        "python_multipart": "python-multipart",
     }
     required = extras["optional-dependencies"].get(EXTRAS[package], [])
     required = [*required, *extras["dependencies"]]

@@ -35,6 +35,7 @@ VERBS = {
     "evaluate": ("evaluate_model", "Score a trained model on a corpus or a test fold."),
     "report": ("report", "Tables and figures of runs, with intervals and tests."),
     "predict": ("predict", "Recognise the emotion of audio files."),
+    "serve": ("serve", "Answer recordings and live signals over HTTP."),
     "encode": ("encode", "Write the codes of speech, by part, as features for other programs."),
     "explain": ("explain", "Say why: shares of the parts of speech, and what would change it."),
     "push": ("push", "Publish a trained model with its card on the Hub."),
