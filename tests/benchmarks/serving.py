@@ -10,8 +10,9 @@ them. Last, the server is asked to end (SIGTERM) under load.
 
 Lost is a request without an answer, or with another answer than the first. Times are from the first
 sending of a request to its answer, refusals included. Memory is what the server says of itself in
-/metrics, the median of the second tenth of the seconds against that of the last tenth. Clients and
-server share the processors, which the times hang on; they are those of this machine.
+/metrics, the median of the second tenth of the seconds against that of the last tenth. Times hang
+on the processors, which server, clients and whatever else runs share; the load average says how
+many wanted one.
 """
 
 import argparse
@@ -155,19 +156,24 @@ async def watch_memory(client: httpx.AsyncClient, load: Load, end: float) -> Non
 
 
 async def end_under_load(server: subprocess.Popen, address: str, clip: bytes, clients: int) -> dict:
-    """Ask the server to end while each client waits for an answer; what became of them."""
+    """Ask the server to end when it has taken on a recording of each client, and say what became of
+    them.
+    """
     async with httpx.AsyncClient(base_url=address, timeout=300) as client:
         await wait_for(client)
         posts = [
             asyncio.ensure_future(client.post("/predict", content=clip)) for _ in range(clients)
         ]
-        while f"places_taken {clients}" not in (await client.get("/metrics")).text:
+        taken = 0
+        while taken + sum(post.done() for post in posts) < clients:
             await asyncio.sleep(0.02)
+            found = re.search(r"places_taken (\d+)", (await client.get("/metrics")).text)
+            taken = int(found[1]) if found else 0
         server.send_signal(signal.SIGTERM)
         answers = await asyncio.gather(*posts, return_exceptions=True)
     statuses = [getattr(answer, "status_code", "lost") for answer in answers]
     code = await asyncio.to_thread(server.wait, 300)
-    return {"answered": statuses.count(200), "of": clients, "exit_code": code}
+    return {"answered": statuses.count(200), "of": clients, "waiting": taken, "exit_code": code}
 
 
 def make_clip() -> bytes:
@@ -219,6 +225,7 @@ def main() -> None:
         "clients": arguments.clients,
         "clip_seconds": CLIP_SECONDS,
         "processors": len(os.sched_getaffinity(0)),
+        "load_average": os.getloadavg()[1],
         "commit": git_commit(),
         **result,
     }
