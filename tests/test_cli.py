@@ -389,6 +389,58 @@ def test_a_person_at_a_terminal_is_told_of_the_loading_and_a_log_is_not(
     assert len(said.splitlines()) == 1 + terminal
 
 
+def unread(code: str) -> tuple[int, str]:
+    """Exit code and standard error of code whose output nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, stdout=writer, stderr=subprocess.PIPE
+    )
+    os.close(writer)
+    return done.returncode, done.stderr.decode()
+
+
+AS_COMMAND = "import sys; sys.argv = {}; from train_scripts.cli import main; main()"
+PLANTED = """
+import sys, typer
+from train_scripts import cli
+app = cli.make_app()
+@app.command()
+def command():
+    {}
+cli.load_app = lambda verb: app
+sys.argv = ["decomp-ser", "predict"]
+cli.main()
+"""
+BROKEN_CONNECTION = "import os; r, w = os.pipe(); os.close(r); os.write(w, b'x')"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        AS_COMMAND.format(["decomp-ser", "--help"]),
+        AS_COMMAND.format(["decomp-ser", "predict", "--help"]),
+        PLANTED.format("typer.echo('x' * 100_000)"),
+        PLANTED.format("print('x' * 100_000)"),
+        PLANTED.format("print('short')"),
+    ],
+    ids=["help", "help of a verb", "echo", "print", "at the end"],
+)
+def test_output_that_nobody_reads_ends_a_verb_quietly(code):
+    assert unread(code) == (128 + signal.SIGPIPE, "")
+
+
+def test_another_pipe_that_breaks_keeps_its_traceback():
+    done = subprocess.run(
+        [sys.executable, "-c", PLANTED.format(BROKEN_CONNECTION)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "BrokenPipeError" in done.stderr and "Traceback" in done.stderr
+
+
 @pytest.mark.parametrize("package", EXTRAS)
 def test_every_missing_package_is_named_with_the_extra_that_has_it(package):
     extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -396,6 +448,7 @@ def test_every_missing_package_is_named_with_the_extra_that_has_it(package):
         "espeakng_loader": "espeakng-loader",
         "silero_vad": "silero-vad",
         "sklearn": "scikit-learn",
+        "python_multipart": "python-multipart",
     }
     required = extras["optional-dependencies"].get(EXTRAS[package], [])
     required = [*required, *extras["dependencies"]]

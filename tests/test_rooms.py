@@ -14,6 +14,7 @@ BELOW = {
     "experiments": {"runs", "training", "baselines"},
     "explanations": {"runs"},
     "exporting": {"runs", "answers"},
+    "serving": {"runs", "answers"},
     "publishing": {"runs", "explanations"},
     "reports": {"runs", "training", "answers", "explanations", "experiments", "publishing"},
 }

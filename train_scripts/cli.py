@@ -2,16 +2,18 @@
 
 Exit codes: 0 done; 2 wrong input, usage or an output that cannot be written, with one line on
 standard error; 3 done but for files that are listed there; 1 anything unforeseen, with a traceback;
-130 interrupted; 143 or 129 asked to end by SIGTERM or SIGHUP.
+130 interrupted; 143 or 129 asked to end by SIGTERM or SIGHUP; 141 nobody reads the output any more.
 """
 
 import difflib
 import importlib
 import logging
 import os
+import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any, NoReturn
 
@@ -33,6 +35,7 @@ VERBS = {
     "evaluate": ("evaluate_model", "Score a trained model on a corpus or a test fold."),
     "report": ("report", "Tables and figures of runs, with intervals and tests."),
     "predict": ("predict", "Recognise the emotion of audio files."),
+    "serve": ("serve", "Answer recordings and live signals over HTTP."),
     "encode": ("encode", "Write the codes of speech, by part, as features for other programs."),
     "explain": ("explain", "Say why: shares of the parts of speech, and what would change it."),
     "push": ("push", "Publish a trained model with its card on the Hub."),
@@ -65,6 +68,7 @@ SOME_LEFT_OUT = 3
 INTERRUPTED = 130
 ENDED = {128 + signal.SIGTERM: "asked to end", 128 + signal.SIGHUP: "hung up"}
 """Exit codes of signals that end a verb in order, and what is said of them."""
+UNREAD = 128 + signal.SIGPIPE
 AFTER_INTERRUPTION = "After Ctrl-C: "
 """How the epilog of a verb's help begins, which is what an interrupted verb says too."""
 
@@ -136,9 +140,38 @@ def announced(body: Callable) -> Callable:
     def announce_and_run(*arguments, **options):
         if sys.stderr.isatty():
             print("Loading ...", file=sys.stderr)
-        return body(*arguments, **options)
+        try:
+            return body(*arguments, **options)
+        except BrokenPipeError as error:  # Typer would end by any of them without a word
+            if reader_is_gone():
+                raise
+            raise RuntimeError("a pipe to something else than the output broke") from error
 
     return announce_and_run
+
+
+@contextmanager
+def quiet_when_unread() -> Iterator[None]:
+    """End without a word, as other tools do, where nobody reads the output to its end: `| head`."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except (BrokenPipeError, SystemExit) as stopped:
+        # 1 is what Typer ends with where a pipe breaks
+        by_pipe = not isinstance(stopped, SystemExit) or stopped.code == 1
+        if not (by_pipe and reader_is_gone()):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still to be flushed
+        sys.exit(UNREAD)
+
+
+def reader_is_gone() -> bool:
+    """Whether the standard output is a pipe that nobody reads any more."""
+    asked = select.poll()
+    asked.register(1, 0)
+    return any(state & (select.POLLERR | select.POLLHUP) for _, state in asked.poll(0))
 
 
 def fail(name: str, message: str) -> NoReturn:
@@ -170,6 +203,12 @@ def complete() -> None:
 
 def main() -> None:
     """Entry point of `decomp-ser`."""
+    with quiet_when_unread():
+        run_verb()
+
+
+def run_verb() -> None:
+    """Do what the arguments of this process ask for."""
     verb, *arguments = sys.argv[1:] or ["--help"]
     if verb.endswith("-completion") or COMPLETION_VARIABLE in os.environ:
         complete()

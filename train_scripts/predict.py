@@ -83,7 +83,12 @@ Hop = Annotated[
     float | None,
     typer.Option("--hop", help="Seconds from window to window; default half a window."),
 ]
-Jobs = Annotated[int, typer.Option(min=1, help="Processes that answer at once.")]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Processes that answer at once, each on a GPU in turn where there are any."
+    ),
+]
 
 
 @app.command(epilog="After Ctrl-C: the answers of the files that are finished are written.")

@@ -1,7 +1,7 @@
 """`decomp-ser push`: a trained model with its card to the Hub, in one commit."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +21,13 @@ def command(
     public: Annotated[
         bool, typer.Option("--public", help="For everyone to see; default private.")
     ] = False,
+    gated: Annotated[
+        Literal["auto", "manual"] | None,
+        typer.Option(
+            help="Who wants the files of a public repository has to ask: auto lets in and lists, "
+            "manual leaves it to you.",
+        ),
+    ] = None,
     may_publish: Annotated[
         bool,
         typer.Option(

@@ -11,6 +11,8 @@ from processing import corpora
 SEPARATOR = "+"
 """Joins the names of corpora in results.json."""
 
+HUB_DATASETS = "https://huggingface.co/datasets/"
+
 DEMONSTRATION = "synthetic"
 """The corpus whose scores say nothing about people."""
 
@@ -31,6 +33,12 @@ class Corpus:
     language: str | None = None  # ISO 639-1; None where not known, or several
     licence: str = "other"  # identifier of the Hub, for cards; "other" where none is public
     may_publish: bool = False  # whether the terms, as far as known, let anyone publish weights
+
+    @property
+    def hub_id(self) -> str | None:
+        """Its id on the Hub, where its authors publish it there."""
+        address = self.url or ""
+        return address.removeprefix(HUB_DATASETS) if address.startswith(HUB_DATASETS) else None
 
 
 def known_corpora() -> dict[str, Corpus]:

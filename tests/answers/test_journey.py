@@ -13,6 +13,14 @@ import numpy as np
 import pytest
 from support.tiny_pipeline import encode, save_tiny_model, voice
 
+from train_scripts.answers.input_files import Source
+from train_scripts.answers.prediction import (
+    Listening,
+    Recording,
+    answer_recordings,
+    load_pipeline,
+)
+
 RATE = 8000
 REPOSITORY = Path(__file__).parents[2]
 SENTENCES, GAP = 4, 0.6
@@ -185,26 +193,32 @@ def test_a_folder_of_calls_is_answered_killed_and_resumed(tmp_path, model, sente
 @needs_detector
 @pytest.mark.slow
 def test_half_an_hour_takes_little_more_than_its_speech(tmp_path, model, sentences):
-    """The clock of the long recording, against that of its stretches of speech alone."""
+    """Processor time of the long recording, against that of its stretches of speech alone."""
     import soundfile
 
     calls = write_folder(tmp_path, sentences, 1800.0)
     long, speech = calls / "long.flac", tmp_path / "speech.flac"
-    out = tmp_path / "long.json"
-    run(predict(model, long, "--output", out)).check_returncode()
+    heard = Listening(segments="speech").checked()
+    recognize = load_pipeline(str(model), heard, batch_size=1)
+    answer_one(recognize, calls / "call 00.wav", heard)  # what is loaded with the first answer
+    whole, timeline = answer_one(recognize, long, heard)
     samples, rate = soundfile.read(long, dtype="float32")
-    spans = [(e["start"], e["end"]) for e in json.loads(out.read_text())[0]["timeline"]]
-    cut = [samples[round(a * rate) : round(b * rate)] for a, b in spans]
+    cut = [samples[round(e["start"] * rate) : round(e["end"] * rate)] for e in timeline]
     soundfile.write(speech, np.concatenate(cut), rate)
-    seconds = {}
-    for name, path, options in (
-        ("whole", long, []),
-        ("speech", speech, ["--segments", "windows", "--hop", "10"]),
-    ):
-        begin = time.monotonic()
-        run(predict(model, path, "--output", tmp_path / name, *options)).check_returncode()
-        seconds[name] = time.monotonic() - begin
-    assert seconds["whole"] <= 1.2 * seconds["speech"], seconds
+    windows = Listening(hop_seconds=10.0, segments="windows").checked()
+    recognize = load_pipeline(str(model), windows, batch_size=1)
+    alone, _ = answer_one(recognize, speech, windows)
+    print(f"whole {whole:.1f} s, speech alone {alone:.1f} s of processor time")
+    assert whole <= 1.2 * alone, (whole, alone)
+
+
+def answer_one(recognize, path, listening) -> tuple[float, list[dict]]:
+    """Seconds of processor time of an answer, and its timeline."""
+    begin = time.process_time()
+    [answer] = answer_recordings(recognize, [Recording(Source(str(path)))], listening)
+    seconds = time.process_time() - begin
+    assert isinstance(answer, dict), answer
+    return seconds, answer["timeline"]
 
 
 @needs_detector

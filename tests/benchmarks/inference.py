@@ -50,7 +50,8 @@ def build_pipeline(size: str, model_name: str | None) -> DecompSerPipeline:
         speakers = [f"speaker {i}" for i in range(9)]
         config = build_config(settings, speakers=speakers, emotion_head_trained=True)
         model = DecompSerForAudioClassification(config).eval()
-        extractor = DecompSerFeatureExtractor(**settings.features)
+        # ln Hz, which a training set would tell
+        extractor = DecompSerFeatureExtractor(f0_deviation=0.25, **settings.features)
     return DecompSerPipeline(model=model, feature_extractor=extractor, task="audio-classification")
 
 

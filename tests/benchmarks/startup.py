@@ -68,7 +68,8 @@ def save_models(folder: Path, size: str) -> None:
     for name, preset in (("M1", "table3_m1"), ("Ours", "table3_ours")):
         settings = load_settings(preset, [f"size={size}"])
         config = build_config(settings, speakers=speakers, emotion_head_trained=True)
-        extractor = DecompSerFeatureExtractor(**settings.features)
+        # ln Hz, which a training set would tell
+        extractor = DecompSerFeatureExtractor(f0_deviation=0.25, **settings.features)
         processor = DecompSerProcessor.from_vocabulary(extractor, ENGLISH_VOCABULARY, folder / name)
         save_model(folder / name, DecompSerForAudioClassification(config), processor, rows)
     stock: Any = config.speech_config

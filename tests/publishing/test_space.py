@@ -1,14 +1,16 @@
 import ast
+import inspect
 import re
 import sys
 import tomllib
+import types
 from pathlib import Path
 
 import gradio
 import numpy as np
 import pytest
 from huggingface_hub import metadata_load
-from support.tiny_pipeline import as_dict, encode, tiny_pipeline, voice
+from support.tiny_pipeline import as_dict, encode, save_tiny_model, tiny_pipeline, voice
 
 from modeling_decomp_ser.audio_windows import own_spans
 from train_scripts.explanations.explanation import explain_parts
@@ -212,6 +214,17 @@ def test_the_space_is_described_as_the_hub_asks(space):
         assert re.search(r"Article\s+5\(1\)\(f\)", text)
 
 
+def test_on_zerogpu_a_gpu_is_lent_to_each_answer_and_the_model_is_not_sent(monkeypatch, tmp_path):
+    lent = []
+    zero = types.ModuleType("spaces")
+    zero.GPU = lambda function: lent.append(function) or function
+    monkeypatch.setitem(sys.modules, "spaces", zero)
+    save_tiny_model(tmp_path)
+    load_space().build_page(str(tmp_path))
+    [show] = lent
+    assert list(inspect.signature(show).parameters) == ["path"]
+
+
 def test_requirements_are_those_of_the_package_and_cover_the_imports():
     lines = (SPACE / "requirements.txt").read_text(encoding="utf-8").splitlines()
     required = [line for line in lines if not line.startswith("#")]
@@ -225,7 +238,7 @@ def test_requirements_are_those_of_the_package_and_cover_the_imports():
                 imported |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 imported.add(node.module.split(".")[0])
-    given = {"gradio", "huggingface_hub", "speech_plots", *sys.stdlib_module_names}
+    given = {"gradio", "spaces", "huggingface_hub", "speech_plots", *sys.stdlib_module_names}
     assert imported - given <= names
 
 

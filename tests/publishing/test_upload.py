@@ -12,7 +12,8 @@ import huggingface_hub
 import pytest
 import soundfile
 import torch
-from huggingface_hub import ModelCard, constants
+import yaml
+from huggingface_hub import ModelCard, constants, parse_eval_result_entries
 from support.records import edit_record
 from support.stub_hub import TOKEN, StubHub
 from support.tiny_pipeline import as_dict, save_tiny_model, voice
@@ -20,7 +21,8 @@ from test_hub_files import hide_installed_packages
 
 from modeling_decomp_ser.pipeline_decomp_ser import DecompSerPipeline
 from processing.errors import InputError
-from train_scripts.publishing.upload import push
+from train_scripts.publishing.eval_results import EVAL_RESULTS
+from train_scripts.publishing.upload import ENDPOINT, push
 from train_scripts.runs.record import read_record, write_json, write_record
 
 RESULTS = Path(__file__).parents[1] / "assets" / "model_card" / "results.json"
@@ -39,6 +41,8 @@ PUBLISHED = {
     "pipeline_decomp_ser.py",
     "audio_windows.py",
     "rapt.py",
+    "handler.py",
+    "requirements.txt",
 }
 PRIVATE = {"predictions.parquet", "log.jsonl", "settings.yaml", "notes.py", "losses.png"}
 
@@ -90,6 +94,7 @@ def edit(path, **changes):
 LOAD_FROM_HUB = """
 import importlib.util, json, sys
 import torch
+import yaml
 for name in ("modeling_decomp_ser", "processing", "train_scripts"):
     assert importlib.util.find_spec(name) is None, name
 from transformers import (
@@ -201,7 +206,8 @@ def test_one_commit_holds_all_that_is_needed_and_nothing_private(run_folder, hub
     for name, content in files.items():
         assert b"someone" not in content and b"secret transcript" not in content, name
         if name not in ("README.md", "results.json"):
-            assert content == (run_folder / name).read_bytes()
+            own = ENDPOINT if (ENDPOINT / name).exists() else run_folder
+            assert content == (own / name).read_bytes()
     assert sum(r.endswith("/commit/main") for r in hub.requests) == 1
     # the weights went by LFS, not as text in the commit
     assert any(r.startswith("PUT /lfs/") for r in hub.requests)
@@ -249,6 +255,43 @@ def test_a_repository_is_public_only_where_told(run_folder, hub):
     push(run_folder, REPOSITORY)
     push(run_folder, "me/open", public=True)
     assert hub.repositories[REPOSITORY].private and not hub.repositories["me/open"].private
+
+
+@pytest.mark.parametrize("how", ["auto", "manual"])
+def test_a_repository_is_gated_before_there_is_anything_in_it(run_folder, hub, how):
+    push(run_folder, REPOSITORY, public=True, gated=how)
+    assert hub.repositories[REPOSITORY].gated == how
+    begun = [r.split("/")[-1] for r in hub.requests if "settings" in r or "commit" in r]
+    assert begun == ["settings", "main"]
+    edit_record(run_folder, seed=7)
+    push(run_folder, REPOSITORY, public=True)
+    assert hub.repositories[REPOSITORY].gated == how
+
+
+def test_a_private_repository_is_not_gated(run_folder, hub):
+    with pytest.raises(InputError, match="--public"):
+        push(run_folder, REPOSITORY, gated="manual")
+    assert not hub.repositories
+
+
+def test_results_on_a_data_set_of_the_hub_are_entries_of_its_leaderboard(run_folder, hub):
+    push(run_folder, REPOSITORY)
+    assert EVAL_RESULTS not in hub.repositories[REPOSITORY].files()
+    edit_record(run_folder, corpus="nemo", trained_on="nemo")
+    push(run_folder, REPOSITORY)
+    files = hub.repositories[REPOSITORY].files()
+    entries = parse_eval_result_entries(yaml.safe_load(files[EVAL_RESULTS]))
+    metrics = json.loads(files["results.json"])["metrics"]
+    assert {e.dataset_id for e in entries} == {"amu-cai/nEMO"}
+    assert {e.task_id: e.value for e in entries} == {
+        f"speaker-5_{name}": metrics[name]
+        for name in ("weighted_accuracy", "unweighted_average_recall")
+    }
+    assert all(e.source_url.endswith(REPOSITORY) and "fold 1" in e.notes for e in entries)
+    assert ModelCard(files["README.md"].decode()).data.datasets == ["amu-cai/nEMO"]
+    edit_record(run_folder, corpus="ravdess", trained_on="ravdess")
+    push(run_folder, REPOSITORY)
+    assert EVAL_RESULTS not in hub.repositories[REPOSITORY].files()
 
 
 @pytest.mark.parametrize("public", [True, False])

@@ -23,6 +23,7 @@ class Repository:
     private: bool
     commits: list[tuple[str, dict[str, bytes]]] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
+    gated: str | bool = False
 
     def commit_of(self, revision: str) -> str | None:
         """Hash of a branch, tag or commit; None where there is none."""
@@ -79,6 +80,7 @@ ROUTES = (
     ("GET", r"/api/models/([^/]+/[^/]+)/revision/([^/]+)", "info"),
     ("GET", r"/api/models/([^/]+/[^/]+)/tree/([^/]+)(?:/.*)?", "tree"),
     ("GET", r"/api/models/([^/]+/[^/]+)", "info"),
+    ("PUT", r"/api/models/([^/]+/[^/]+)/settings", "settings"),
     ("POST", r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", "lfs_batch"),
     ("PUT", r"/lfs/(\w+)", "lfs_put"),
     ("HEAD", r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", "resolve"),
@@ -192,6 +194,13 @@ class StubHandler(BaseHTTPRequestHandler):
                 "siblings": [{"rfilename": name} for name in repository.files(revision)],
             }
         )
+
+    def settings(self, repo_id):
+        repository = self.find(repo_id)
+        if repository is None or not self.trusted:
+            return self.missing()
+        repository.gated = json.loads(self.body)["gated"]
+        return self.answer({})
 
     def tree(self, repo_id, revision):
         repository = self.find(repo_id)

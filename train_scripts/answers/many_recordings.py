@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 from transformers.utils.hub import cached_file
@@ -63,7 +64,7 @@ def answer_many(
         listening: how they are heard.
         conversations: who speaks when, and what.
         batch_size: pieces at once; does not change the answers.
-        jobs: processes.
+        jobs: processes, among which the GPUs are dealt out in turn.
         skip_bad: leave out what cannot be used.
 
     Raises:
@@ -167,7 +168,7 @@ def work(
             yield task, list(answer_recordings(recognize, [r for _, r in task], listening))
         return
     context = multiprocessing.get_context("spawn")
-    arguments = (model_name, listening, batch_size)
+    arguments = (model_name, listening, batch_size, context.Value("i", 0))
     with ProcessPoolExecutor(jobs, context, start_worker, arguments) as pool:
         running: dict[Future, Task] = {}
         try:
@@ -190,8 +191,10 @@ worker: dict = {}
 """The pipeline of a process that `start_worker` started, and how it hears."""
 
 
-def start_worker(model_name: str, listening: Listening, batch_size: int) -> None:
-    """Load the pipeline in a process of its own, which ends with the one that started it."""
+def start_worker(model_name: str, listening: Listening, batch_size: int, num_started: Any) -> None:
+    """Load the pipeline in a process of its own, which ends with the one that started it. The
+    number of those started, shared by all, tells it which of the GPUs is its own.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this
     parent = multiprocessing.parent_process()
 
@@ -204,7 +207,12 @@ def start_worker(model_name: str, listening: Listening, batch_size: int) -> None
     import torch
 
     torch.set_num_threads(1)
-    worker.update(recognize=load_pipeline(model_name, listening, batch_size), listening=listening)
+    with num_started.get_lock():
+        number, num_started.value = num_started.value, num_started.value + 1
+    num_gpus = torch.cuda.device_count()
+    device = f"cuda:{number % num_gpus}" if num_gpus else None
+    recognize = load_pipeline(model_name, listening, batch_size, device)
+    worker.update(recognize=recognize, listening=listening)
 
 
 def answer_task(recordings: list[Recording]) -> list[dict | ValueError]:

@@ -81,14 +81,19 @@ class Prepared:
     sound: dict[str, Any]
 
 
-def load_pipeline(model_name: str, listening: Listening, batch_size: int) -> DecompSerPipeline:
-    """The pipeline of a saved model, with all that an answer tells of a recording."""
+def load_pipeline(
+    model_name: str, listening: Listening, batch_size: int, device: str | None = None
+) -> DecompSerPipeline:
+    """The pipeline of a saved model, with all that an answer tells of a recording; on a device of
+    torch, None for the first GPU, or the processors where there is none.
+    """
     model, processor = load_model(model_name)
     return DecompSerPipeline(
         model=model,
         feature_extractor=processor.feature_extractor,
         task="audio-classification",
         batch_size=batch_size,
+        device=device,
         top_k=None,
         return_timeline=True,
         return_flags=True,

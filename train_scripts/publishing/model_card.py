@@ -122,6 +122,7 @@ def card_data(
         tags=tags + (["demonstration"] if is_demonstration(record) else []),
         # the encoder of a run from scratch is no model of the Hub
         base_model=backbone if backbone and "/" in backbone else None,
+        datasets=[corpus.hub_id for corpus in corpora if corpus.hub_id] or None,
         eval_results=evaluations,
     )
 

@@ -1,8 +1,8 @@
 """`decomp-ser push`: a trained model with its card to the Hub, in one commit.
 
-What is published: weights, configuration, processor, the code that loads them, the card, the
-results, and which speakers and turns it was trained on. What is not: checkpoints, logs, and
-predictions, since these hold the transcripts of licensed corpora.
+What is published: weights, configuration, processor, the code that loads them, what Inference
+Endpoints calls, the card, the results, and which speakers and turns it was trained on. What is not:
+checkpoints, logs, and predictions, since these hold the transcripts of licensed corpora.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import (
@@ -25,6 +25,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 from processing.corpora.registry import reasons_not_to_publish
 from processing.errors import InputError
+from train_scripts.publishing.eval_results import EVAL_RESULTS, eval_results_file
 from train_scripts.publishing.model_card import render_card
 from train_scripts.runs.record import RunRecord, read_record
 from train_scripts.runs.run_folder import RESULTS, TRAINING_ROWS, load_model
@@ -42,6 +43,8 @@ OTHER_FILES = (
     "added_tokens.json",
     TRAINING_ROWS,
 )
+ENDPOINT = Path(__file__).with_name("endpoint")
+"""The files that Inference Endpoints looks for in a repository."""
 WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 
 # The library's errors of the connection; its own are of this kind too.
@@ -53,6 +56,7 @@ def push(
     repo_id: str,
     *,
     public: bool = False,
+    gated: Literal["auto", "manual"] | None = None,
     may_publish: bool = False,
     report: str | Path | None = None,
     probe: str | Path | None = None,
@@ -63,6 +67,8 @@ def push(
         folder: of `finetune`, or one with a saved model and the results.json of `evaluate`.
         repo_id: "namespace/name"; created if it does not exist.
         public: create a public repository rather than a private one.
+        gated: who wants the files of a public repository has to ask: "auto", and is let in and
+            listed; "manual", and is let in by its owner. None leaves a repository as it is.
         may_publish: the caller has read the terms of the training corpora.
         report: a report.json whose row of this model joins the metadata of the card.
         probe: a probe.json of this model, shown in the card.
@@ -78,17 +84,22 @@ def push(
     record = read_run(folder)
     check_repo_id(repo_id)
     check_terms(record, public, may_publish)
+    if gated and not public:
+        raise InputError("--gated: nobody sees a private repository; give --public too.")
     published = record.publishable()
     results = json.dumps(published.to_dict(), indent=2, ensure_ascii=False) + "\n"
     contents: dict[str, Any] = {path.name: path for path in model_files(folder)}
     contents[RESULTS] = results.encode()
+    contents |= {path.name: path for path in ENDPOINT.iterdir() if path.is_file()}
+    if (evaluated := eval_results_file(published, repo_id)) is not None:
+        contents[EVAL_RESULTS] = evaluated.encode()
     revision = f"run-{content_hash(contents)}"
     files = {"report": report, "probe": probe}
     shown = {name: read_json(path) for name, path in files.items() if path is not None}
     card = render_card(published, repo_id, revision=revision, **shown)
     contents[CARD] = str(card).encode()
     with plain_errors(repo_id):
-        commit = commit_files(repo_id, contents, revision=revision, public=public)
+        commit = commit_files(repo_id, contents, revision=revision, public=public, gated=gated)
     return {
         "url": commit.commit_url,
         "commit": commit.oid,
@@ -98,14 +109,22 @@ def push(
 
 
 def commit_files(
-    repo_id: str, contents: Mapping[str, Path | bytes], *, revision: str, public: bool
+    repo_id: str,
+    contents: Mapping[str, Path | bytes],
+    *,
+    revision: str,
+    public: bool,
+    gated: Literal["auto", "manual"] | None,
 ) -> CommitInfo:
     """Commit and tag files by their names. Weights of an earlier push, which the new model would be
-    confused with, are deleted.
+    confused with, are deleted, and results that no longer hold.
     """
     api = HfApi()
     existing = open_repository(api, repo_id, public)
-    stale = [name for name in existing if WEIGHTS.fullmatch(name) and name not in contents]
+    if gated:  # before there is anything to be had
+        api.update_repo_settings(repo_id, gated=gated)
+    ours = [n for n in existing if WEIGHTS.fullmatch(n) or n == EVAL_RESULTS]
+    stale = [name for name in ours if name not in contents]
     commit = api.create_commit(
         repo_id,
         [

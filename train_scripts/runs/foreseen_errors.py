@@ -23,6 +23,10 @@ EXTRAS = {
     "onnxruntime": "export",
     "silero_vad": "vad",
     "av": "video",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "python_multipart": "serve",
+    "websockets": "serve",
 }
 """Packages that an installation may lack, and the extra of decomp-ser that brings them."""
 

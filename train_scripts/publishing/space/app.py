@@ -9,11 +9,17 @@ import html
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+try:  # before torch: on ZeroGPU it lends a GPU to each call of what it decorates
+    import spaces
+except ImportError:  # anywhere else
+    spaces: Any = None
 
 import gradio as gr
 import numpy as np
@@ -230,6 +236,8 @@ def build_page(model_name: str, example: str | Path | None = None) -> gr.Blocks:
             gr.Markdown(DEMONSTRATION, elem_id="demonstration")
         button, sound, *outputs = lay_out(example)
 
+        # in a process of its own on ZeroGPU, to which the model is not sent with each call
+        @(spaces.GPU if spaces else identity)
         def show(path: str | None) -> list:
             text, probabilities, *figures = answer(recognize, path)
             shown = [probabilities, *(None if f is None else as_html(f) for f in figures)]
@@ -239,6 +247,11 @@ def build_page(model_name: str, example: str | Path | None = None) -> gr.Blocks:
         # a file, the end of a recording, the example, and the cross that clears it
         sound.change(show, sound, outputs, api_visibility="private")
     return page
+
+
+def identity(function: Callable) -> Callable:
+    """The function as it is."""
+    return function
 
 
 def lay_out(example: str | Path | None) -> list[Any]:
