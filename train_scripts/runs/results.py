@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from processing.corpora.mixture import OWN_ID
 from processing.text import normalize_transcript
 from train_scripts.runs.fold_data import FoldData
 from train_scripts.runs.inference import TurnPredictions
@@ -78,8 +79,14 @@ def score_rows(
         per_class=class_metrics(confusion, labels),
         per_speaker=by_group(rows["speaker"]),
         per_gender=by_group(rows["gender"]),
+        per_corpus=by_group(rows["corpus"]) if is_mixture(rows) else {},
         confusion=confusion.tolist(),
     )
+
+
+def is_mixture(rows: Any) -> bool:
+    """Whether rows are of a mixture of corpora."""
+    return OWN_ID in getattr(rows, "column_names", ())
 
 
 def known_word_error_rate(
@@ -139,6 +146,7 @@ def describe_fold(data: FoldData) -> dict[str, Any]:
     return {
         "corpus": name_corpora(data.folds.test_corpora),
         "trained_on": name_corpora(set(data.folds["train"]["corpus"]) - {None}),
+        "mixture": data.mixture,
         "protocol": Protocol(**data.protocol),
         "fold": data.fold,
         "leaks": Leaks(**data.leaks),
@@ -163,6 +171,11 @@ def summarize(record: RunRecord) -> str:
     }
     found = {title: getattr(record.metrics, name) for name, title in names.items()}
     lines = [f"{title:34} {value:.4g}" for title, value in found.items() if value is not None]
+    for corpus, scores in record.per_corpus.items():
+        wa, uar = scores.weighted_accuracy, scores.unweighted_average_recall
+        lines.append(
+            f"{corpus + ' (' + str(scores.num_turns) + ' turns)':34} WA {wa:.4g} UAR {uar:.4g}"
+        )
     if record.protocol.leaks:
         lines.append(
             "LEAKS: the test speakers or turns are known to the model; this is no honest score."

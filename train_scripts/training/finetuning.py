@@ -11,6 +11,7 @@ from transformers.utils.hub import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification
 from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompSerProcessor
+from processing.corpora.mixture import Mixture
 from processing.errors import InputError
 from processing.features import SIGNAL_SETTINGS
 from train_scripts.runs.encoder_record import corpora_heard
@@ -41,7 +42,7 @@ from train_scripts.training.trainer import PARTS, DecompSerTrainer
 def finetune(
     preset: str,
     *,
-    data: str,
+    data: str | Mixture,
     protocol: str,
     fold: str,
     output: str | Path,
@@ -55,7 +56,7 @@ def finetune(
 
     Args:
         preset: name or path.
-        data: see `load_corpus`.
+        data: one corpus or a mixture, see `load_corpus`.
         protocol: see `load_folds`.
         fold: see `load_folds`.
         output: folder of the run; the saved model is in it.
@@ -214,9 +215,13 @@ def check_pretrained(
     returns what overlaps.
     """
     tested = (data.folds.test_ids, data.folds.test_speakers)
+    corpora = data.folds.corpus_of_test
     found = {
-        f"--pretrained {pretrained}": pretrained and find_overlap(pretrained, *tested),
-        f"speech_encoder={encoder}": encoder and find_overlap(encoder, *tested),
+        title: name and find_overlap(name, *tested, corpora=corpora)
+        for title, name in (
+            (f"--pretrained {pretrained}", pretrained),
+            (f"speech_encoder={encoder}", encoder),
+        )
     }
     overlaps = {name: overlap for name, overlap in found.items() if overlap}
     for name, overlap in overlaps.items():
@@ -358,6 +363,7 @@ def build_trainer(model, run: StageRun) -> DecompSerTrainer:
         score_turns=lambda rows, turns: vars(score_rows(rows, turns, data.labels).metrics),
         augmentation=settings.augmentation,
         class_weights=class_weights(settings, data),
+        corpus_shares=data.mixture.shares if data.mixture else None,
         rates={part: getattr(stage, f"{part}_rate") for part in PARTS},
         callbacks=[EarlyStoppingCallback(stage.patience)] if stage.patience else [],
     )
