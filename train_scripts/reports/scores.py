@@ -47,6 +47,7 @@ def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
         "preset": row.key.preset,
         "size": row.key.size,
         "overrides": list(row.key.overrides),
+        "training": row.key.training,
         "backbone": first.backbone,
         "resampled": is_resampled(row),
         "pretrained": bool(first.pretrained),
