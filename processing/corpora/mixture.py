@@ -23,6 +23,7 @@ import yaml
 from datasets import Dataset, Value, concatenate_datasets
 
 from processing.corpora.schema import ROW_FEATURES, label_order
+from processing.corpora.votes import map_votes
 from processing.errors import InputError
 
 OWN_ID = "own_id"
@@ -319,6 +320,8 @@ def _name_apart(source: Source, corpus: Dataset) -> Dataset:
             None if value is None else f"{name}{DIVIDER}{value}"
             for name, value in zip(names, corpus[column], strict=True)
         ]
+    if label_map and "votes" in corpus.column_names:
+        columns["votes"] = [map_votes(text, label_map) for text in corpus["votes"]]
     corpus = corpus.remove_columns([name for name in columns if name != OWN_ID])
     for name, values in columns.items():
         values: Any

@@ -126,6 +126,10 @@ class Metrics:
     speech_mse_padded: float | None = None
     # expected calibration error of the probabilities at temperature 1, in [0, 1]
     ece: float | None = None
+    # against the shares of the raters' votes, mean over the turns that have votes: cross entropy in
+    # nats, which is their own entropy at least; and Spearman's correlation of the ranks of emotions
+    vote_cross_entropy: float | None = None
+    vote_rank_correlation: float | None = None
 
 
 @dataclass(kw_only=True)

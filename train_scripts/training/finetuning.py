@@ -79,6 +79,7 @@ def finetune(
         skip_bad=skip_bad,
     )
     check_validation(run.settings, run.data)
+    check_votes(run.settings, run.data)
     encoder = encoder_begun_from(run.settings)
     overlap = check_pretrained(pretrained, encoder, run.data, allow_overlap)
     model = start_model(run, pretrained)
@@ -145,6 +146,17 @@ def check_validation(settings: RunSettings, data: FoldData) -> None:
         raise InputError(
             f"finetuning.select=validation: protocol '{data.protocol['name']}' has no validation "
             "speakers. Use select=last."
+        )
+
+
+def check_votes(settings: RunSettings, data: FoldData) -> None:
+    """Raise InputError where votes shall be learnt and no training turn has any."""
+    train = data.folds["train"]
+    known = list(train["votes"]) if "votes" in train.column_names else []
+    if settings.finetuning.targets == "votes" and not any(known):
+        raise InputError(
+            "finetuning.targets=votes: no training turn has votes. Fill the column `votes`, such "
+            "as angry:3;neutral:6, or leave the setting out."
         )
 
 
@@ -339,6 +351,7 @@ def build_trainer(model, run: StageRun) -> DecompSerTrainer:
         with_waveform=model.speech_encoder is not None,
         with_text=model.ctc_head is not None,
         with_row_keys=True,
+        with_votes=stage.targets == "votes",
     )
     rows = keep_in_memory(
         data.folds["train"],

@@ -174,7 +174,7 @@ class DecompSerTrainer(Trainer):
             inputs = self.perturb(inputs, keys)
         outputs = model(**inputs)
         if model.training:
-            self.harden_or_soften(outputs, inputs.get("labels"))
+            self.harden_or_soften(outputs, inputs.get("labels"), inputs.get("label_distribution"))
         counts = num_items_in_batch or {}
         # Gradients are averaged over processes, and each has divided by the turns of all.
         scale = self.accelerator.num_processes if num_items_in_batch else 1
@@ -187,21 +187,28 @@ class DecompSerTrainer(Trainer):
                 self.gradient_norms = gradient_norms(weighted, model)
         return (loss, outputs) if return_outputs else loss
 
-    def harden_or_soften(self, outputs, labels: Tensor | None) -> None:
-        """Replace the emotion loss by that with class weights and label smoothing."""
+    def harden_or_soften(
+        self, outputs, labels: Tensor | None, distribution: Tensor | None = None
+    ) -> None:
+        """Replace the emotion loss by that with class weights and label smoothing; a distribution
+        over the labels weighs as its labels do, in their shares.
+        """
         smoothing = self.args.label_smoothing_factor
         if labels is None or not (smoothing or self.class_weights is not None):
             return
         logits = outputs.logits.float()
         per_row = F.cross_entropy(
             logits,
-            labels,
-            ignore_index=IGNORED,
+            labels if distribution is None else distribution,
             reduction="none",
             label_smoothing=smoothing,
         )
         if self.class_weights is not None:
-            per_row = per_row * self.class_weights.to(per_row)[labels.clamp(min=0)]
+            weights = self.class_weights.to(per_row)
+            of_row = (
+                weights[labels.clamp(min=0)] if distribution is None else distribution @ weights
+            )
+            per_row = per_row * of_row
         outputs.task_losses["emotion"] = TaskLoss(per_row, labels != IGNORED)
 
     def wants_gradient_norms(self) -> bool:
