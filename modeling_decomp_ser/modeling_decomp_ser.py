@@ -459,6 +459,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         labels: Tensor | None = None,
         ctc_labels: Tensor | None = None,
         speaker_labels: Tensor | None = None,
+        label_distribution: Tensor | None = None,
         resampling_keys: Tensor | None = None,
         output_ctc_logits: bool = False,
         output_speaker_logits: bool = False,
@@ -480,6 +481,8 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
             ctc_labels: characters, (B, N) int64, padded with -100; a row of -100 alone has no
                 transcript.
             speaker_labels: (B,) int64, -100 where unknown.
+            label_distribution: shares of raters' votes for each emotion, (B, L), which the emotion
+                loss takes instead of `labels`, where these are known.
             resampling_keys: randomness of each row in training, (B,) int64; default drawn from
                 torch's generator.
             output_ctc_logits: return `ctc_logits` and `ctc_lengths`.
@@ -516,7 +519,8 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         pooled = torch.cat(self.drop_parts(parts, keys), dim=-1)
         output.logits = self.emotion_head(self.dropout(pooled))
         if with_losses:
-            self.add_task_losses(output, mel, frame_mask, labels, ctc_labels, speaker_labels)
+            targets = (labels, ctc_labels, speaker_labels, label_distribution)
+            self.add_task_losses(output, mel, frame_mask, *targets)
         return self.add_parts(output, pooled, output_pooled_features, output_component_shares)
 
     def encode(
@@ -602,7 +606,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         return self.decomposition.reconstruct(codes, lengths, mel.shape[1])
 
     def add_task_losses(
-        self, output: Any, mel, frame_mask, labels, ctc_labels, speaker_labels
+        self, output: Any, mel, frame_mask, labels, ctc_labels, speaker_labels, distribution=None
     ) -> None:
         """Add the loss of every task with both its head and its labels (equations 1 to 5)."""
         config: Any = self.config
@@ -612,7 +616,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         speaker_labels = self.labels_of(speaker_labels, batch, device=device)
         tasks: dict[str, TaskLoss] = {}
         if labels is not None:
-            tasks["emotion"] = classification_loss(output.logits, labels)
+            tasks["emotion"] = classification_loss(output.logits, labels, distribution)
         if output.ctc_logits is not None and ctc_labels is not None:
             tasks["ctc"], output.ctc_impossible = ctc_loss(
                 output.ctc_logits,

@@ -36,9 +36,16 @@ class TaskLoss(NamedTuple):
         return total / (self.counted.sum().clamp(min=1) if divisor is None else divisor)
 
 
-def classification_loss(logits: Tensor, labels: Tensor) -> TaskLoss:
-    """Cross entropy of emotion (eq. 2) or speaker (eq. 4): (B, L), labels (B,) or IGNORED."""
-    per_row = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="none")
+def classification_loss(
+    logits: Tensor, labels: Tensor, distribution: Tensor | None = None
+) -> TaskLoss:
+    """Cross entropy of emotion (eq. 2) or speaker (eq. 4): (B, L), labels (B,) or IGNORED; against
+    a distribution over the labels, (B, L), where one is given.
+    """
+    if distribution is not None:
+        per_row = F.cross_entropy(logits.float(), distribution.float(), reduction="none")
+    else:
+        per_row = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="none")
     return TaskLoss(per_row, labels != IGNORED)
 
 

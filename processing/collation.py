@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from processing.audio_files import read_audio
+from processing.corpora.votes import vote_shares
 from processing.processing_decomp_ser import DecompSerProcessor
 
 IGNORED = -100
@@ -22,6 +23,7 @@ class DecompSerDataCollator:
         speakers: training speakers in the order of the speaker head; others get no label.
         with_waveform: read the audio, for models with a speech encoder.
         with_text: make CTC labels.
+        with_votes: make `label_distribution` of the column `votes`.
         with_row_keys: add `row_keys`, a number made from each row's id, from which DecompSerTrainer
             keys its random draws; a plain Trainer has no use for it.
     """
@@ -32,6 +34,7 @@ class DecompSerDataCollator:
     with_waveform: bool = True
     with_text: bool = True
     with_row_keys: bool = False
+    with_votes: bool = False
     _ids: dict[str, dict[str, int]] = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -44,7 +47,8 @@ class DecompSerDataCollator:
 
         Returns:
             The inputs of `DecompSerForAudioClassification.forward`, with `labels` (B,),
-            `speaker_labels` (B,) and `ctc_labels` (B, N), -100 where unknown.
+            `speaker_labels` (B,) and `ctc_labels` (B, N), -100 where unknown, and where asked for
+            `label_distribution` (B, L).
         """
         extractor = self.processor.feature_extractor
         silence = torch.zeros(1).numpy()
@@ -61,6 +65,8 @@ class DecompSerDataCollator:
         if not self.with_waveform:
             del batch["input_values"], batch["attention_mask"]
         batch["labels"] = self.label_ids("emotion", rows)
+        if self.with_votes:
+            batch["label_distribution"] = self.label_distribution(rows)
         if self.speakers:
             batch["speaker_labels"] = self.label_ids("speaker", rows)
         if self.with_text:
@@ -76,6 +82,19 @@ class DecompSerDataCollator:
             return row["waveform"]
         rate = self.processor.feature_extractor.sampling_rate
         return read_audio(row["audio"], sampling_rate=rate)
+
+    def label_distribution(self, rows: Sequence[Mapping]) -> torch.Tensor:
+        """Shares of the votes for each label, (B, L) float32; of a row without any, all on its
+        label.
+        """
+        shares = torch.zeros(len(rows), len(self.labels))
+        for own, row in zip(shares, rows, strict=True):
+            found = vote_shares(row.get("votes"), self.labels)
+            if found is not None:
+                own += torch.from_numpy(found).float()
+            elif row["emotion"] in self._ids["emotion"]:
+                own[self._ids["emotion"][row["emotion"]]] = 1.0
+        return shares
 
     def label_ids(self, column: str, rows: Sequence[Mapping]) -> torch.Tensor:
         """Label ids of a column, (B,) int64, IGNORED where the word is none of the classes."""

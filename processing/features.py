@@ -17,6 +17,7 @@ from datasets import Array2D, Dataset, Features, Sequence, Value, concatenate_da
 from datasets.utils import tqdm
 
 from processing.audio_files import audio_name, read_audio
+from processing.corpora.mixture import OWN_ID, corpus_runs
 from processing.corpora.rows import BadClip, warn_of_bad_clips
 from processing.errors import InputError
 from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
@@ -102,11 +103,15 @@ def add_columns(
     folder = Path(cache_folder) if cache_folder is not None else default_cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     num_proc = num_proc or os.cpu_count() or 1
-    starts = range(0, len(corpus), SHARD_ROWS)
+    # of a mixture each corpus by itself, so that what is stored of it alone is found
+    pieces = [
+        own[start : start + SHARD_ROWS]
+        for own in corpus_runs(corpus)
+        for start in range(0, len(own), SHARD_ROWS)
+    ]
     shards = []
-    for start in tqdm(starts, desc=title, unit="shard", disable=len(starts) < 2):
-        rows = corpus.select(range(start, min(start + SHARD_ROWS, len(corpus))))
-        rows = rows.select_columns(["id", "audio", "gender"]).flatten_indices()
+    for piece in tqdm(pieces, desc=title, unit="shard", disable=len(pieces) < 2):
+        rows = own_rows(corpus.select(piece)).flatten_indices()
         digest = content_hash(rows, settings)
         path = folder / f"{title.lower()}-{digest}.arrow"
         shards.append(
@@ -124,6 +129,14 @@ def add_columns(
             )
         )
     return _leave_out_bad(corpus, concatenate_datasets(shards), skip_bad=skip_bad)
+
+
+def own_rows(rows: Dataset) -> Dataset:
+    """What is read of rows: id, audio and gender; the id that a row of a mixture has by itself."""
+    if OWN_ID not in rows.column_names:
+        return rows.select_columns(["id", "audio", "gender"])
+    own = rows.select_columns([OWN_ID, "audio", "gender"])
+    return own.rename_column(OWN_ID, "id")
 
 
 def _leave_out_bad(corpus: Dataset, found: Dataset, *, skip_bad: bool) -> Dataset:

@@ -1,9 +1,9 @@
 """Evaluation protocols: which turns train, select, and test, by rule from the rows alone.
 
-Every protocol is a pure function of the rows' ids, speakers, genders, sessions, dialogues and
-emotions: the order of rows and the audio never matter. A split is named by protocol, version and a
-hash of its ids, which go into every result, so that two numbers are comparable exactly when these
-agree.
+Every protocol is a pure function of the rows' ids, speakers, genders, sessions, dialogues, corpora
+and emotions: the order of rows and the audio never matter. A split is named by protocol, version
+and a hash of its ids, which go into every result, so that two numbers are comparable exactly when
+these agree.
 """
 
 import hashlib
@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 
 from datasets import Dataset, DatasetDict
 
-from processing.corpora.loading import load_corpus
+from processing.corpora.loading import Data, load_corpus
+from processing.corpora.mixture import Mixture, home_of
 from processing.corpora.rows import check_ids_are_unique
 from processing.errors import InputError
 
@@ -50,15 +51,15 @@ class Protocol:
     declares_shared_speakers: bool = False
 
 
-def load_folds(data: str | Path | Dataset | DatasetDict, protocol: str, fold: str) -> DatasetDict:
+def load_folds(data: Data, protocol: str, fold: str) -> DatasetDict:
     """Split a corpus by a protocol.
 
     Args:
         data: what `load_corpus` takes; a data set in memory may carry further columns, such as
             features.
         protocol: a name in PROTOCOLS.
-        fold: a name that `fold_names` lists, such as "01F" (speaker), "1" (speaker-5) or "Ses01F"
-            (dialogue-prefix).
+        fold: a name that `fold_names` lists, such as "01F" (speaker), "1" (speaker-5), "Ses01F"
+            (dialogue-prefix) or "ravdess" (corpus).
 
     Returns:
         The splits `train`, `validation` (empty where the protocol has none), `heldout_turns` and
@@ -68,7 +69,7 @@ def load_folds(data: str | Path | Dataset | DatasetDict, protocol: str, fold: st
         InputError: if protocol or fold is unknown, or the rows lack what the protocol needs.
     """
     corpus = load_corpus(data)
-    splits = split_rows(_fold_rows(corpus), protocol, fold)
+    splits = split_rows(fold_rows(corpus), protocol, fold)
     return DatasetDict({name: corpus.select(indices) for name, indices in splits.items()})
 
 
@@ -96,24 +97,23 @@ def split_rows(rows: Sequence[Row], protocol: str, fold: str) -> dict[str, list[
     return splits
 
 
-def fold_names(
-    data: str | Path | Dataset | DatasetDict | Sequence[Row], protocol: str
-) -> list[str]:
+def fold_names(data: Data | Sequence[Row], protocol: str) -> list[str]:
     """The folds of a protocol in order; `data` is what `load_corpus` takes, or rows."""
-    from_corpus = isinstance(data, str | Path | Dataset | DatasetDict)
-    rows = _fold_rows(load_corpus(data)) if from_corpus else data
+    from_corpus = isinstance(data, str | Path | Dataset | DatasetDict | Mixture)
+    rows = fold_rows(load_corpus(data)) if from_corpus else data
     rule = _rule(protocol)
     _check_rows(rows, rule)
     return rule.names(rows)
 
 
-def _fold_rows(corpus: Dataset) -> list[dict[str, Any]]:
+def fold_rows(corpus: Dataset) -> list[dict[str, Any]]:
     """Of every row what protocols read."""
     columns = [name for name in _FOLD_COLUMNS if name in corpus.column_names]
-    return corpus.select_columns(columns).to_list()
+    table: Any = corpus.select_columns(columns).with_format("arrow")[:]
+    return table.to_pylist()
 
 
-def describe_protocol(protocol: str, folds: DatasetDict) -> dict[str, Any]:
+def describe_protocol(protocol: str, folds: Mapping[Any, Any]) -> dict[str, Any]:
     """The `protocol` entry of results.json: name, version, hash, and whether it leaks by rule.
 
     `leaks`: test speakers are in the training set by the rule itself. The hash is of the protocol's
@@ -191,8 +191,13 @@ def _validation_speaker(rows: Sequence[Row], test_speaker: str) -> str:
     """The next speaker in sorted order, cyclic, of the same gender and another session.
 
     Where no other session has that gender, the next speaker of any gender. So every speaker of
-    IEMOCAP validates once: 02F for 01F, 02M for 01M.
+    IEMOCAP validates once: 02F for 01F, 02M for 01M. In a mixture it is one of the same corpus,
+    where that has others.
     """
+    home = {row["speaker"]: home_of(row) for row in rows}
+    beside = [row for row in rows if home[row["speaker"]] == home[test_speaker]]
+    if len({row["speaker"] for row in beside}) > 1:
+        rows = beside
     sessions, genders = _speaker_table(rows, "session"), _speaker_table(rows, "gender")
     speakers = list(sessions)
     start = speakers.index(test_speaker)
@@ -219,6 +224,32 @@ def _assign_speaker(rows: Sequence[Row], fold: str) -> dict[str, str]:
 def _speaker_groups(rows: Sequence[Row]) -> list[list[str]]:
     """Deal the speakers into five groups, balanced over gender first and number of turns second.
 
+    Of a mixture each corpus is dealt alone, so that a fold tests the speakers that it tests of each
+    corpus by itself; those with fewer than five speakers are dealt together.
+    """
+    by_home: dict[str | None, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_home[home_of(row)].append(row)
+    small = [
+        home for home, own in by_home.items() if len(_values(own, "speaker")) < NUM_SPEAKER_GROUPS
+    ]
+    dealt = [own for home, own in by_home.items() if home not in small]
+    together = [row for home in small for row in by_home[home]]
+    parts = [_deal_speakers(own) for own in (*dealt, *([together] if together else []))]
+    groups = [
+        sorted(speaker for part in parts for speaker in part[k]) for k in range(NUM_SPEAKER_GROUPS)
+    ]
+    if not all(groups):
+        raise InputError(
+            f"protocol 'speaker-5' needs at least {NUM_SPEAKER_GROUPS} speakers, found "
+            f"{len(_values(rows, 'speaker'))}. Use 'speaker'."
+        )
+    return groups
+
+
+def _deal_speakers(rows: Sequence[Row]) -> list[list[str]]:
+    """Five groups of the speakers of some rows, some maybe empty.
+
     Gender by gender, the speaker with the most turns goes to the group with the fewest speakers of
     that gender, then the fewest speakers, then the fewest turns; ties by name and by group number.
     """
@@ -238,33 +269,74 @@ def _speaker_groups(rows: Sequence[Row]) -> list[list[str]]:
                     sum(num_turns[s] for s in group),
                 ),
             ).append(speaker)
-    if not all(groups):
-        raise InputError(
-            f"protocol 'speaker-5' needs at least {NUM_SPEAKER_GROUPS} speakers, found "
-            f"{len(genders)}. Use 'speaker'."
-        )
-    return [sorted(group) for group in groups]
+    return groups
 
 
 def _assign_speaker_5(rows: Sequence[Row], fold: str) -> dict[str, str]:
-    """Fold k tests group k; a tenth of the others, taken from the next group on, validates."""
+    """Fold k tests group k; a tenth of the others, taken from the next group on, validates: of each
+    corpus of a mixture a tenth.
+    """
     groups, genders = _speaker_groups(rows), _speaker_table(rows, "gender")
+    homes = {row["speaker"]: home_of(row) for row in rows}
     index = int(fold) - 1
     later = [
         s
         for shift in range(1, NUM_SPEAKER_GROUPS)
         for s in groups[(index + shift) % NUM_SPEAKER_GROUPS]
     ]
-    count = max(1, round(VALIDATION_FRACTION * len(later)))
-    # Genders take turns, and begin with another gender in every other fold.
+    validation: set[str] = set()
+    for home in dict.fromkeys(homes[s] for s in later):
+        own = [s for s in later if homes[s] == home]
+        count = max(1, round(VALIDATION_FRACTION * len(own)))
+        # a corpus of one or two speakers has none to spare, if others validate
+        if len(own) > 2 or len(own) == len(later):
+            validation.update(_alternate_genders(own, genders, index)[:count])
+    test = set(groups[index])
+    return _mark(rows, lambda row: row["speaker"] in test, lambda row: row["speaker"] in validation)
+
+
+def _alternate_genders(
+    speakers: Sequence[str], genders: Mapping[str, str | None], index: int
+) -> list[str]:
+    """Speakers in their order, genders in turn, which begin with another one at every index."""
     by_gender = [
-        [s for s in later if (genders[s] or "") == g]
-        for g in sorted({genders[s] or "" for s in later})
+        [s for s in speakers if (genders[s] or "") == g]
+        for g in sorted({genders[s] or "" for s in speakers})
     ]
     by_gender = by_gender[index % len(by_gender) :] + by_gender[: index % len(by_gender)]
-    alternating = [queue[k] for k in range(len(later)) for queue in by_gender if k < len(queue)]
-    test, validation = set(groups[index]), set(alternating[:count])
-    return _mark(rows, lambda row: row["speaker"] in test, lambda row: row["speaker"] in validation)
+    return [queue[k] for k in range(len(speakers)) for queue in by_gender if k < len(queue)]
+
+
+# --- corpus: one corpus tests --------------------------------------------------------------------
+
+
+def _corpora(rows: Sequence[Row]) -> list[str]:
+    names = _values(rows, "corpus")
+    if len(names) < 2:
+        raise InputError(
+            f"protocol 'corpus' needs at least 2 corpora, found {len(names)} "
+            f"({', '.join(names)}). Give --data for each of them."
+        )
+    return names
+
+
+def _assign_corpus(rows: Sequence[Row], fold: str) -> dict[str, str]:
+    """One corpus tests; of each other a tenth of its speakers validates, if it has three at least,
+    genders in turn.
+    """
+    known = [row for row in rows if row.get("speaker") is not None and row["corpus"] != fold]
+    genders = _speaker_table(known, "gender")
+    validation: set[str] = set()
+    for index, corpus in enumerate(name for name in _corpora(rows) if name != fold):
+        own = sorted({row["speaker"] for row in known if row["corpus"] == corpus})
+        if len(own) > 2:
+            count = max(1, round(VALIDATION_FRACTION * len(own)))
+            validation.update(_alternate_genders(own, genders, index)[:count])
+    return _mark(
+        rows,
+        lambda row: row["corpus"] == fold,
+        lambda row: row.get("speaker") in validation,
+    )
 
 
 # --- session, dialogue-prefix, predefined --------------------------------------------------------
@@ -390,6 +462,7 @@ PROTOCOLS: dict[str, Protocol] = {
             lambda rows, fold: _mark(rows, lambda row: _dialogue_prefix(row) == fold),
             declares_shared_speakers=True,
         ),
+        Protocol("corpus", 1, "corpus", _corpora, _assign_corpus),
         Protocol("predefined", 1, "split", lambda rows: [PREDEFINED_FOLD], _assign_predefined),
         _ravdess_protocol("ravdess-published", RAVDESS_PUBLISHED),
         _ravdess_protocol("ravdess-emobox", EMOBOX_RAVDESS),
@@ -397,9 +470,10 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 """The protocols of the command line by name."""
 
-_FOLD_COLUMNS = ("id", "speaker", "gender", "session", "dialogue", "emotion", "split")
+_FOLD_COLUMNS = ("id", "speaker", "gender", "session", "dialogue", "emotion", "split", "corpus")
 
 _WAY_OUT = {
+    "corpus": "Fill the column, or give --data for each corpus",
     "speaker": "Fill the column, or use the protocol 'predefined' with a split column",
     "session": "Use 'speaker' or 'speaker-5'",
     "dialogue": "Use 'speaker' or 'speaker-5'",

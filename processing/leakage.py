@@ -14,10 +14,10 @@ Axes: N clips, S samples at FINGERPRINT_RATE, D bands.
 
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -27,9 +27,9 @@ from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
 
 from processing.audio_files import read_audio
-from processing.corpora.loading import load_corpus
+from processing.corpora.loading import Data, load_corpus
 from processing.errors import InputError
-from processing.folds import PROTOCOLS, describe_protocol, fold_names, load_folds
+from processing.folds import PROTOCOLS, describe_protocol, fold_names, fold_rows, split_rows
 from processing.text import normalize_transcript
 
 FINGERPRINT_RATE = 4000
@@ -57,8 +57,12 @@ _NUM_BANDS = 32
 _FFT_SIZE = 256
 
 
+Columns: TypeAlias = dict[str, list[Any]]
+"""The compared columns of some rows, as lists of values or None."""
+
+
 def leaks(
-    data: str | Path | Dataset | DatasetDict,
+    data: Data,
     protocol: str,
     *,
     folds: Sequence[str] = (),
@@ -74,29 +78,59 @@ def leaks(
 
     Returns:
         {"protocol", "declares_shared_speakers", "copies": [[id, id, correlation], ...] or None,
-        "folds": {fold: report of `leak_report` with the "hash" of the split}}.
+        "same_people": see `same_people`, or None, "folds": {fold: report of `leak_report` with the
+        "hash" of the split}}.
 
     Raises:
         InputError: if the data, the protocol or a fold is wrong, or a clip cannot be decoded.
     """
     corpus = load_corpus(data)
-    names = fold_names(corpus, protocol)
+    rows = fold_rows(corpus)
+    names = fold_names(rows, protocol)
     copies = None
     if audio:
-        rows = corpus.select_columns(["id", "audio"])
-        progress = tqdm(rows, desc="fingerprints", unit="clip", mininterval=1.0)
+        clips = corpus.select_columns(["id", "audio"])
+        progress = tqdm(clips, desc="fingerprints", unit="clip", mininterval=1.0)
         copies = find_copies(fingerprint_audio(progress))
+    columns = _compared_columns(corpus)
     reports = {}
-    for fold in folds or names:
-        splits = load_folds(corpus, protocol, fold)
+    for fold in tqdm(folds or names, desc="folds", unit="fold", mininterval=1.0, leave=False):
+        splits = {
+            name: _take(columns, indices)
+            for name, indices in split_rows(rows, protocol, fold).items()
+        }
         digest = describe_protocol(protocol, splits)["hash"]
-        reports[fold] = {"hash": digest, **leak_report(splits, copies)}
+        reports[fold] = {"hash": digest, **_report(splits, copies)}
     return {
         "protocol": protocol,
         "declares_shared_speakers": PROTOCOLS[protocol].declares_shared_speakers,
         "copies": copies,
+        "same_people": None if copies is None else same_people(columns, copies),
         "folds": reports,
     }
+
+
+def same_people(
+    columns: Mapping[str, Sequence[Any]], copies: Iterable[tuple[str, str, float]]
+) -> list[tuple[str, str, int]]:
+    """Speakers of two names who share recordings, such as an actor who is in two collections.
+
+    Args:
+        columns: "id" and "speaker" of all rows.
+        copies: pairs from `find_copies`.
+
+    Returns:
+        (speaker, speaker, number of shared recordings), the most first.
+    """
+    speaker_of = dict(zip(columns["id"], columns["speaker"], strict=True))
+    pairs = Counter()
+    for first, second, _ in copies:
+        names = sorted({speaker_of[first], speaker_of[second]} - {None})
+        if len(names) == 2:
+            pairs[names[0], names[1]] += 1
+    return [
+        (*names, number) for names, number in sorted(pairs.items(), key=lambda p: (-p[1], p[0]))
+    ]
 
 
 def leak_report(
@@ -119,15 +153,22 @@ def leak_report(
         LEAK_KINDS. A number is None where it is not known: the column is null in every test turn,
         or neither `copies` nor `digests` was given.
     """
-    pairs = None if copies is None else list(copies)
+    splits = {name: _compared_columns(rows, digests or {}) for name, rows in folds.items()}
+    return _report(splits, None if copies is None else list(copies))
+
+
+def _report(
+    splits: Mapping[Any, Columns], pairs: Sequence[tuple[str, str, float]] | None
+) -> dict[str, Any]:
+    """See `leak_report`."""
     columns = {
-        name: _columns(folds, name, digests or {}) for name in ("train", "validation", "test")
+        name: _with_long_transcripts(splits[name]) for name in ("train", "validation", "test")
     }
     test = columns["test"]
     test_speakers, train_speakers = set(test["speaker"]), set(columns["train"]["speaker"])
     return {
-        "turns": {name: len(folds[name]) for name in folds},
-        "speakers": {name: len(set(folds[name]["speaker"]) - {None}) for name in folds},
+        "turns": {name: len(split["id"]) for name, split in splits.items()},
+        "speakers": {name: len(set(split["speaker"]) - {None}) for name, split in splits.items()},
         "shared_speakers": sorted((test_speakers & train_speakers) - {None}),
         **{
             f"in_{name}": {
@@ -224,21 +265,33 @@ def _digest(waveform: np.ndarray) -> str:
     return hashlib.sha256(samples.tobytes()).hexdigest()
 
 
-def _columns(folds: DatasetDict, split: str, digests: Mapping[str, str]) -> dict[str, list[Any]]:
-    """The compared columns of a split, as lists of values or None."""
-    rows = folds[split]
-    texts = [normalize_transcript(text or "") or None for text in rows["text"]]
+def _compared_columns(rows: Dataset, digests: Mapping[str, str] | None = None) -> Columns:
+    """The compared columns of some rows; a transcript that occurs often is normalised once."""
+    table: Any = rows.select_columns(["id", "speaker", "dialogue", "text"]).with_format("arrow")[:]
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    words = {text: normalize_transcript(text or "") or None for text in set(columns["text"])}
+    return {
+        "id": columns["id"],
+        "speaker": columns["speaker"],
+        "dialogue": columns["dialogue"],
+        "transcript": [words[text] for text in columns["text"]],
+        "identical_audio": [(digests or {}).get(row_id) for row_id in columns["id"]],
+    }
+
+
+def _take(columns: Columns, indices: Sequence[int]) -> Columns:
+    """The compared columns of some of the rows."""
+    return {name: [values[i] for i in indices] for name, values in columns.items()}
+
+
+def _with_long_transcripts(columns: Columns) -> Columns:
+    """The compared columns of a split with the transcripts of LONG_TRANSCRIPT_WORDS or more."""
+    texts = columns["transcript"]
     # Without any transcript the number is unknown; with short ones only it is zero.
     short = "" if any(texts) else None
-    long = [t if len((t or "").split()) >= LONG_TRANSCRIPT_WORDS else short for t in texts]
-    return {
-        "id": list(rows["id"]),
-        "speaker": list(rows["speaker"]),
-        "dialogue": list(rows["dialogue"]),
-        "transcript": texts,
-        "transcript_4_words": long,
-        "identical_audio": [digests.get(row_id) for row_id in rows["id"]],
-    }
+    enough = LONG_TRANSCRIPT_WORDS - 1  # words are divided by one blank
+    long = [t if t is not None and t.count(" ") >= enough else short for t in texts]
+    return {**columns, "transcript_4_words": long}
 
 
 def _count_shared(values: Sequence[Any], others: Sequence[Any]) -> int | None:
@@ -249,7 +302,7 @@ def _count_shared(values: Sequence[Any], others: Sequence[Any]) -> int | None:
 
 
 def _count_copies(
-    pairs: list[tuple[str, str, float]] | None, ids: Iterable[str], others: Iterable[str]
+    pairs: Sequence[tuple[str, str, float]] | None, ids: Iterable[str], others: Iterable[str]
 ) -> dict[str, int | None]:
     if pairs is None:
         return {"near_identical_audio": None}

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from train_scripts.cli import make_app, run
-from train_scripts.options import Data, Folder, Pretrained, ProtocolName, SkipBad
+from train_scripts.options import (
+    Corpora,
+    Folder,
+    Labels,
+    Pretrained,
+    ProtocolName,
+    Sampling,
+    SkipBad,
+    read_data,
+)
 
 app = make_app()
 
@@ -66,7 +75,9 @@ Archive = Annotated[
 def command(
     arguments: Arguments,
     *,
-    data: Data,
+    data: Corpora,
+    labels: Labels = None,
+    sampling: Sampling = None,
     protocol: ProtocolName,
     num_seeds: NumSeeds,
     output: Folder,
@@ -95,6 +106,7 @@ def command(
     from train_scripts.experiments.cross_validation import cross_validate, summarize_units
     from train_scripts.experiments.unit_runs import ERROR
 
+    options |= {"data": read_data(data, options.pop("labels"), options.pop("sampling"))}
     options |= {"folds": folds.split(",") if folds else None, "slurm": slurm or ()}
     units, failed = cross_validate(presets, overrides=settings, **options)
     typer.echo(f"{summarize_units(units)}\nSaved to {output}")

@@ -12,7 +12,8 @@ app = make_app()
 def command(
     model_name: options.ModelName,
     *,
-    data: options.Data,
+    data: options.Corpora,
+    labels: options.Labels = None,
     protocol: options.ScoredProtocol = None,
     fold: options.ScoredFold = None,
     output: options.WantedFolder = None,
@@ -24,7 +25,8 @@ def command(
 
     --output gets results.json and predictions.parquet.
     """
-    given = locals()
+    given = locals() | {"data": options.read_data(data, labels)}
+    del given["labels"]
     from train_scripts.answers.evaluation import evaluate
     from train_scripts.runs.results import summarize
 

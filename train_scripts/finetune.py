@@ -14,7 +14,9 @@ def command(
     preset: options.PresetName,
     overrides: options.Overrides = None,
     *,
-    data: options.Data,
+    data: options.Corpora,
+    labels: options.Labels = None,
+    sampling: options.Sampling = None,
     protocol: options.ProtocolName,
     fold: options.FoldName,
     output: options.RunFolder,
@@ -23,7 +25,8 @@ def command(
     allow_overlap: options.AllowOverlap = False,
 ) -> None:
     """Train on all tasks (equation 5), score the test fold and save the model."""
-    given = locals()
+    given = locals() | {"data": options.read_data(data, labels, sampling)}
+    del given["labels"], given["sampling"]
     from train_scripts.training.finetuning import finetune
     from train_scripts.training.stage import report
 

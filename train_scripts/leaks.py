@@ -6,19 +6,19 @@ from typing import Annotated
 import typer
 
 from train_scripts.cli import make_app, run
-from train_scripts.options import Data, SomeFolds
+from train_scripts.options import Corpora, SomeFolds, read_data
 
 app = make_app()
 
 
 @app.command(epilog="After Ctrl-C: nothing was written, so nothing has to be cleared away.")
 def leaks_command(
-    data: Data,
+    data: Corpora,
     protocol: Annotated[
         str,
         typer.Option(
-            help="One of: speaker, speaker-paper, speaker-5, session, dialogue-prefix, predefined, "
-            "ravdess-published, ravdess-emobox."
+            help="One of: speaker, speaker-paper, speaker-5, session, dialogue-prefix, corpus, "
+            "predefined, ravdess-published, ravdess-emobox."
         ),
     ],
     fold: SomeFolds = None,
@@ -34,11 +34,14 @@ def leaks_command(
 
     transcript: the same words after normalisation, of any length; transcript 4 words: those of four
     or more. identical audio: the same samples; near identical audio: also after a change of gain,
-    trimming, resampling or lossy coding. All are counts of test turns.
+    trimming, resampling or lossy coding. All are counts of test turns. With several corpora, all
+    their emotions count, and recordings and people that two of them share are named.
     """
     from processing.leakage import format_leak_table, leaks
 
-    report = leaks(data, protocol, folds=fold or (), audio=audio)
+    several = len(data) > 1 or data[0].endswith((".yaml", ".yml"))
+    corpora = read_data(data, "union" if several else None)
+    report = leaks(corpora, protocol, folds=fold or (), audio=audio)
     if as_json:
         typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
         return
@@ -53,6 +56,8 @@ def leaks_command(
         typer.echo(format_leak_table(validation, against="validation"))
     for first, second, correlation in (report["copies"] or [])[:20]:
         typer.echo(f"copy: {first} and {second}, correlation {correlation:.2f}")
+    for first, second, number in report["same_people"] or []:
+        typer.echo(f"same person? {first} and {second} share {number} recordings")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:  # what reads corpora takes seconds to load
+    from processing.corpora.mixture import Mixture
 
 
 def check_folder(folder: Path | None) -> Path | None:
@@ -19,6 +22,15 @@ def check_folder(folder: Path | None) -> Path | None:
     if not os.access(existing, os.W_OK | os.X_OK):
         raise typer.BadParameter(f"no permission to write in {existing}. Choose another one.")
     return folder
+
+
+def read_data(
+    data: list[str], labels: str | None = None, sampling: str | None = None
+) -> "str | Mixture":
+    """What --data, --labels and --sampling name together: one corpus, or a mixture."""
+    from processing.corpora.mixture import read_data
+
+    return read_data(data, labels=labels, sampling=sampling)
 
 
 def check_model(name: str | None) -> str | None:
@@ -59,6 +71,32 @@ Recording = Annotated[
     str, typer.Argument(help="WAV, FLAC, OGG or MP3 file of one utterance, of any rate.")
 ]
 Data = Annotated[str, typer.Option(help="Prepared folder, folder with metadata.csv, or Hub id.")]
+Corpora = Annotated[
+    list[str],
+    typer.Option(
+        "--data",
+        help="Prepared folder, folder with metadata.csv, or Hub id; may be repeated for several "
+        "corpora. Or a mixture file (.yaml) that names them with label maps and weights.",
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="union|intersection",
+        help="Emotions of several corpora: all, or those that each of them has. Needed where they "
+        "differ.",
+    ),
+]
+Sampling = Annotated[
+    str | None,
+    typer.Option(
+        "--sampling",
+        metavar="proportional|equal|TEMPERATURE",
+        help="How often turns of each of several corpora are drawn in training: as many as it has, "
+        "as many of each, or in proportion to turns ** (1 / TEMPERATURE). Default: proportional.",
+    ),
+]
 ProtocolName = Annotated[
     str, typer.Option("--protocol", help="How the corpus is split, such as speaker-5.")
 ]

@@ -9,12 +9,11 @@ from train_scripts.cli import make_app, run
 
 app = make_app()
 
-Corpora = Annotated[
-    list[str],
+Further = Annotated[
+    list[str] | None,
     typer.Option(
-        help="Prepared folder, folder with metadata.csv, or Hub id; may be repeated. The first is "
-        "divided by the protocol; all turns of the others are trained on, their emotions are not "
-        "used."
+        help="Corpus of other people, all turns of which are trained on whatever the fold, and "
+        "whose emotions are not used; may be repeated."
     ),
 ]
 Sweep = Annotated[
@@ -34,7 +33,10 @@ def command(
     preset: options.PresetName,
     overrides: options.Overrides = None,
     *,
-    data: Corpora,
+    data: options.Corpora,
+    labels: options.Labels = None,
+    sampling: options.Sampling = None,
+    further: Further = None,
     protocol: options.ProtocolName,
     fold: options.FoldName,
     output: options.RunFolder,
@@ -43,8 +45,9 @@ def command(
 ) -> None:
     """Pre-train the decomposition on the training turns of a fold (equation 7)."""
     given = locals()
-    del given["sweep"]
-    given |= {"data": data[0], "further": data[1:]}
+    for name in ("sweep", "labels", "sampling"):
+        del given[name]
+    given |= {"data": options.read_data(data, labels, sampling), "further": further or ()}
     from train_scripts.training.pretraining import pretrain, sweep_omega
     from train_scripts.training.stage import report
 

@@ -61,6 +61,15 @@ Fuse = Annotated[
     list[str] | None,
     typer.Option(help="Add a row that combines two, such as table3_ours+baseline_compare."),
 ]
+AdjustLogits = Annotated[
+    str | None,
+    typer.Option(
+        "--adjust-logits",
+        metavar="uniform|estimated",
+        help="Add rows of presets trained on several corpora whose answers expect other shares of "
+        "the emotions than training had: all alike, or as the tested turns suggest.",
+    ),
+]
 Leaderboard = Annotated[
     bool,
     typer.Option(
@@ -82,9 +91,12 @@ def command(
     parts: Parts = None,
     archive: Archive = None,
     fuse: Fuse = None,
+    adjust_logits: AdjustLogits = None,
     leaderboard: Leaderboard = False,
 ) -> None:
     """Write tables with intervals and tests, figures and the paper's figures beside them.
+
+    Runs on several corpora are shown corpus by corpus, with a matrix of training by test.
 
     --output gets report.md, report.json and the figures.
     """
@@ -95,9 +107,10 @@ def command(
         typer.echo(f"Saved to {output / page.LEADERBOARD}")
         return
     if trials or parts:
-        write_comparison(
-            runs, output, parts=None if trials else parts, num_resamples=resamples, seed=seed
-        )
+        from train_scripts.reports.writing import write_comparison
+
+        options = {"num_resamples": resamples, "seed": seed}
+        typer.echo(write_comparison(runs, output, parts=None if trials else parts, **options))
         return
     from train_scripts.reports.comparisons import DEFAULT_PAIRS
     from train_scripts.reports.pages import pooled
@@ -110,6 +123,7 @@ def command(
         pairs=[parse_pair(text) for text in compare] if compare else DEFAULT_PAIRS,
         allow_mixed=allow_mixed,
         fuse=fuse or (),
+        adjust_logits=adjust_logits,
         num_resamples=resamples,
         seed=seed,
     )
@@ -122,26 +136,6 @@ def command(
             + "".join(f"\n  {note}" for note in row["notes"])
         )
     typer.echo("\n".join([*content["passed_over"], f"Saved to {output / REPORT_MARKDOWN}"]))
-
-
-def write_comparison(
-    runs: list[Path], output: Path, *, parts: str | None, num_resamples: int, seed: int
-) -> None:
-    """What the parts of the models are worth on a corpus; without one, trials of settings."""
-    from train_scripts.experiments.trials import compare_trials
-    from train_scripts.reports.pages import render
-    from train_scripts.reports.part_scores import part_scores
-    from train_scripts.runs.record import write_json
-
-    content = (
-        compare_trials(runs, seed=seed)
-        if parts is None
-        else part_scores(runs, parts, num_resamples=num_resamples, seed=seed)
-    )
-    name = "trials" if parts is None else "parts"
-    output.mkdir(parents=True, exist_ok=True)
-    write_json(output / f"{name}.json", content)
-    typer.echo(render(name, **content).rstrip())
 
 
 if __name__ == "__main__":

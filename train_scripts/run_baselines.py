@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from train_scripts.cli import SOME_LEFT_OUT, make_app, run
-from train_scripts.options import Data, Folder, ProtocolName, SkipBad, SomeFolds
+from train_scripts.options import (
+    Corpora,
+    Folder,
+    Labels,
+    ProtocolName,
+    SkipBad,
+    SomeFolds,
+    read_data,
+)
 
 app = make_app()
 
@@ -29,7 +37,8 @@ NumSeeds = Annotated[int, typer.Option("--seeds", min=1, help="How many seeds: 0
 def command(
     arguments: Arguments,
     *,
-    data: Data,
+    data: Corpora,
+    labels: Labels = None,
     protocol: ProtocolName,
     fold: SomeFolds = None,
     folds: Folds = None,
@@ -46,14 +55,15 @@ def command(
     from processing.folds import fold_names
     from train_scripts.baselines.baseline_series import parse_systems, run_series
 
+    mixed = read_data(data, labels)
     names, overrides = parse_systems(arguments)
     chosen = [*(fold or ()), *(folds.split(",") if folds else ())]
     refused = run_series(
         names,
         overrides=overrides,
-        data=data,
+        data=mixed,
         protocol=protocol,
-        folds=chosen or fold_names(load_corpus(data, skip_bad=skip_bad), protocol),
+        folds=chosen or fold_names(load_corpus(mixed, skip_bad=skip_bad), protocol),
         num_seeds=num_seeds,
         output=output,
         skip_bad=skip_bad,

@@ -36,6 +36,7 @@ from processing.corpora.rows import (
     warn_of_bad_clips,
 )
 from processing.corpora.schema import ROW_FEATURES
+from processing.corpora.votes import map_votes, write_votes
 from processing.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,22 @@ IEMOCAP_FEATURES = Features(
 )
 
 _DIALOGUE = re.compile(r"Ses0[1-5][FM]_(?:impro|script)\w+")
+EVALUATOR_WORDS = {
+    "anger": "ang",
+    "happiness": "hap",
+    "excited": "exc",
+    "sadness": "sad",
+    "neutral": "neu",
+    "neutral state": "neu",
+    "frustration": "fru",
+    "surprise": "sur",
+    "fear": "fea",
+    "disgust": "dis",
+    "other": "oth",
+}
+"""Words of the lines `C-E2: Anger; Frustration; ()` -> label code. Raters may give several."""
+
+_EVALUATOR_LINE = re.compile(r"C-E\d+\s*:([^()]*)")
 _NUMBER = r"(-?[\d.]+)"
 _LABEL_LINE = re.compile(
     rf"\[\s*{_NUMBER}\s*-\s*{_NUMBER}\s*\]\s+(\S+)\s+(\w+)\s+"
@@ -105,7 +122,9 @@ def read_iemocap(
 
     Returns:
         Rows sorted by id, with the further columns style, start, end (seconds in the dialogue),
-        valence, activation and dominance (1 to 5), and the turns that were left out.
+        valence, activation and dominance (1 to 5) and votes (of the raters, of whom one who gives
+        several emotions has as many parts of a vote; not of the speakers themselves), and the turns
+        that were left out.
 
     Raises:
         InputError: if the folder is no release or the configuration is unknown; for bad turns see
@@ -124,7 +143,7 @@ def read_iemocap(
             logger.warning("this IEMOCAP release differs from the published one: %s", difference)
     chosen = CONFIGURATIONS[configuration]
     clips = [
-        (item, row if isinstance(row, BadClip) else {**row, "emotion": chosen[row["emotion"]]})
+        (item, row if isinstance(row, BadClip) else _relabel(row, chosen))
         for item, row in turns
         if isinstance(row, BadClip) or row["emotion"] in chosen
     ]
@@ -135,6 +154,13 @@ def read_iemocap(
             "%d turns have no transcript, first %s: their text is null", len(untold), untold[0]
         )
     return sorted(rows, key=lambda row: row["id"]), bad
+
+
+def _relabel(row: Row, chosen: Mapping[str, str]) -> Row:
+    """A row with the emotions of a configuration, its votes too."""
+    renamed = {EMOTION_CODES[code]: emotion for code, emotion in chosen.items()}
+    votes = map_votes(row["votes"], renamed)
+    return {**row, "emotion": chosen[row["emotion"]], "votes": votes}
 
 
 def verify_release(turns: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -205,9 +231,25 @@ def _dialogue_files(folder: Path) -> list[Path]:
 def _read_session(session: Path) -> Iterator[tuple[str, Row | BadClip]]:
     for path in _dialogue_files(session / "dialog" / "EmoEvaluation"):
         transcripts = _read_transcripts(session / "dialog" / "transcriptions" / path.name)
-        for line in _read_text(path).splitlines():
-            if line.startswith("["):
-                yield _read_turn(line, path, session / "sentences" / "wav", transcripts)
+        for line, votes in _read_blocks(path):
+            item, row = _read_turn(line, path, session / "sentences" / "wav", transcripts)
+            yield item, row if isinstance(row, BadClip) else row | {"votes": votes}
+
+
+def _read_blocks(path: Path) -> Iterator[tuple[str, str | None]]:
+    """Label lines of a dialogue, each with the votes in the lines below it."""
+    label: str | None = None
+    votes: dict[str, float] = defaultdict(float)
+    for line in [*_read_text(path).splitlines(), "["]:
+        if line.startswith("["):
+            if label is not None:
+                yield label, write_votes(votes)
+            label, votes = line, defaultdict(float)
+        elif match := _EVALUATOR_LINE.match(line):
+            words = [word.strip().lower() for word in match[1].split(";")]
+            codes = [EVALUATOR_WORDS[word] for word in words if word in EVALUATOR_WORDS]
+            for code in codes:
+                votes[EMOTION_CODES[code]] += 1 / len(codes)
 
 
 def _read_turn(

@@ -1,11 +1,13 @@
 """Any corpus that a command's `--data` can name, as one `datasets.Dataset` of the row schema."""
 
 from pathlib import Path
+from typing import TypeAlias
 
 from datasets import Dataset, DatasetDict, Value, load_dataset
 
 from processing.corpora.hub import join_splits, keep_audio_encoded, load_from_hub
 from processing.corpora.metadata_folder import METADATA_NAME, read_metadata_folder
+from processing.corpora.mixture import Mixture, join_corpora
 from processing.corpora.rows import rows_to_dataset, warn_of_bad_clips
 from processing.corpora.shards import MANIFEST_NAME, read_manifest
 from processing.errors import InputError
@@ -13,13 +15,17 @@ from processing.errors import InputError
 _NULLABLE_COLUMNS = ("speaker", "gender", "text", "corpus", "session", "dialogue")
 
 
-def load_corpus(data: str | Path | Dataset | DatasetDict, *, skip_bad: bool = False) -> Dataset:
-    """Load a corpus; local folders come before names on the Hub.
+Data: TypeAlias = str | Path | Dataset | DatasetDict | Mixture
+"""What `load_corpus` takes."""
+
+
+def load_corpus(data: Data, *, skip_bad: bool = False) -> Dataset:
+    """Load a corpus, or a mixture of several; local folders come before names on the Hub.
 
     Args:
         data: a folder that `prepare` wrote; a folder with metadata.csv, or such a CSV file; the id
-            of a data set on the Hub that has the columns of the schema; or a data set in memory,
-            returned with missing columns as null.
+            of a data set on the Hub that has the columns of the schema; a data set in memory,
+            returned with missing columns as null; or a mixture of such, see `join_corpora`.
         skip_bad: leave out clips of a metadata folder that are missing, unreadable or too short,
             with a warning that counts and lists them. `prepare` has decoded every clip of its
             folders already.
@@ -32,6 +38,8 @@ def load_corpus(data: str | Path | Dataset | DatasetDict, *, skip_bad: bool = Fa
     Raises:
         InputError: if nothing is found under the name, the folder is incomplete, or a row is wrong.
     """
+    if isinstance(data, Mixture):
+        return join_corpora(data, lambda name: load_corpus(name, skip_bad=skip_bad))
     if isinstance(data, Dataset | DatasetDict):
         dataset = join_splits(data) if isinstance(data, DatasetDict) else data
         return _complete_columns(dataset, "the data set")

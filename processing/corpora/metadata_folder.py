@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from processing.corpora.rows import GENDERS, BadClip, Row, check_clips, make_row
+from processing.corpora.votes import parse_votes, write_votes
 from processing.errors import InputError
 
 METADATA_NAME = "metadata.csv"
 
-_TEXT_COLUMNS = ("id", "speaker", "text", "corpus", "session", "dialogue", "split")
+RATINGS = ("valence", "activation", "dominance")
+_TEXT_COLUMNS = ("id", "speaker", "text", "corpus", "session", "dialogue", "split", "votes")
 
 
 def read_metadata_folder(
@@ -20,8 +22,9 @@ def read_metadata_folder(
 
     The table is UTF-8, comma separated, with a header. `file_name` (relative to the table) and
     `emotion` are required; `id` (default: the file name), `speaker`, `gender` (female, male, f or
-    m), `text`, `corpus`, `session`, `dialogue` and `split` are read where they exist, and other
-    columns are ignored. An empty cell means unknown, as a missing column does. With `skip_bad`,
+    m), `text`, `corpus`, `session`, `dialogue`, `split`, `votes` (such as angry:3;neutral:6) and
+    `valence`, `activation` and `dominance` (numbers) are read where they exist, and other columns
+    are ignored. An empty cell means unknown, as a missing column does. With `skip_bad`,
     clips without usable audio are left out and returned beside the rows, which keep the order of
     the table. Not `labelled`, the table needs no `emotion`, and the rows have none.
 
@@ -89,4 +92,22 @@ def _parse_row(cells: dict[str, str | None], item: str, folder: Path, labelled: 
         **{name: values[name] for name in _TEXT_COLUMNS if name in values},
     )
     row["id"] = row["id"] or file_name
+    try:
+        row |= {name: _read_rating(name, values[name]) for name in RATINGS if name in values}
+        if row.get("votes") is not None:
+            row["votes"] = write_votes(parse_votes(row["votes"]))
+    except InputError as error:
+        raise InputError(f"{folder.name}/{item}: {error}") from error
     return row
+
+
+def _read_rating(name: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not -float("inf") < value < float("inf"):
+        raise InputError(f"{name} {text!r}, expected a number. Leave it empty if unknown.")
+    return value

@@ -22,6 +22,7 @@ from processing.corpora.rows import OPTIONAL_FEATURES, BadClip, Row, rows_to_dat
 from processing.corpora.schema import ROW_FEATURES, SAMPLING_RATE
 from processing.corpora.shards import MANIFEST_NAME, write_manifest, write_shards
 from processing.corpora.statistics import corpus_statistics, format_statistics, plot_statistics
+from processing.corpora.votes import map_votes
 from processing.errors import InputError
 
 KNOWN = known_corpora()
@@ -237,6 +238,8 @@ def trim_ends(waveform: np.ndarray, *, sampling_rate: int = 16000) -> np.ndarray
 
 def _stored_row(row: Row, waveform: np.ndarray, options: PrepareOptions) -> Row:
     name = f"{Path(row['id']).stem}.flac"
+    if row.get("votes") is not None:
+        row = {**row, "votes": map_votes(row["votes"], options.label_map)}
     return {
         **row,
         "audio": {"bytes": encode_flac(waveform, sampling_rate=SAMPLING_RATE), "path": name},

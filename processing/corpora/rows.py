@@ -28,6 +28,7 @@ OPTIONAL_FEATURES = Features(
         "valence": Value("float64"),  # mean of the raters, 1 to 5
         "activation": Value("float64"),
         "dominance": Value("float64"),
+        "votes": Value("string"),  # of raters, see `votes`
     }
 )
 """Columns that some corpora have and others lack altogether."""

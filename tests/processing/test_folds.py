@@ -35,6 +35,7 @@ def corpora(draw):
                         "speaker": f"{session:02d}{letter}",
                         "gender": draw(st.sampled_from([{"F": "female", "M": "male"}[letter]])),
                         "session": f"Ses{session:02d}",
+                        "corpus": f"corpus{session % 2}",
                         "dialogue": dialogue,
                         "emotion": draw(st.sampled_from(EMOTIONS)),
                         "split": draw(st.sampled_from(["train", "validation", "test"])),

@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,9 +7,11 @@ import soundfile
 import soxr
 from datasets import Dataset, DatasetDict
 from support.iemocap_release import small_release
+from support.tone_corpora import write_tones
 
 from processing.audio_files import encode_flac
 from processing.corpora.iemocap import read_iemocap
+from processing.corpora.mixture import read_data
 from processing.corpora.rows import rows_to_dataset
 from processing.errors import InputError
 from processing.folds import fold_names, load_folds
@@ -19,6 +22,7 @@ from processing.leakage import (
     fingerprint_audio,
     format_leak_table,
     leak_report,
+    leaks,
 )
 
 RATE = 16000
@@ -217,3 +221,19 @@ def test_the_iemocap_protocols_leak_as_declared(tmp_path):
     for protocol, folds in reports.items():
         shared = any(report["shared_speakers"] for report in folds.values())
         assert shared == (protocol == "dialogue-prefix")
+
+
+def test_people_and_recordings_of_two_names_are_found_across_corpora(tmp_path):
+    first = write_tones(tmp_path / "first", corpus="first", num_speakers=3, turns_each=1, seed=4)
+    again = write_tones(tmp_path / "again", corpus="again", num_speakers=3, turns_each=1, seed=4)
+    table = Path(again) / "metadata.csv"
+    lines = table.read_text().splitlines()
+    # one speaker of the second corpus has other recordings
+    table.write_text("\n".join(line for line in lines if ",s2," not in line) + "\n")
+    report = leaks(read_data([first, again]), "corpus")
+    names = {(a, b): n for a, b, n in report["same_people"] if a.split("/")[1] == b.split("/")[1]}
+    assert names == {("again/s0", "first/s0"): 4, ("again/s1", "first/s1"): 4}
+    # of eight shared recordings, the others validate or are held out
+    for fold, number in (("again", 3), ("first", 6)):
+        assert report["folds"][fold]["in_train"]["identical_audio"] == number
+    assert report["folds"]["first"]["turns"]["test"] == 12

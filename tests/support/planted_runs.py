@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def plant_run(
     *,
     preset: str = "table3_ours",
     seed: int = 0,
-    fold: int = 1,
+    fold: int | str = 1,
     size: str | None = "small",
     rows: list[dict] | None = None,
     test: list[dict] | None = None,
@@ -71,8 +72,9 @@ def plant_run(
         changes: other fields of the record.
     """
     everything = corpus_rows() if rows is None else rows
-    test = fold_rows(everything, fold) if test is None else test
-    generator = np.random.default_rng([seed, fold, *preset.encode()])
+    number = fold if isinstance(fold, int) else zlib.crc32(fold.encode())
+    test = fold_rows(everything, number) if test is None else test
+    generator = np.random.default_rng([seed, number, *preset.encode()])
     predicted = [
         (answers or {}).get(row["id"])
         or (row["emotion"] if generator.random() < right else str(generator.choice(LABELS)))

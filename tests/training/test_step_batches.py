@@ -80,3 +80,30 @@ def test_grouped_lengths_differ_little_within_a_batch_and_the_longest_comes_firs
     # not from long to short, which would teach the network the length of what comes next
     means = [lengths[b].mean() for b in found]
     assert abs(np.corrcoef(means[1:-1], np.arange(len(means) - 2))[0, 1]) < 0.15
+
+
+@pytest.mark.parametrize("lengths", [None, list(range(100))])
+def test_groups_are_drawn_by_their_shares(lengths):
+    groups = ["small"] * 20 + ["large"] * 80
+    epochs = iter(range(2))
+    batches = StepBatches(
+        num_turns=100,
+        batch_size=8,
+        accumulation=1,
+        processes=1,
+        rank=0,
+        seed=0,
+        epoch=lambda: next(epochs),
+        lengths=lengths,
+        groups=groups,
+        shares={"small": 0.5, "large": 0.5},
+    )
+    of_epoch = []
+    for _ in range(2):
+        drawn = [turn for batch in batches for turn in batch]
+        small = [turn for turn in drawn if groups[turn] == "small"]
+        assert len(drawn) == 100 and len(small) == 50
+        # every turn of the small group is gone through twice, and half of it once more
+        assert sorted({small.count(turn) for turn in range(20)}) == [2, 3]
+        of_epoch.append({turn for turn in drawn if groups[turn] == "large"})
+    assert of_epoch[0] != of_epoch[1] and len(of_epoch[0]) == 50

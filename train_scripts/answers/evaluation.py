@@ -7,6 +7,7 @@ from datasets import Dataset
 
 from processing import DecompSerDataCollator, DecompSerProcessor
 from processing.corpora.loading import load_corpus
+from processing.corpora.mixture import Mixture
 from processing.errors import InputError
 from processing.features import add_signals
 from processing.folds import describe_protocol, load_folds
@@ -20,7 +21,7 @@ from train_scripts.runs.run_folder import RESULTS, find_overlap, load_model
 def evaluate(
     model_name: str,
     *,
-    data: str,
+    data: str | Mixture,
     protocol: str | None = None,
     fold: str | None = None,
     output: str | Path | None = None,
@@ -32,7 +33,7 @@ def evaluate(
 
     Args:
         model_name: folder of a run, or a repository id.
-        data: corpus, as `load_corpus` takes it.
+        data: one corpus or a mixture, as `load_corpus` takes it.
         protocol: whose fold is scored, by its test turns; None scores the whole corpus.
         fold: a name that the protocol gives.
         output: where to write results.json and predictions.parquet.
@@ -99,7 +100,7 @@ def scored_turns(
     model,
     processor: DecompSerProcessor,
     *,
-    data: str,
+    data: str | Mixture,
     protocol: str | None,
     fold: str | None,
     skip_bad: bool = False,
@@ -120,7 +121,8 @@ def scored_turns(
         described = describe_protocol(protocol, folds)
         corpus = folds["test"]
     check_labels(corpus, labels, f"corpus {data}")
-    overlap = find_overlap(model_name, corpus["id"], corpus["speaker"])
+    ids, speakers, corpora = (list(corpus[name]) for name in ("id", "speaker", "corpus"))
+    overlap = find_overlap(model_name, ids, speakers, corpora=corpora)
     if overlap and not allow_overlap and not described["leaks"]:
         raise InputError(
             f"model '{model_name}' on {data}: {overlap}. Score another fold, or pass "

@@ -9,6 +9,7 @@ import numpy as np
 from datasets import Dataset
 
 from processing.corpora.loading import load_corpus
+from processing.corpora.mixture import Mixture
 from processing.errors import InputError
 from processing.folds import load_folds
 from train_scripts.baselines.answers import Answers, label_ids
@@ -34,7 +35,7 @@ BASELINES = tuple(SYSTEMS)
 def run_baseline(
     name: str,
     *,
-    data: str | Dataset,
+    data: str | Dataset | Mixture,
     protocol: str,
     fold: str,
     output: str | Path,
@@ -92,7 +93,7 @@ def run_baseline(
 def load_baseline_data(
     module: Any,
     settings: Any,
-    data: str | Dataset,
+    data: str | Dataset | Mixture,
     protocol: str,
     fold: str,
     *,
@@ -102,7 +103,7 @@ def load_baseline_data(
     corpus = load_corpus(data, skip_bad=skip_bad)
     load_folds(corpus, protocol, fold)  # a wrong protocol or fold is said before the long work
     corpus = module.add_features(corpus, settings, skip_bad=skip_bad)
-    return split_corpus(corpus, protocol, fold, name=str(data))
+    return split_corpus(corpus, protocol, fold, data=data, uses_sampling=False)
 
 
 def prepare_features(name: str, corpus: Dataset, *, skip_bad: bool) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import typer
 from datasets.utils import tqdm
 
+from processing.corpora.mixture import Mixture
 from processing.errors import InputError
 from train_scripts.baselines.baseline_runs import run_baseline
 from train_scripts.baselines.systems import HUB, find_system, is_system, row_name
@@ -45,7 +46,7 @@ def run_series(
     names: Sequence[str],
     *,
     overrides: Sequence[str],
-    data: str,
+    data: str | Mixture,
     protocol: str,
     folds: Sequence[str],
     num_seeds: int,

@@ -13,6 +13,7 @@ import typer
 from datasets import Dataset
 
 from processing.corpora.loading import load_corpus
+from processing.corpora.mixture import Mixture
 from processing.errors import InputError
 from processing.features import add_signals, signal_settings
 from processing.folds import fold_names
@@ -100,7 +101,7 @@ def describe_result(unit: Unit) -> str:
 def cross_validate(
     presets: Sequence[str],
     *,
-    data: str,
+    data: str | Mixture,
     protocol: str,
     num_seeds: int,
     output: str | Path,
@@ -121,7 +122,7 @@ def cross_validate(
 
     Args:
         presets: names or paths; those of `baselines.systems.SYSTEMS` are the other systems.
-        data: see `load_corpus`.
+        data: one corpus or a mixture, see `load_corpus`.
         protocol: see `load_folds`.
         num_seeds: seeds 0, 1, ... this many.
         output: folder of everything.
@@ -196,13 +197,14 @@ def choose_folds(corpus: Dataset, protocol: str, folds: Sequence[str] | None) ->
     return list(folds or names)
 
 
-def open_output(output: Path, corpus: Dataset, data: str, protocol: str) -> None:
+def open_output(output: Path, corpus: Dataset, data: str | Mixture, protocol: str) -> None:
     """Create the folder, or refuse one that holds runs on other turns or by another protocol."""
     path = output / PLAN
     columns = [c for c in ("id", "emotion", "speaker", "text") if c in corpus.column_names]
     rows = corpus.select_columns(columns).sort("id").to_list()
     digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
-    content = {"protocol": protocol, "data": data, "num_turns": len(corpus), "hash": digest}
+    named = str(data)
+    content = {"protocol": protocol, "data": named, "num_turns": len(corpus), "hash": digest}
     if path.is_file():
         stored = json.loads(path.read_text(encoding="utf-8"))
         if (stored["protocol"], stored["hash"]) != (protocol, digest):

@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+import yaml
 
+from processing.corpora.mixture import Mixture
 from train_scripts.experiments.units import Unit
 from train_scripts.runs.run_folder import CHECKPOINTS
 
 ERROR = "error.txt"
+MIXTURE = "mixture.yaml"
 LOG = "log.txt"
 LOCK_SUFFIX = ".lock"
 """Ends the name of the file beside a unit's folder that is locked while the unit runs."""
@@ -78,12 +81,25 @@ def write_preset(unit: Unit) -> None:
         part.replace(path)
 
 
+def write_mixture(unit: Unit) -> str:
+    """What --data names for a unit: its corpus, or the file of its mixture, which is written."""
+    if not isinstance(unit.data, Mixture):
+        return unit.data
+    path = unit.folder / MIXTURE
+    content = unit.data.describe()
+    if any(source.weight for source in unit.data.sources):
+        del content["sampling"]
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return str(path)
+
+
 def run_distributed(unit: Unit) -> None:
     """Run a unit in several processes that share each step (DDP)."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc_per_node", str(unit.processes), "-m", f"train_scripts.{unit.kind}"]
     command += [unit.preset, *unit.overrides]
-    for name in ("data", "protocol", "fold"):
+    command += ["--data", write_mixture(unit)]
+    for name in ("protocol", "fold"):
         command += [f"--{name}", getattr(unit, name)]
     command += ["--output", str(unit.folder)]
     if unit.pretrained is not None:

@@ -14,6 +14,7 @@ import yaml
 
 from modeling_decomp_ser import DecompSerConfig
 from modeling_decomp_ser.configuration_decomp_ser import DECOMPOSED, SINGLE
+from processing.corpora.mixture import Mixture
 from processing.errors import InputError
 from train_scripts.baselines.systems import find_system, is_system, row_name
 from train_scripts.runs.record import RESULTS, read_record
@@ -47,7 +48,7 @@ class Unit:
     seed: int
     fold: str
     folder: Path
-    data: str
+    data: str | Mixture
     protocol: str
     overrides: tuple[str, ...] = ()
     """Settings as "key=value", the seed among them."""

@@ -48,13 +48,17 @@ def choose_pairs(
 ) -> tuple[list[tuple[Row, Row]], list[str]]:
     """Rows to compare, by pairs of presets; rows whose shared settings differ if `allow_mixed`.
 
+    A row of several corpora is compared with that of the same system on the tested corpus alone
+    too, if it is here.
+
     Returns:
         Pairs of rows of one corpus, protocol and size (a baseline has none); and why some are not
         compared.
     """
     pairs: dict[tuple[str, str], tuple[Row, Row]] = {}
     refused = []
-    for first, second in (pair for presets in wanted for pair in rows_of_presets(rows, *presets)):
+    found = [pair for presets in wanted for pair in rows_of_presets(rows, *presets)]
+    for first, second in [*found, *beside_alone(rows)]:
         reason = why_not(first, second, allow_mixed=allow_mixed)
         if reason:
             refused.append(f"{first.key.slug} against {second.key.slug}: {reason}")
@@ -82,10 +86,22 @@ def rows_of_presets(
             yield first, second
 
 
+def beside_alone(rows: Sequence[Row]) -> Iterable[tuple[Row, Row]]:
+    """Rows that were trained on several corpora or another one, each with the row of the same
+    system, settings and protocol that was trained on the tested one.
+    """
+    by_key = {row.key: row for row in rows}
+    for row in rows:
+        alone = by_key.get(replace(row.key, training=None))
+        if row.key.training and alone is not None:
+            yield row, alone
+
+
 def why_not(first: Row, second: Row, *, allow_mixed: bool) -> str | None:
     """Why two rows cannot be compared; None where they can."""
     differing = [f for f, h in first.hashes.items() if second.hashes.get(f, h) != h]
-    if differing:
+    # other corpora are in training by intention, and turns are compared that both tested
+    if differing and first.key.training == second.key.training:
         return f"fold {differing[0]} is another split"
     if first.labels != second.labels:
         return "other labels"

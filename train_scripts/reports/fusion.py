@@ -60,12 +60,12 @@ def fuse_rows(rows: Sequence[Row], wanted: Sequence[str]) -> list[Row]:
 
 def plain_rows(rows: Sequence[Row], preset: str) -> list[Row]:
     """Of each corpus and protocol, the row of a preset with the fewest settings changed."""
-    found: dict[tuple[str, str], Row] = {}
+    found: dict[tuple[str | None, ...], Row] = {}
     for row in sorted(
         (row for row in rows if row.key.preset == preset),
         key=lambda row: (number_of_overrides(row), row.key.size or ""),
     ):
-        found.setdefault((row.key.corpus, row.key.protocol), row)
+        found.setdefault((row.key.corpus, row.key.protocol, row.key.training), row)
     return list(found.values())
 
 
@@ -75,6 +75,7 @@ def fuse(first: Row, second: Row, rows: Sequence[Row]) -> Row:
         raise InputError(f"{first.key.slug} and {second.key.slug}: other labels. Not fused.")
     key = RowKey(
         corpus=first.key.corpus,
+        training=first.key.training,
         protocol=first.key.protocol,
         preset=f"{first.key.preset}+{second.key.preset}",
         size=None,

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from matplotlib.figure import Figure
 
+from train_scripts.reports.corpora import by_corpus
 from train_scripts.reports.fusion import fuse_rows
 from train_scripts.reports.pages import Scored, grouped, render
 from train_scripts.reports.published import quoted_beside
@@ -47,6 +48,7 @@ def leaderboard(
         InputError: if nothing is found, a file is damaged, or runs cannot share a row.
     """
     scored_runs, _, _ = read_all_runs([Path(run) for run in runs])
+    scored_runs = by_corpus(scored_runs)
     scored = []
     # one corpus may be here with several sets of labels
     for _, same in grouped(scored_runs, lambda run: tuple(run.results.labels)):

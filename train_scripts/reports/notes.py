@@ -40,6 +40,8 @@ def note_other_splits(rows: Sequence[dict[str, Any]]) -> None:
     """
     known: dict[str, tuple[str, str]] = {}
     for row in rows:
+        if row["training"]:  # its splits have other corpora too
+            continue
         for fold, digest in row["protocol"]["hash_of_fold"].items():
             first, title = known.setdefault(fold, (digest, row["title"]))
             if first != digest:

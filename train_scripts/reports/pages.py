@@ -123,7 +123,8 @@ def short_names(rows: Sequence[Scored]) -> dict[str, str]:
         shared = shared_overrides(same)
         for row in same:
             own = (override for override in row["overrides"] if override not in shared)
-            names[row["title"]] = " ".join([row["preset"], *own])
+            trained = [f"trained on {row['training']}"] if row.get("training") else []
+            names[row["title"]] = " ".join([row["preset"], *own, *trained])
     return names
 
 
@@ -217,3 +218,17 @@ def class_names(stated: Iterable[str], corpora: Mapping[str, Any]) -> list[str]:
     """Classes of the paper's Table 1, then those that only a corpus has, then "total"."""
     names = dict.fromkeys([*stated, *(n for c in corpora.values() for n in c["classes"])])
     return [*(name for name in names if name != "total"), "total"]
+
+
+def matrix_cell(found: Mapping[str, Any] | None) -> str:
+    """A cell of the matrix of training by test, or a dash."""
+    if found is None:
+        return "-"
+    row = {"metrics": found}
+    uar, wa = pooled(row, "unweighted_average_recall"), pooled(row, "weighted_accuracy")
+    mark = "*" if found["within"] else ""
+    incomplete = "" if found["complete"] else ", INCOMPLETE"
+    return (
+        f"{mark}{uar}{mark}; WA {wa} ({found['num_labels']} emotions, `{found['protocol']}`, "
+        f"{found['seeds']} seeds{incomplete})"
+    )

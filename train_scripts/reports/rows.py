@@ -113,8 +113,9 @@ def group_rows(runs: Iterable[Run]) -> list[Row]:
 
 
 def same_split(first: Row, second: Row) -> bool:
-    """Whether two rows are of one corpus and protocol, by name."""
-    return (first.key.corpus, first.key.protocol) == (second.key.corpus, second.key.protocol)
+    """Whether two rows are of one corpus, protocol and training, by name."""
+    of_split = ("corpus", "protocol", "training")
+    return all(getattr(first.key, name) == getattr(second.key, name) for name in of_split)
 
 
 def crossed_cells(rows: Sequence[Row], tables: Sequence[TurnTable]) -> list[np.ndarray] | None:

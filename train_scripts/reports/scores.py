@@ -24,6 +24,12 @@ from train_scripts.runs.metrics import (
     word_error_rate,
 )
 
+MEANS = (
+    *("speaker_accuracy", "speech_mse", "speech_mse_padded"),
+    *("vote_cross_entropy", "vote_rank_correlation"),
+)
+"""Metrics that are means over turns, which the records of the runs know."""
+
 
 def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
     """All numbers of a row.
@@ -47,6 +53,7 @@ def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
         "preset": row.key.preset,
         "size": row.key.size,
         "overrides": list(row.key.overrides),
+        "training": row.key.training,
         "backbone": first.backbone,
         "resampled": is_resampled(row),
         "pretrained": bool(first.pretrained),
@@ -141,7 +148,7 @@ def score_others(row: Row) -> dict[str, Any]:
     for seed in row.seeds:
         runs = [run for (s, _), run in row.runs.items() if s == seed]
         per_seed.setdefault("word_error_rate", []).append(pool_word_errors(runs))
-        for name in ("speaker_accuracy", "speech_mse", "speech_mse_padded"):
+        for name in MEANS:
             per_seed.setdefault(name, []).append(pool_mean(runs, name))
     scores = {}
     for name, values in per_seed.items():

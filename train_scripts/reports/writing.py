@@ -8,6 +8,7 @@ import yaml
 from datasets.utils import tqdm
 
 from processing.errors import InputError
+from train_scripts.experiments.trials import compare_trials
 from train_scripts.publishing.model_card import card_results
 from train_scripts.reports.comparisons import (
     DEFAULT_PAIRS,
@@ -16,10 +17,13 @@ from train_scripts.reports.comparisons import (
     compare,
     correct_p_values,
 )
+from train_scripts.reports.corpora import adjust_runs, by_corpus
+from train_scripts.reports.cross_corpus import MATRIX, arrange_matrix, draw_matrix
 from train_scripts.reports.figures import plot_confusion, plot_rows, plot_speakers
 from train_scripts.reports.fusion import fuse_rows
 from train_scripts.reports.notes import note_other_splits
 from train_scripts.reports.pages import figure_name, grouped, render, short_names, split_of
+from train_scripts.reports.part_scores import part_scores
 from train_scripts.reports.pretraining_curves import report_pretraining
 from train_scripts.reports.rows import group_rows
 from train_scripts.reports.scores import score_row
@@ -38,6 +42,7 @@ def report(
     pairs: Sequence[tuple[str, str]] = DEFAULT_PAIRS,
     allow_mixed: bool = False,
     fuse: Sequence[str] = (),
+    adjust_logits: str | None = None,
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -49,6 +54,7 @@ def report(
         pairs: presets to compare; see `choose_pairs`.
         allow_mixed: compare rows although a setting that they should share is another.
         fuse: combinations of rows to add, FIRST+SECOND; see `fuse_rows`.
+        adjust_logits: add adjusted rows of runs on several corpora, see `adjust_runs`.
         num_resamples: of the bootstrap over speakers, 2,000 or more.
         seed: of the bootstrap.
 
@@ -61,7 +67,9 @@ def report(
     if num_resamples < 2000:
         raise InputError(f"--resamples {num_resamples}: expected at least 2000.")
     scored_runs, pretraining_runs, passed_over = read_all_runs([Path(run) for run in runs])
-    rows = group_rows(scored_runs)
+    scored_runs = by_corpus(scored_runs)
+    adjusted, not_adjusted = adjust_runs(scored_runs, adjust_logits)
+    rows = group_rows([*scored_runs, *adjusted])
     rows += fuse_rows(rows, fuse)
     draws = {"num_resamples": num_resamples, "seed": seed}
     scored = [score_row(row, **draws) for row in progress(rows, "Rows")]
@@ -78,16 +86,40 @@ def report(
         "bootstrap_seed": seed,
         "rows": scored,
         "comparisons": comparisons,
-        "passed_over": [*passed_over, *(f"not compared: {line}" for line in refused)],
+        "cross_corpus": arrange_matrix(scored),
+        "passed_over": [
+            *passed_over,
+            *not_adjusted,
+            *(f"not compared: {line}" for line in refused),
+        ],
         "corpora": count_classes(scored),
         "pretraining": report_pretraining(pretraining_runs, folder),
         "paper": yaml.safe_load(PAPER_TABLES.read_text(encoding="utf-8")),
         "model_index": [{"row": row["row"], "results": card_results(row)} for row in scored],
     }
     draw_rows(scored, folder)
+    if content["cross_corpus"]["systems"]:
+        draw_matrix(content["cross_corpus"], folder / MATRIX)
     (folder / REPORT_MARKDOWN).write_text(render("report", **content), encoding="utf-8")
     write_json(folder / REPORT_JSON, content)
     return content
+
+
+def write_comparison(
+    runs: Sequence[Path], output: Path, *, parts: str | None, num_resamples: int, seed: int
+) -> str:
+    """Write what the parts of models are worth on a corpus, or without one trials of settings;
+    returns the page.
+    """
+    content = (
+        compare_trials(runs, seed=seed)
+        if parts is None
+        else part_scores(runs, parts, num_resamples=num_resamples, seed=seed)
+    )
+    name = "trials" if parts is None else "parts"
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / f"{name}.json", content)
+    return render(name, **content).rstrip()
 
 
 def progress(items: Sequence[Any], title: str) -> tqdm:

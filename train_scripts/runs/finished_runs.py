@@ -22,6 +22,8 @@ class RowKey:
     size: str | None  # None for a baseline
     # settings that the command line changed, without seed and size; sorted
     overrides: tuple[str, ...]
+    # names of the corpora of training, of a run on several; None: that of the test turns
+    training: str | None = None
 
     @property
     def slug(self) -> str:
@@ -29,13 +31,18 @@ class RowKey:
         parts = [self.corpus, self.protocol, self.preset, self.size or ""]
         if self.overrides:
             parts.append(hashlib.sha256("\n".join(self.overrides).encode()).hexdigest()[:8])
+        if self.training:
+            parts.append(f"from-{self.training}")
         words = "_".join(part for part in parts if part)
         return "".join(c if c.isalnum() or c in "_+-" else "-" for c in words)
 
     @property
     def title(self) -> str:
-        """Preset and what was changed of it."""
-        return " ".join((self.preset, *self.overrides))
+        """Preset and what was changed of it, and what it was trained on if that is not told by
+        what was tested.
+        """
+        trained = (f"trained on {self.training}",) if self.training else ()
+        return " ".join((self.preset, *self.overrides, *trained))
 
 
 @dataclass
@@ -48,6 +55,8 @@ class Run:
     results: RunRecord
     turns: dict[str, list] = field(default_factory=dict)
     validation_turns: dict[str, list] = field(default_factory=dict)
+    # corpora of training, where this is the part of one corpus of a run on several
+    training: str | None = None
 
     @property
     def key(self) -> RowKey:
@@ -58,6 +67,7 @@ class Run:
             preset=self.results.preset or "",
             size=self.results.size,
             overrides=effective_overrides(self.results.settings.get("overrides", ())),
+            training=self.training,
         )
 
     @property

@@ -3,13 +3,20 @@ labels allow.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import typer
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from processing.corpora.loading import load_corpus
+from processing.corpora.mixture import (
+    OWN_ID,
+    PROPORTIONAL,
+    Mixture,
+    count_corpora,
+    sampling_shares,
+)
 from processing.corpora.schema import label_order
 from processing.errors import InputError
 from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
@@ -18,6 +25,7 @@ from processing.folds import describe_protocol, load_folds
 from processing.leakage import check_shared_speakers, digest_audio, format_leak_table, leak_report
 from processing.pitch import f0_deviation_within, f0_statistics
 from processing.text import normalize_transcript
+from train_scripts.runs.record import CorpusCounts, MixtureRecord
 from train_scripts.runs.sealed_folds import SealedFolds
 
 logger = logging.getLogger(__name__)
@@ -35,6 +43,7 @@ class FoldData:
         labels: emotion words in the order of the labels.
         speakers: training speakers in the order of the speaker head.
         missing: tasks that the training labels do not allow, with the reason.
+        mixture: which corpora it is of, where there are several.
     """
 
     folds: SealedFolds
@@ -44,10 +53,11 @@ class FoldData:
     labels: list[str]
     speakers: list[str]
     missing: dict[str, str]
+    mixture: MixtureRecord | None = None
 
 
 def load_fold_data(
-    data: str,
+    data: str | Mixture,
     protocol: str,
     fold: str,
     feature_extractor: DecompSerFeatureExtractor,
@@ -56,7 +66,7 @@ def load_fold_data(
     skip_bad: bool = False,
     num_proc: int | None = None,
 ) -> FoldData:
-    """Load a corpus, extract its signals, split it and report its leaks.
+    """Load a corpus or a mixture, extract its signals, split it and report its leaks.
 
     Args:
         data: see `load_corpus`.
@@ -75,14 +85,20 @@ def load_fold_data(
     corpus = load_corpus(data, skip_bad=skip_bad)
     load_folds(corpus, protocol, fold)  # a wrong protocol or fold is said before the long work
     corpus = add_signals(corpus, feature_extractor, num_proc=num_proc, skip_bad=skip_bad)
-    found = split_corpus(corpus, protocol, fold, name=data, train_on_validation=train_on_validation)
+    found = split_corpus(corpus, protocol, fold, data=data, train_on_validation=train_on_validation)
     found.folds = with_arrays(found.folds)
     fit_f0_statistics(feature_extractor, found.folds["train"])
     return found
 
 
 def split_corpus(
-    corpus: Dataset, protocol: str, fold: str, *, name: str, train_on_validation: bool = False
+    corpus: Dataset,
+    protocol: str,
+    fold: str,
+    *,
+    data: str | Dataset | Mixture,
+    train_on_validation: bool = False,
+    uses_sampling: bool = True,
 ) -> FoldData:
     """Split a corpus that has its features, and report its leaks.
 
@@ -90,8 +106,9 @@ def split_corpus(
         corpus: rows with features.
         protocol: see `load_folds`.
         fold: see `load_folds`.
-        name: of the corpus, for errors.
+        data: that the corpus was loaded from.
         train_on_validation: see `load_fold_data`.
+        uses_sampling: whether what is trained draws corpora as a mixture says.
 
     Raises:
         InputError: see `load_fold_data`.
@@ -101,14 +118,17 @@ def split_corpus(
     description = describe_protocol(protocol, folds)
     if train_on_validation:
         folds = merge_validation(folds)
-    leaks = leak_report(folds, digests=digest_audio(corpus.select_columns(["id", "audio"])))
+    digests = digest_audio(corpus.select_columns(["id", "audio"]))
+    leaks = leak_report(folds, digests=digests)
     typer.echo(
         f"What of the test turns is in training:\n{format_leak_table({fold: leaks})}", err=True
     )
     check_shared_speakers(leaks, protocol)
+    if isinstance(data, Mixture):
+        check_copies_between(folds, digests)
     labels = label_order(folds["train"]["emotion"])
     for split, rows in folds.items():
-        check_labels(rows, labels, f"split '{split}' of {name}")
+        check_labels(rows, labels, f"split '{split}' of {data}")
     speakers = sorted(set(folds["train"]["speaker"]) - {None})
     return FoldData(
         folds=SealedFolds(folds),
@@ -118,7 +138,51 @@ def split_corpus(
         labels=labels,
         speakers=speakers,
         missing=find_missing_tasks(folds["train"], speakers),
+        mixture=describe_mixture(data, folds, uses_sampling) if isinstance(data, Mixture) else None,
     )
+
+
+def describe_mixture(mixture: Mixture, folds: DatasetDict, uses_sampling: bool) -> MixtureRecord:
+    """What a run of several corpora stores of them; says it on standard error."""
+    counts = {
+        split: {name: CorpusCounts(**found) for name, found in count_corpora(rows).items()}
+        for split, rows in folds.items()
+        if len(rows)
+    }
+    train = {name: found.turns for name, found in counts["train"].items()}
+    shares = sampling_shares(mixture, train) if uses_sampling else None
+    for name, found in counts["train"].items():
+        share = shares[name] if shares else found.turns / sum(train.values())
+        typer.echo(
+            f"training turns of {name}: {found.turns} of {found.speakers} speakers, "
+            f"{found.without_text} without a transcript, {share:.1%} of the draws",
+            err=True,
+        )
+    return MixtureRecord(
+        labels=mixture.labels,
+        sampling=mixture.sampling if uses_sampling else PROPORTIONAL,
+        shares=shares,
+        counts=counts,
+    )
+
+
+def check_copies_between(folds: DatasetDict, digests: Mapping[str, str]) -> None:
+    """Raise InputError where a recording that one corpus tests is another's in another split."""
+    others: dict[str, tuple[str, str]] = {}
+    for name in (split for split in folds if split != "test"):
+        for corpus, row_id in zip(folds[name]["corpus"], folds[name]["id"], strict=True):
+            others.setdefault(digests[row_id], (corpus, row_id))
+    found = [
+        (row_id, others[digests[row_id]][1])
+        for corpus, row_id in zip(folds["test"]["corpus"], folds["test"]["id"], strict=True)
+        if others.get(digests[row_id], (corpus, ""))[0] != corpus
+    ]
+    if found:
+        raise InputError(
+            f"{len(found)} test turns are in training or validation as turns of another corpus, "
+            f"first {found[0][0]} as {found[0][1]}. `decomp-ser leaks` lists them; leave them out "
+            "of one corpus."
+        )
 
 
 def merge_validation(folds: DatasetDict) -> DatasetDict:
@@ -138,14 +202,18 @@ def with_arrays(folds):
 
 def check_labels(rows: Dataset, labels: list[str], place: str) -> None:
     """Raise InputError for an emotion that is none of the labels."""
+    way_out = "leave it out with " + (
+        "`--labels intersection`."
+        if OWN_ID in rows.column_names
+        else "`decomp-ser prepare folder SOURCE OUTPUT --map old=new --labels "
+        + ",".join(labels)
+        + "`."
+    )
     unknown = sorted({e for e in rows["emotion"] if e not in labels}, key=str)
     if unknown:
         raise InputError(
             f"{place}: emotion {unknown[0]!r} is none of the labels {', '.join(labels)}. Rename or "
-            "leave it out with "
-            "`decomp-ser prepare folder SOURCE OUTPUT --map old=new --labels "
-            + ",".join(labels)
-            + "`."
+            + way_out
         )
 
 

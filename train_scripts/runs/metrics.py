@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import jiwer
 import numpy as np
+from scipy.stats import rankdata
 
 from train_scripts.runs.record import ClassScores, GroupScores
 
@@ -248,6 +249,34 @@ def word_error_rate(references: Sequence[str], predictions: Sequence[str]) -> fl
     return float(jiwer.process_words(list(references), list(predictions)).wer)
 
 
+def vote_metrics(shares: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
+    """How near probabilities are to the shares of raters' votes.
+
+    Args:
+        shares: of the labels among the votes for each turn, (N, L), rows with a sum of 1.
+        probabilities: (N, L).
+
+    Returns:
+        `vote_cross_entropy`: mean over the turns of -sum of share * log probability, in nats.
+        `vote_rank_correlation`: mean of Spearman's correlation within a turn, ties ranked alike,
+        over the turns whose votes do not all agree in number; None without one.
+
+    Examples:
+        >>> vote_metrics(np.array([[0.75, 0.25, 0.0]]), np.array([[0.5, 0.25, 0.25]]))
+        {'vote_cross_entropy': 0.866..., 'vote_rank_correlation': 0.866...}
+    """
+    logs = np.log(np.maximum(probabilities, np.finfo(float).tiny))
+    ranks = [rankdata(x, axis=1) for x in (shares, probabilities)]
+    centred = [x - x.mean(axis=1, keepdims=True) for x in ranks]
+    norms = np.prod([np.linalg.norm(x, axis=1) for x in centred], axis=0)
+    known = norms > 0
+    correlations = (centred[0] * centred[1]).sum(axis=1)[known] / norms[known]
+    return {
+        "vote_cross_entropy": float(-(shares * logs).sum(axis=1).mean()),
+        "vote_rank_correlation": float(correlations.mean()) if known.any() else None,
+    }
+
+
 def check_probabilities(probabilities: Any, *, num_turns: int) -> np.ndarray:
     """Probabilities as float64, shape (N, L).
 
@@ -285,6 +314,8 @@ METRIC_TITLES = {
     "speech_mse": "speech MSE",
     "speech_mse_padded": "speech MSE, padding counted as right",
     "ece": "calibration error",
+    "vote_cross_entropy": "cross entropy with the raters' votes (nats)",
+    "vote_rank_correlation": "rank correlation with the raters' votes",
 }
 """What tables and figures call each metric."""
 

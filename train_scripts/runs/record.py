@@ -73,6 +73,41 @@ class ClassScores:
 
 
 @dataclass(kw_only=True)
+class CorpusCounts:
+    """What a split has of one corpus of a mixture."""
+
+    turns: int  # number of turns
+    speakers: int  # number of speakers
+    minutes: float  # of speech
+    without_text: int  # number of turns without a transcript, which train no speech recognition
+    emotions: dict[str, int]  # number of turns of each emotion
+
+
+@dataclass(kw_only=True)
+class MixtureRecord:
+    """The corpora of a run on several."""
+
+    labels: str | None  # "union" or "intersection" of their emotions; null where they are the same
+    sampling: str  # "proportional", "equal" or a temperature; not read where corpora have weights
+    # share of the training draws of each corpus; null where every turn is drawn once an epoch
+    shares: dict[str, float] | None
+    counts: dict[str, dict[str, CorpusCounts]]  # of each split and corpus
+
+    @property
+    def corpora(self) -> list[str]:
+        """Names of all corpora."""
+        return sorted({name for of_split in self.counts.values() for name in of_split})
+
+    @property
+    def turns(self) -> dict[str, int]:
+        """Turns of each corpus, of all splits."""
+        return {
+            name: sum(of[name].turns for of in self.counts.values() if name in of)
+            for name in self.corpora
+        }
+
+
+@dataclass(kw_only=True)
 class Metrics:
     """Metrics of a list of turns; null where a model does not have the task."""
 
@@ -91,6 +126,10 @@ class Metrics:
     speech_mse_padded: float | None = None
     # expected calibration error of the probabilities at temperature 1, in [0, 1]
     ece: float | None = None
+    # against the shares of the raters' votes, mean over the turns that have votes: cross entropy in
+    # nats, which is their own entropy at least; and Spearman's correlation of the ranks of emotions
+    vote_cross_entropy: float | None = None
+    vote_rank_correlation: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -102,6 +141,8 @@ class Scores:
     per_speaker: dict[str, GroupScores] = field(default_factory=dict)  # by speaker
     # by gender, as the corpus names it
     per_gender: dict[str, GroupScores] = field(default_factory=dict)
+    # by corpus, where the model was trained on several
+    per_corpus: dict[str, GroupScores] = field(default_factory=dict)
     # numbers of turns, references in rows and predictions in columns, in the order of the labels
     confusion: list[list[int]] = field(default_factory=list)
 
@@ -147,6 +188,7 @@ class RunRecord(Scores):
     # likewise of the training turns, those of pre-training included; null where one of them is not
     # known
     trained_on: str | None = None
+    mixture: MixtureRecord | None = None  # where the data are several corpora
     protocol: Protocol  # how the corpus was split
     fold: str | None = None  # name of the fold
     leaks: Leaks | None = None  # what the test turns share with the others

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from processing.corpora.mixture import OWN_ID
+from processing.corpora.votes import vote_shares
 from processing.text import normalize_transcript
 from train_scripts.runs.fold_data import FoldData
 from train_scripts.runs.inference import TurnPredictions
@@ -20,6 +22,7 @@ from train_scripts.runs.metrics import (
     macro_f1,
     recall_metrics,
     recalls_by_group,
+    vote_metrics,
     word_error_rate,
 )
 from train_scripts.runs.record import Leaks, Metrics, Protocol, RunRecord, Scores
@@ -74,12 +77,31 @@ def score_rows(
             speech_mse=finite_mean("speech_mse", turns.speech_mse),
             speech_mse_padded=finite_mean("speech_mse_padded", turns.speech_mse_padded),
             ece=expected_calibration_error(references, probabilities),
+            **score_votes(rows, probabilities, labels),
         ),
         per_class=class_metrics(confusion, labels),
         per_speaker=by_group(rows["speaker"]),
         per_gender=by_group(rows["gender"]),
+        per_corpus=by_group(rows["corpus"]) if is_mixture(rows) else {},
         confusion=confusion.tolist(),
     )
+
+
+def score_votes(rows: Any, probabilities: np.ndarray, labels: list[str]) -> dict[str, float | None]:
+    """How near the probabilities, (N, L), are to the shares of the raters' votes."""
+    if "votes" not in getattr(rows, "column_names", ()):
+        return {}
+    shares = [vote_shares(text, labels) for text in rows["votes"]]
+    known = [i for i, found in enumerate(shares) if found is not None]
+    if not known:
+        return {}
+    wanted = np.array([shares[i] for i in known])
+    return vote_metrics(wanted, probabilities[known])
+
+
+def is_mixture(rows: Any) -> bool:
+    """Whether rows are of a mixture of corpora."""
+    return OWN_ID in getattr(rows, "column_names", ())
 
 
 def known_word_error_rate(
@@ -139,6 +161,7 @@ def describe_fold(data: FoldData) -> dict[str, Any]:
     return {
         "corpus": name_corpora(data.folds.test_corpora),
         "trained_on": name_corpora(set(data.folds["train"]["corpus"]) - {None}),
+        "mixture": data.mixture,
         "protocol": Protocol(**data.protocol),
         "fold": data.fold,
         "leaks": Leaks(**data.leaks),
@@ -160,9 +183,16 @@ def summarize(record: RunRecord) -> str:
         "word_error_rate": "word error rate",
         "speaker_accuracy": "speaker accuracy (held-out turns)",
         "speech_mse": "speech MSE",
+        "vote_cross_entropy": "cross entropy with votes (nats)",
+        "vote_rank_correlation": "rank correlation with votes",
     }
     found = {title: getattr(record.metrics, name) for name, title in names.items()}
     lines = [f"{title:34} {value:.4g}" for title, value in found.items() if value is not None]
+    for corpus, scores in record.per_corpus.items():
+        wa, uar = scores.weighted_accuracy, scores.unweighted_average_recall
+        lines.append(
+            f"{corpus + ' (' + str(scores.num_turns) + ' turns)':34} WA {wa:.4g} UAR {uar:.4g}"
+        )
     if record.protocol.leaks:
         lines.append(
             "LEAKS: the test speakers or turns are known to the model; this is no honest score."

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ from transformers.utils.hub import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification, DecompSerForPreTraining
 from processing import DecompSerProcessor
+from processing.corpora.mixture import DIVIDER, Mixture, describe_data, full_path, own_name
 from processing.errors import InputError
 from train_scripts.runs.foreseen_errors import require_package
 from train_scripts.runs.record import RESULTS
@@ -35,7 +39,7 @@ def open_run_folder(
     folder: str | Path,
     settings: RunSettings,
     *,
-    data: str,
+    data: str | Mixture,
     protocol: str,
     fold: str,
     further: Sequence[str] = (),
@@ -57,15 +61,10 @@ def open_run_folder(
             installed.
     """
     require_packages(settings)
-    of_fold: dict[str, Any] = {"data": full_path(data), "protocol": protocol, "fold": fold}
+    of_fold: dict[str, Any] = {"data": describe_data(data), "protocol": protocol, "fold": fold}
     if further:  # folders of before do not know it
         of_fold["further"] = [full_path(name) for name in further]
     return open_folder(Path(folder), of_fold, settings.as_dict(), finished=RESULTS)
-
-
-def full_path(data: str) -> str:
-    """A path in full, and anything else as it is."""
-    return str(Path(data).resolve()) if Path(data).exists() else data
 
 
 def open_folder(folder: Path, of_fold: Mapping, settings: Mapping, *, finished: str) -> Path:
@@ -131,6 +130,7 @@ def save_model(
     fold: str | None = None,
     base: str | None = None,
     encoder: str | None = None,
+    corpora: Collection[str] = (),
 ) -> None:
     """Save a trained model, its processor and their code, and which turns and speakers it was
     trained on, so that `evaluate` can tell whether it is asked about any of them.
@@ -146,10 +146,11 @@ def save_model(
             was trained on counts too; where that is not known, a warning says that it is not known
             of this one either.
         encoder: folder or repository id of the speech encoder that it went on from, likewise.
+        corpora: names of the corpora of a mixture.
     """
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    speakers, ids = set(train["speaker"]), set(train["id"])
+    speakers, ids, mixed = set(train["speaker"]), set(train["id"]), set(corpora)
     for name in filter(None, (base, encoder)):
         earlier = read_training_rows(name)
         if earlier is None:
@@ -163,11 +164,13 @@ def save_model(
             return
         speakers.update(earlier["speakers"])
         ids.update(earlier["ids"])
+        mixed.update(earlier.get("corpora", ()))
     content = {
         "protocol": protocol,
         "fold": fold,
         "speakers": sorted(speakers - {None}),
         "ids": sorted(ids),
+        **({"corpora": sorted(mixed)} if mixed else {}),
     }
     (Path(folder) / TRAINING_ROWS).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
@@ -254,13 +257,21 @@ def read_training_rows(name: str) -> dict | None:
     return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def find_overlap(name: str, ids: Iterable[str], speakers: Iterable[str | None]) -> str | None:
+def find_overlap(
+    name: str,
+    ids: Iterable[str],
+    speakers: Iterable[str | None],
+    *,
+    corpora: Sequence[str | None] = (),
+) -> str | None:
     """What of a set of turns a saved model was trained on.
 
     Args:
         name: folder of a run, or a repository id.
         ids: of the turns.
         speakers: of the turns.
+        corpora: of the turns, where known. Turns and speakers of a mixture are known without the
+            name of their corpus too.
 
     Returns:
         A description, or None if nothing overlaps.
@@ -272,11 +283,51 @@ def find_overlap(name: str, ids: Iterable[str], speakers: Iterable[str | None]) 
     if trained is None:
         read_config(name)
         return f"it is not known which turns it was trained on ({TRAINING_ROWS} is missing)"
-    shared_ids = set(ids) & set(trained["ids"])
-    shared_speakers = set(speakers) & set(trained["speakers"])
+    mixed = set(trained.get("corpora", ()))
+    shared_ids, shared_speakers = (
+        {
+            name
+            for name, corpus in zip(names, corpora or repeat(None), strict=False)
+            if known.has(name, corpus)
+        }
+        for names, known in (
+            (ids, KnownNames(set(trained["ids"]), mixed)),
+            (speakers, KnownNames(set(trained["speakers"]), mixed)),
+        )
+    )
     if not shared_ids and not shared_speakers:
         return None
     return (
         f"{len(shared_ids)} of the test turns and {len(shared_speakers)} of the test speakers are "
         "in its training set"
     )
+
+
+@dataclass
+class KnownNames:
+    """Ids or speakers of training turns, those of a mixture with the name of their corpus.
+
+    Examples:
+        >>> known = KnownNames({"a/x", "b/y"}, {"a", "b"})
+        >>> known.has("x", "a"), known.has("x", "b"), known.has("x", None), known.has("a/x", "a")
+        (True, False, True, True)
+    """
+
+    names: Collection[str]
+    corpora: Collection[str] = ()
+
+    @cached_property
+    def bare(self) -> set[str]:
+        """Names of a mixture without their corpora."""
+        parts = (name.partition(DIVIDER) for name in self.names)
+        return {rest for corpus, _, rest in parts if corpus in self.corpora}
+
+    def has(self, name: str | None, corpus: str | None) -> bool:
+        """Whether a name of a corpus is among them, with or without the corpus's name; of a corpus
+        that is unknown or was called otherwise, whether any corpus has it.
+        """
+        if name is None or name in self.names or own_name(name, corpus) in self.names:
+            return name is not None
+        if corpus in self.corpora:
+            return f"{corpus}{DIVIDER}{own_name(name, corpus)}" in self.names
+        return own_name(name, corpus) in self.bare

@@ -48,9 +48,14 @@ class SealedFolds:
         return list(self._splits[TEST]["speaker"])
 
     @property
+    def corpus_of_test(self) -> list[str | None]:
+        """Corpus of each test turn."""
+        return list(self._splits[TEST]["corpus"])
+
+    @property
     def test_corpora(self) -> set[str]:
         """Names of the corpora of the test turns, where known."""
-        return set(self._splits[TEST]["corpus"]) - {None}
+        return set(self.corpus_of_test) - {None}
 
     def with_format(self, *arguments, **options) -> "SealedFolds":
         """The same splits in another format, sealed."""

@@ -97,6 +97,9 @@ class FineTuningSettings(StageSettings):
     # "none", or "balanced": an emotion's loss counts in inverse proportion to its training turns,
     # with a mean of 1 over these
     class_weights: Literal["none", "balanced"] = "none"
+    # what the emotion loss compares with: the "labels", or the shares of the raters' "votes", where
+    # the corpus has them (its own label where a turn has none)
+    targets: Literal["labels", "votes"] = "labels"
     # rank of low-rank adapters on the attention of the speech encoder, which then is not trained
     # otherwise; merged into it when saved. 0 trains it in full. Needs peft.
     lora_rank: int = 0
@@ -109,6 +112,13 @@ class FineTuningSettings(StageSettings):
     # epochs without a better one after which training stops early, with select=validation; 0 never
     # stops
     patience: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """As of a stage; settings of runs that knew no votes are the same."""
+        plain = super().as_dict()
+        if self.targets == "labels":
+            del plain["targets"]
+        return plain
 
 
 @dataclass

@@ -11,6 +11,7 @@ from transformers.utils.hub import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification
 from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompSerProcessor
+from processing.corpora.mixture import Mixture
 from processing.errors import InputError
 from processing.features import SIGNAL_SETTINGS
 from train_scripts.runs.encoder_record import corpora_heard
@@ -46,7 +47,7 @@ from train_scripts.training.trainer import PARTS, DecompSerTrainer
 def finetune(
     preset: str,
     *,
-    data: str,
+    data: str | Mixture,
     protocol: str,
     fold: str,
     output: str | Path,
@@ -60,7 +61,7 @@ def finetune(
 
     Args:
         preset: name or path.
-        data: see `load_corpus`.
+        data: one corpus or a mixture, see `load_corpus`.
         protocol: see `load_folds`.
         fold: see `load_folds`.
         output: folder of the run; the saved model is in it.
@@ -83,6 +84,7 @@ def finetune(
         skip_bad=skip_bad,
     )
     check_validation(run.settings, run.data)
+    check_votes(run.settings, run.data)
     encoder = encoder_begun_from(run.settings)
     overlap = check_pretrained(pretrained, encoder, run.data, allow_overlap)
     model = start_model(run, pretrained)
@@ -149,6 +151,17 @@ def check_validation(settings: RunSettings, data: FoldData) -> None:
         raise InputError(
             f"finetuning.select=validation: protocol '{data.protocol['name']}' has no validation "
             "speakers. Use select=last."
+        )
+
+
+def check_votes(settings: RunSettings, data: FoldData) -> None:
+    """Raise InputError where votes shall be learnt and no training turn has any."""
+    train = data.folds["train"]
+    known = list(train["votes"]) if "votes" in train.column_names else []
+    if settings.finetuning.targets == "votes" and not any(known):
+        raise InputError(
+            "finetuning.targets=votes: no training turn has votes. Fill the column `votes`, such "
+            "as angry:3;neutral:6, or leave the setting out."
         )
 
 
@@ -223,9 +236,13 @@ def check_pretrained(
     returns what overlaps.
     """
     tested = (data.folds.test_ids, data.folds.test_speakers)
+    corpora = data.folds.corpus_of_test
     found = {
-        f"--pretrained {pretrained}": pretrained and find_overlap(pretrained, *tested),
-        f"speech_encoder={encoder}": encoder and find_overlap(encoder, *tested),
+        title: name and find_overlap(name, *tested, corpora=corpora)
+        for title, name in (
+            (f"--pretrained {pretrained}", pretrained),
+            (f"speech_encoder={encoder}", encoder),
+        )
     }
     overlaps = {name: overlap for name, overlap in found.items() if overlap}
     for name, overlap in overlaps.items():
@@ -343,6 +360,7 @@ def build_trainer(model, run: StageRun) -> DecompSerTrainer:
         with_waveform=model.speech_encoder is not None,
         with_text=model.ctc_head is not None,
         with_row_keys=True,
+        with_votes=stage.targets == "votes",
     )
     rows = keep_in_memory(
         data.folds["train"],
@@ -367,6 +385,7 @@ def build_trainer(model, run: StageRun) -> DecompSerTrainer:
         score_turns=lambda rows, turns: vars(score_rows(rows, turns, data.labels).metrics),
         augmentation=settings.augmentation,
         class_weights=class_weights(settings, data),
+        corpus_shares=data.mixture.shares if data.mixture else None,
         rates={part: getattr(stage, f"{part}_rate") for part in PARTS},
         callbacks=[EarlyStoppingCallback(stage.patience)] if stage.patience else [],
     )

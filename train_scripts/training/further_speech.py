@@ -55,8 +55,8 @@ def add_speech(
         copies = sum(digest in tested for digest in own_digests.values())
         if copies:
             raise InputError(
-                f"--data {name}: {copies} of its recordings are test turns of the fold under other "
-                "names. Leave them out."
+                f"--further {name}: {copies} of its recordings are test turns of the fold under "
+                "other names. Leave them out."
             )
         digests |= own_digests
         chosen = choose_heldout_turns(rows)
@@ -83,6 +83,6 @@ def check_apart(name: str, rows: Sequence[dict], splits: dict[Any, Dataset]) -> 
             shared = sorted({row[column] for row in rows} & tested)
             if shared:
                 raise InputError(
-                    f"--data {name}: {column} {shared[0]!r} is among the {split} turns of the fold "
-                    f"({len(shared)} such). Give a corpus of other people."
+                    f"--further {name}: {column} {shared[0]!r} is among the {split} turns of the "
+                    f"fold ({len(shared)} such). Give a corpus of other people."
                 )

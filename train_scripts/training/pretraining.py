@@ -12,6 +12,7 @@ from transformers import set_seed
 
 from modeling_decomp_ser import DecompSerForPreTraining
 from processing import DecompSerDataCollator
+from processing.corpora.mixture import Mixture
 from processing.errors import InputError
 from train_scripts.runs.fold_data import FoldData, with_arrays
 from train_scripts.runs.inference import predict_turns
@@ -34,7 +35,7 @@ from train_scripts.training.trainer import DecompSerPreTrainer
 def pretrain(
     preset: str,
     *,
-    data: str,
+    data: str | Mixture,
     protocol: str,
     fold: str,
     output: str | Path,
@@ -46,7 +47,7 @@ def pretrain(
 
     Args:
         preset: name or path.
-        data: see `load_corpus`.
+        data: one corpus or a mixture, see `load_corpus`.
         protocol: see `load_folds`.
         fold: see `load_folds`; its test and validation speakers are not trained on.
         output: folder of the run.
@@ -115,6 +116,7 @@ def build_pretrainer(model, run: StageRun) -> DecompSerPreTrainer:
             with_waveform=False,
         ),
         data_collator=PreTrainingCollator(collator),
+        corpus_shares=run.data.mixture.shares if run.data.mixture else None,
         crop_frames=(stage.shortest_crop, stage.longest_crop),
     )
 

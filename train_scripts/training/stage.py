@@ -16,6 +16,7 @@ import typer
 from transformers import ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from processing import DecompSerProcessor
+from processing.corpora.mixture import Mixture
 from processing.errors import InputError
 from processing.text import ENGLISH_VOCABULARY, make_vocabulary
 from train_scripts.runs.fold_data import FoldData, load_fold_data
@@ -148,6 +149,7 @@ class StageRun:
             fold=self.data.fold,
             base=base,
             encoder=encoder,
+            corpora=self.data.mixture.corpora if self.data.mixture else (),
         )
         plot_losses(read_log(self.folder), self.folder / "losses.png", title=title)
         return write_record(self.folder, record)
@@ -156,7 +158,7 @@ class StageRun:
 def open_run(
     preset: str,
     *,
-    data: str,
+    data: str | Mixture,
     protocol: str,
     fold: str,
     output: str | Path,

@@ -2,7 +2,7 @@
 interruption.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,10 @@ class StepBatches(Sampler[list[int]]):
     two processes take a batch each or one process accumulates two. The last step of an epoch holds
     the turns that are left; where they are fewer than the processes, some take the same turn.
 
+    With shares, an epoch has as many turns, but draws each group as its share says: one that is
+    drawn more often than it has turns is gone through again in another order, of one that is drawn
+    less often another part comes each epoch.
+
     Args:
         num_turns: of the data set.
         batch_size: turns of a batch.
@@ -32,6 +36,8 @@ class StepBatches(Sampler[list[int]]):
         seed: of the order.
         epoch: gives the epoch that an iteration is for.
         lengths: of the turns, in any unit, to group by length; None for a random order.
+        groups: name of the group of each turn, such as its corpus; only with shares.
+        shares: share of each group of the draws, with a sum of 1; None draws every turn once.
     """
 
     num_turns: int
@@ -42,6 +48,8 @@ class StepBatches(Sampler[list[int]]):
     seed: int
     epoch: Callable[[], int]
     lengths: Sequence[float] | None = None
+    groups: Sequence[str] | None = None
+    shares: Mapping[str, float] | None = None
 
     def __len__(self) -> int:
         steps, left = divmod(self.num_turns, self.step_size)
@@ -69,7 +77,7 @@ class StepBatches(Sampler[list[int]]):
     def order(self) -> list[np.ndarray]:
         """Turns of each step of this epoch."""
         random = np.random.default_rng([self.seed, self.epoch()])
-        turns = random.permutation(self.num_turns)
+        turns = self.draw(random)
         if self.lengths is None:
             return self.cut(turns, self.step_size)
         lengths = np.asarray(self.lengths)
@@ -78,8 +86,22 @@ class StepBatches(Sampler[list[int]]):
         *whole, last = self.cut(turns, self.step_size)
         whole = [whole[i] for i in random.permutation(len(whole))]
         # a step that needs more memory than there is fails at once, not after an hour
-        whole.sort(key=lambda step: lengths.max() not in lengths[step])
+        longest = lengths[turns].max()
+        whole.sort(key=lambda step: longest not in lengths[step])
         return [*whole, last]
+
+    def draw(self, random: np.random.Generator) -> np.ndarray:
+        """Turns of this epoch in a random order."""
+        if self.shares is None:
+            return random.permutation(self.num_turns)
+        groups = np.asarray(self.groups)
+        drawn = []
+        for name, count in whole_numbers(self.shares, self.num_turns).items():
+            members = np.flatnonzero(groups == name)
+            rounds = -(-count // len(members))
+            orders = [random.permutation(members) for _ in range(rounds)]
+            drawn += [np.concatenate(orders)[:count]] if rounds else []
+        return random.permutation(np.concatenate(drawn))
 
     def megabatch_steps(self) -> int:
         """Steps that are sorted together; small data sets are cut into four pieces at least."""
@@ -89,3 +111,18 @@ class StepBatches(Sampler[list[int]]):
     def cut(turns: np.ndarray, size: int) -> list[np.ndarray]:
         """Pieces of an order, the last one maybe shorter."""
         return [turns[i : i + size] for i in range(0, len(turns), size)]
+
+
+def whole_numbers(shares: Mapping[str, float], total: int) -> dict[str, int]:
+    """Shares of a total as whole numbers with that sum; the largest remainders are rounded up.
+
+    Examples:
+        >>> whole_numbers({"nemo": 0.5, "ravdess": 0.5}, 7)
+        {'nemo': 4, 'ravdess': 3}
+    """
+    exact = {name: share * total for name, share in shares.items()}
+    counts = {name: int(value) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])
+    for name in by_remainder[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts

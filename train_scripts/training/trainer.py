@@ -15,6 +15,7 @@ from modeling_decomp_ser.keyed_random import fold_in
 from modeling_decomp_ser.multitask_losses import IGNORED, TaskLoss, frames_needed
 from modeling_decomp_ser.speech_encoder import encoder_lengths
 from processing.corpora.schema import SAMPLING_RATE
+from processing.errors import InputError
 from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.settings import AugmentationSettings
 from train_scripts.training.augmentation import augment, crop_at_random
@@ -46,6 +47,8 @@ class DecompSerTrainer(Trainer):
         score_turns: turns predictions into the metrics of an evaluation; see `evaluate`.
         augmentation: perturbation of training batches; default none.
         class_weights: weight of each emotion's loss in training, (L,); default equal.
+        corpus_shares: share of the draws of each corpus, see `StepBatches`; default every turn once
+            an epoch.
         rates: multiples of the learning rate by part, see PARTS.
         **kwargs: as in `transformers.Trainer`. The collator must give `row_keys`.
     """
@@ -65,6 +68,7 @@ class DecompSerTrainer(Trainer):
         score_turns=None,
         augmentation: AugmentationSettings | None = None,
         class_weights: Tensor | None = None,
+        corpus_shares: dict[str, float] | None = None,
         rates: dict[str, float] | None = None,
         **kwargs,
     ):
@@ -73,6 +77,7 @@ class DecompSerTrainer(Trainer):
         self.score_turns: Any = score_turns
         self.augmentation = augmentation
         self.class_weights = class_weights
+        self.corpus_shares = corpus_shares
         self.rates = rates or {}
         self.logged: dict[str, Tensor] = {}
         self.gradient_norms: dict[str, float] = {}
@@ -108,6 +113,7 @@ class DecompSerTrainer(Trainer):
         sampling strategies are the library's.
         """
         if self.args.train_sampling_strategy not in ("random", "group_by_length"):
+            self.refuse_shares()
             return super().get_train_dataloader()
         rows: Any = self.train_dataset
         grouped = self.args.train_sampling_strategy == "group_by_length"
@@ -120,6 +126,8 @@ class DecompSerTrainer(Trainer):
             seed=self.args.seed,
             epoch=lambda: int(self.state.epoch or 0),
             lengths=rows[self.args.length_column_name] if grouped else None,
+            groups=list(rows["corpus"]) if self.corpus_shares else None,
+            shares=self.corpus_shares,
         )
         return DataLoader(
             rows,
@@ -128,6 +136,14 @@ class DecompSerTrainer(Trainer):
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
+
+    def refuse_shares(self) -> None:
+        """Raise InputError where corpora are to be drawn by share and the library draws turns."""
+        if self.corpus_shares:
+            raise InputError(
+                f"train_sampling_strategy={self.args.train_sampling_strategy}: draws no corpora by "
+                "share. Use random or group_by_length, or --sampling proportional."
+            )
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
@@ -158,7 +174,7 @@ class DecompSerTrainer(Trainer):
             inputs = self.perturb(inputs, keys)
         outputs = model(**inputs)
         if model.training:
-            self.harden_or_soften(outputs, inputs.get("labels"))
+            self.harden_or_soften(outputs, inputs.get("labels"), inputs.get("label_distribution"))
         counts = num_items_in_batch or {}
         # Gradients are averaged over processes, and each has divided by the turns of all.
         scale = self.accelerator.num_processes if num_items_in_batch else 1
@@ -171,21 +187,28 @@ class DecompSerTrainer(Trainer):
                 self.gradient_norms = gradient_norms(weighted, model)
         return (loss, outputs) if return_outputs else loss
 
-    def harden_or_soften(self, outputs, labels: Tensor | None) -> None:
-        """Replace the emotion loss by that with class weights and label smoothing."""
+    def harden_or_soften(
+        self, outputs, labels: Tensor | None, distribution: Tensor | None = None
+    ) -> None:
+        """Replace the emotion loss by that with class weights and label smoothing; a distribution
+        over the labels weighs as its labels do, in their shares.
+        """
         smoothing = self.args.label_smoothing_factor
         if labels is None or not (smoothing or self.class_weights is not None):
             return
         logits = outputs.logits.float()
         per_row = F.cross_entropy(
             logits,
-            labels,
-            ignore_index=IGNORED,
+            labels if distribution is None else distribution,
             reduction="none",
             label_smoothing=smoothing,
         )
         if self.class_weights is not None:
-            per_row = per_row * self.class_weights.to(per_row)[labels.clamp(min=0)]
+            weights = self.class_weights.to(per_row)
+            of_row = (
+                weights[labels.clamp(min=0)] if distribution is None else distribution @ weights
+            )
+            per_row = per_row * of_row
         outputs.task_losses["emotion"] = TaskLoss(per_row, labels != IGNORED)
 
     def wants_gradient_norms(self) -> bool:
