@@ -12,7 +12,7 @@ import numpy as np
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.utils import logging
 
-from .audio_files import AudioStream, open_audio
+from .audio_files import AudioStream, check_rate, open_audio
 from .mel_spectrogram import check_waveform, high_pass, log_mel_spectrogram
 from .pitch import F0_RANGES, METHODS, f0_contours, f0_statistics, normalize_log_f0
 
@@ -152,6 +152,12 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         none of these or cannot be read.
         """
         return open_audio(audio, self.sampling_rate)
+
+    def check_rate(self, sampling_rate: Any, name: str) -> int:
+        """A sampling rate of the sound `name` as a whole number of Hz; a ValueError says if it can
+        be none.
+        """
+        return check_rate(sampling_rate, name)
 
     def prepare_waveforms(self, raw_speech, sampling_rate: int | None = None) -> list[np.ndarray]:
         """Bring waveforms, as `__call__` takes them, to one channel of float32 (S,) at full scale

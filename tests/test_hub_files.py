@@ -37,6 +37,7 @@ PROCESSING_FILES = sorted(
     for name in (
         "feature_extraction_decomp_ser",
         "processing_decomp_ser",
+        "announced_lengths",
         "audio_files",
         "container_files",
         "errors",
