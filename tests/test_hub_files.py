@@ -53,8 +53,8 @@ PROCESSING_FILES = sorted(
 )
 SHIPPED = MODEL_FILES + PROCESSING_FILES
 THIRD_PARTY = {"numpy", "scipy", "torch", "torchaudio", "transformers"}
-# huggingface_hub comes with transformers
-REQUIRED_BY_TRANSFORMERS = {"huggingface_hub"}
+# these come with transformers
+REQUIRED_BY_TRANSFORMERS = {"huggingface_hub", "safetensors"}
 OPTIONAL = {"pyworld", "soundfile", "soxr"}
 
 each_file = pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
