@@ -9,26 +9,11 @@ Axes: S samples, C channels.
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
-LOWEST_RATE, HIGHEST_RATE = 1000, 768000
-"""Hz. Outside of it a header is damaged, or the number is no sampling rate."""
-
 Window = tuple[int, np.ndarray]
 """Index of the first sample, and the samples (S,) or (S, C)."""
-
-
-def check_rate(sampling_rate: Any, name: str) -> int:
-    """The rate as a whole number of Hz; raises ValueError, naming the sound, if it is none."""
-    number = isinstance(sampling_rate, int | float | np.integer | np.floating)
-    if not number or not LOWEST_RATE <= sampling_rate <= HIGHEST_RATE:
-        raise ValueError(
-            f"{name}: sampling rate of {sampling_rate!r} Hz, expected {LOWEST_RATE} to "
-            f"{HIGHEST_RATE} Hz."
-        )
-    return round(sampling_rate)
 
 
 class RollingWindows:

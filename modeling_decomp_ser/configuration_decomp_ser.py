@@ -5,6 +5,9 @@ extractor and run settings (learning rates, epochs, paths) to the presets. Field
 paper states no value say so and give the reason of their default.
 """
 
+import hashlib
+import json
+import math
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -27,10 +30,72 @@ SPEECH_ENCODERS = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 """Model types whose modules share the names and the meaning of wav2vec2's."""
 
 
+UNSEALED = (
+    *("settings_digest", "transformers_version", "auto_map", "custom_pipelines", "architectures"),
+    *("_name_or_path", "name_or_path", "_commit_hash"),
+)
+"""What of a stored configuration changes no answer, and may be changed by a library."""
+
+
+def settings_digest(content: dict) -> str:
+    """SHA-256 over a configuration as JSON."""
+    kept = {key: value for key, value in content.items() if key not in UNSEALED}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
 def refuse_if(wrong: Any, message: str) -> None:
     """Raise ValueError with the message where something is wrong."""
     if wrong:
         raise ValueError(message)
+
+
+WEIGHTS = ("emotion_weight", "ctc_weight", "speaker_weight", "reconstruction_weight")
+COUNTS = (
+    *("num_mel_bins", "num_f0_bins", "downsampling", "conv_kernel_size", "conv_stride"),
+    *("conv_channels_per_group", "vocab_size", "resampling_max_length"),
+)
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+MOST_LAYERS, MOST_UNITS = 1000, 1_000_000
+"""Far beyond any network of this kind: what is larger is a damaged number."""
+
+SPEECH_COUNTS = (
+    *("hidden_size", "intermediate_size", "num_attention_heads"),
+    *("num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "num_feat_extract_layers"),
+)
+
+
+def check_range(name: str, value: Any, least: int, most: int) -> None:
+    """Raise ValueError for what is no whole number of a range."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    refuse_if(
+        not whole or not least <= value <= most,
+        f"{name}={value!r}: expected a whole number, {least} to {most}.",
+    )
+
+
+def check_speech_sizes(config: Any) -> None:
+    """Raise ValueError for a size of the speech encoder that cannot be built or would never end."""
+    check_range("speech_config.num_hidden_layers", config.num_hidden_layers, 1, MOST_LAYERS)
+    for name in SPEECH_COUNTS:
+        if hasattr(config, name):
+            check_range(f"speech_config.{name}", getattr(config, name), 1, MOST_UNITS)
+    refuse_if(
+        config.hidden_size % config.num_attention_heads,
+        f"speech_config.hidden_size={config.hidden_size} is no multiple of num_attention_heads="
+        f"{config.num_attention_heads}.",
+    )
+    lists = {name: getattr(config, name) for name in ("conv_dim", "conv_kernel", "conv_stride")}
+    for name, sizes in lists.items():
+        refuse_if(
+            not isinstance(sizes, list | tuple) or not 1 <= len(sizes) <= MOST_LAYERS,
+            f"speech_config.{name}={sizes!r}: expected a list of sizes, one a convolution.",
+        )
+        for size in sizes:
+            check_range(f"speech_config.{name}", size, 1, MOST_UNITS)
+    refuse_if(
+        len({len(sizes) for sizes in lists.values()}) > 1,
+        "speech_config: conv_dim, conv_kernel and conv_stride have different lengths.",
+    )
 
 
 @strict
@@ -107,6 +172,8 @@ class DecompSerConfig(PreTrainedConfig):
             validation speakers; above 1 it makes the answers less confident.
         abstain_below: probability of the best emotion below which the pipeline flags an answer as
             "unsure", fitted on validation speakers; 0 never.
+        weights_digest: SHA-256 of the weights that were saved with this configuration, which
+            loading compares; set by saving.
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: if a field has another type, or if fields
@@ -185,6 +252,7 @@ class DecompSerConfig(PreTrainedConfig):
     emotion_head_trained: bool = False
     temperature: float | int = 1.0
     abstain_below: float | int = 0.0
+    weights_digest: str | None = None
 
     def __post_init__(self, **kwargs):
         if not self.use_speech_encoder:
@@ -194,7 +262,20 @@ class DecompSerConfig(PreTrainedConfig):
         # JSON knows lists only
         self.components = tuple(self.components)
         self.speakers = tuple(self.speakers)
+        refuse_if(
+            not isinstance(self.id2label, dict | None),
+            f"id2label={self.id2label!r}: expected an emotion by its number.",
+        )
         label2id = kwargs.get("label2id") or getattr(self, "label2id", None)
+        refuse_if(
+            not isinstance(label2id, dict | None),
+            f"label2id={label2id!r}: expected a number by its emotion.",
+        )
+        dtype = self.dtype or kwargs.get("torch_dtype")
+        refuse_if(
+            isinstance(dtype, str) and dtype.removeprefix("torch.") not in DTYPES,
+            f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.",
+        )
         if self.id2label is None and label2id:
             self.id2label = {index: name for name, index in label2id.items()}
         elif self.id2label is None and "num_labels" not in kwargs:
@@ -242,7 +323,56 @@ class DecompSerConfig(PreTrainedConfig):
             f"reconstruction_weight={self.reconstruction_weight} with components=[]: the decoder "
             "reads the codes. Set reconstruction_weight=0.",
         )
+        self.check_labels()
+        self.check_sizes()
         self.check_numbers()
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """As in transformers; raises ValueError for a stored configuration that was changed."""
+        stored = config_dict.pop("settings_digest", None)
+        refuse_if(
+            stored not in (None, settings_digest(config_dict)),
+            "config.json was changed after saving: it is damaged, or was edited by hand. Set "
+            "fields in Python and save again, or remove settings_digest from it to keep the "
+            "change.",
+        )
+        return super().from_dict(config_dict, **kwargs)
+
+    def to_json_string(self, use_diff: bool = True) -> str:
+        """As in transformers, with a digest of what is stored."""
+        text = super().to_json_string(use_diff)
+        if not use_diff:
+            return text
+        content = json.loads(text)
+        sealed = {**content, "settings_digest": settings_digest(content)}
+        return json.dumps(sealed, indent=2, sort_keys=True) + "\n"
+
+    def check_labels(self):
+        """Raise ValueError for emotions that are not told apart by their names."""
+        labels: Any = self.id2label or {}
+        words = [labels.get(index) for index in range(len(labels))]
+        refuse_if(
+            not all(isinstance(word, str) and word for word in words)
+            or len(set(words)) < len(words),
+            f"id2label={labels}: expected the numbers from 0 on, each with a name of its own.",
+        )
+        refuse_if(
+            self.label2id and self.label2id != {word: i for i, word in enumerate(words)},
+            f"label2id={self.label2id} does not fit id2label={labels}.",
+        )
+
+    def check_sizes(self):
+        """Raise ValueError for a size that no network has."""
+        for name, value in {**vars(self)}.items():
+            if not isinstance(value, int) or isinstance(value, bool):
+                continue
+            if name.endswith("_layers"):
+                check_range(name, value, 1, MOST_LAYERS)
+            elif name in COUNTS or name.endswith(("_channels", "_hidden_size")):
+                check_range(name, value, 1, MOST_UNITS)
+        if self.use_speech_encoder:
+            check_speech_sizes(self.speech_config)
 
     def check_numbers(self):
         """Raise ValueError for a number that is out of range or contradicts another."""
@@ -251,10 +381,14 @@ class DecompSerConfig(PreTrainedConfig):
             f"downsampling={self.downsampling} is no multiple of conv_stride={self.conv_stride}: "
             "the code rate would not divide.",
         )
-        refuse_if(
-            not 0 <= self.part_dropout < 1,
-            f"part_dropout={self.part_dropout}: expected 0 or more, below 1.",
-        )
+        for name in ("part_dropout", "head_dropout"):
+            value = getattr(self, name)
+            refuse_if(not 0 <= value < 1, f"{name}={value}: expected 0 or more, below 1.")
+        for name in WEIGHTS:
+            value = getattr(self, name)
+            refuse_if(not 0 <= value < math.inf, f"{name}={value}: expected a number of 0 or more.")
+        omega = self.pretraining_speaker_weight
+        refuse_if(not 0 <= omega <= 1, f"pretraining_speaker_weight={omega}: expected 0 to 1.")
         refuse_if(
             self.conv_kernel_size % 2 == 0,
             f"conv_kernel_size={self.conv_kernel_size}: expected an odd number of frames.",

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from .audio_windows import RollingWindows, check_rate, window_samples
+from .audio_windows import RollingWindows, window_samples
 
 
 class EmotionStream:
@@ -45,7 +45,7 @@ class EmotionStream:
         hop_seconds: float | None = None,
     ):
         self.pipeline = pipeline
-        self.sampling_rate = check_rate(sampling_rate, "stream")
+        self.sampling_rate = pipeline.feature_extractor.check_rate(sampling_rate, "stream")
         self.windows = RollingWindows(
             *window_samples(window_seconds, hop_seconds, self.sampling_rate)
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoFeatureExtractor, PreTrainedModel
@@ -33,6 +34,15 @@ from .decomposition import (
 from .keyed_random import draw_keys, fold_in, uniform
 from .masked_layers import length_mask, masked_mean, masked_statistics, pad_steps
 from .multitask_losses import IGNORED, TaskLoss, classification_loss, ctc_loss, reconstruction_loss
+from .saved_weights import (
+    PLACE,
+    UNFINISHED,
+    check_finite,
+    check_memory,
+    check_weights,
+    digest_of,
+    weight_files,
+)
 from .speech_encoder import (
     build_speech_encoder,
     encode_speech,
@@ -54,6 +64,9 @@ SHARED_BY_STAGES = (
 )
 """Fields that decide what a weight of the decomposition means, but not its shape."""
 
+
+OF_HUB = ("repo_id", "commit_message", "commit_description", "private", "token", "create_pr")
+"""Arguments of `save_pretrained` that are for `push_to_hub`."""
 
 UNTRAINED_HEAD = {"emotion_head_trained": False, "temperature": 1.0, "abstain_below": 0.0}
 """Fields of the configuration that speak of an emotion head which is no longer there."""
@@ -133,15 +146,28 @@ class DecompSerPreTrainedModel(PreTrainedModel):
             **kwargs: as in transformers.
 
         Raises:
-            ValueError: if a weight is missing or of another shape and `for_training` is False, or
-                if a weight of the speech encoder is left over.
+            ValueError: if a weight is missing or of another shape and `for_training` is False, if a
+                weight of the speech encoder is left over or one holds NaN, if the weights are not
+                those that were saved, or if they would not fit into memory.
         """
         # a weight of another shape is reported below, with the missing ones
         kwargs["ignore_mismatched_sizes"] = True
-        with report_in_hand():
-            loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        model, report = loaded
+        kwargs.setdefault("use_safetensors", True)  # a pickle can run code
         name = args[0] if args else kwargs.get("pretrained_model_name_or_path")
+        place = {key: kwargs[key] for key in PLACE if key in kwargs}
+        try:
+            with report_in_hand():
+                loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        except SafetensorError as error:
+            raise ValueError(
+                f"Checkpoint '{name}': its weights cannot be read ({error}). Copy the folder again "
+                "from its source."
+            ) from error
+        model, report = loaded
+        if name is not None and not kwargs.get("variant") and not kwargs.get("state_dict"):
+            # by now all files are in the cache, at this commit
+            place["_commit_hash"] = getattr(model.config, "_commit_hash", None)
+            check_weights(str(name), **place)
         mismatched = {key for key, *_ in report["mismatched_keys"]}
         untrained = sorted({*report["missing_keys"], *mismatched})
         if untrained and not for_training:
@@ -158,12 +184,34 @@ class DecompSerPreTrainedModel(PreTrainedModel):
         unused = [k for k in report["unexpected_keys"] if getattr(model, k.split(".")[0], None)]
         if unused:
             logger.warning(f"'{name}': {len(unused)} weights are not used, such as {unused[0]}.")
+        check_finite(model, str(name))
         if "id2label" in kwargs:  # the library would keep the old words beside the new
             model.config.label2id = {word: int(i) for i, word in model.config.id2label.items()}
         new_labels = for_training and not kwargs.keys().isdisjoint(("id2label", "label2id"))
         if new_labels or any(k.startswith("emotion_head.") for k in untrained):
             model.config.update(UNTRAINED_HEAD)
         return (model, report) if output_loading_info else model
+
+    def save_pretrained(
+        self, save_directory, is_main_process=True, *args, push_to_hub=False, **kwargs
+    ):
+        """Save as in transformers, with the SHA-256 of the weights in the configuration."""
+        of_hub = {key: kwargs.pop(key) for key in OF_HUB if key in kwargs}
+        self.config.weights_digest = UNFINISHED
+        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+        # one digest stands for the files that are loaded by default
+        files = [] if kwargs.get("variant") else weight_files(str(save_directory))
+        self.config.weights_digest = digest_of(files) if files else None
+        if is_main_process:
+            self.config.save_pretrained(save_directory)
+        if push_to_hub:
+            repo_id = of_hub.pop("repo_id", os.path.basename(os.path.abspath(save_directory)))
+            self.push_to_hub(repo_id, **of_hub)
+
+    def post_init(self):
+        """As in transformers; refuses sizes that no memory would hold before there are any."""
+        super().post_init()
+        check_memory(self)
 
     @torch.no_grad()
     def _init_weights(self, module):

@@ -19,7 +19,7 @@ from transformers import AudioClassificationPipeline, AutoTokenizer
 from transformers.pipelines.base import ChunkPipeline
 from transformers.utils import logging
 
-from .audio_windows import check_rate, cut_spans, cut_windows, own_spans, window_samples
+from .audio_windows import cut_spans, cut_windows, own_spans, window_samples
 from .component_shares import part_names
 from .configuration_decomp_ser import COMPONENTS
 from .emotion_stream import EmotionStream
@@ -183,7 +183,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
     ) -> Iterator[dict[str, Any]]:
         """Model inputs of each window of a sound, read as they are needed."""
         audio = self.feature_extractor.open_audio(inputs)
-        rate = check_rate(audio.sampling_rate, audio.name)
+        rate = audio.sampling_rate
         size, hop = window_samples(window_seconds, hop_seconds, rate)
         spans = inputs.get("spans") if isinstance(inputs, Mapping) else None
         if spans is None:

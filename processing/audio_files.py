@@ -1,26 +1,28 @@
 """The one place where sounds are opened: files, embedded audio and arrays, as a stream of blocks.
 
 soundfile decodes and encodes: no FFmpeg, no torchcodec; what it does not read, such as M4A and
-video, PyAV does where it is installed. A file is read block by block, so that
-memory does not grow with its length, and two faults that libsndfile passes over are found: a WAV
-file that ends before its header says, at once, and any other file that does, at its end. This file
-ships with a model, whose pipeline reaches it through the feature extractor.
+video, PyAV does where it is installed. A file is read block by block: what its header announces is
+never believed, so that memory is that of the sound there is. Faults that libsndfile passes over are
+found: a file that ends before its header says, a rate or a length that cannot be. This file ships
+with a model, whose pipeline reaches it through the feature extractor.
 
 Axes: S samples, C channels.
 """
 
 import io
 import os
+import stat
 import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from .announced_lengths import missing_bytes
 from .container_files import is_container, open_container
 from .errors import InputError
 
@@ -39,13 +41,20 @@ MINIMUM_SECONDS = 0.025
 """Seconds. The receptive field of wav2vec2's convolutions, 400 samples at 16 kHz: anything shorter
 has no frame."""
 
+LONGEST_SECONDS = 3600.0
+"""Seconds. What `read_audio` takes into memory at once, 230 MB at 16 kHz; no turn is as long. What
+is read block by block may have any length."""
+
+LOWEST_RATE, HIGHEST_RATE = 1000, 768000
+"""Hz. Outside of it a header is damaged, or the number is no sampling rate."""
+
 BLOCK_SAMPLES = 16384
 
-# Streaming writers that cannot go back leave a size of 0 or about 2 or 4 GiB in the header, or the
-# largest integer: it tells nothing.
-_UNKNOWN_WAV_BYTES = 0x7FFF0000
+# What streaming writers that cannot go back leave in the header is about the largest integer.
 _UNKNOWN_SAMPLES = 2**62
 _MP3_LENGTH_TOLERANCE = 0.9  # the length in its header is an estimate
+# Of any format that compresses; the most that silence reaches is 4,700 in FLAC.
+_MOST_SAMPLES_PER_BYTE = 8192
 
 _standard_error = threading.Lock()
 
@@ -67,19 +76,37 @@ class AudioStream:
 def audio_name(audio: AudioSource) -> str:
     """The name of an audio in error messages: its path, or "embedded audio" where it has none."""
     if isinstance(audio, Mapping):
-        return str(audio.get("path") or "embedded audio")
-    return str(audio)
+        return in_one_line(str(audio.get("path") or "embedded audio"))
+    return in_one_line(str(audio))
+
+
+def in_one_line(name: str) -> str:
+    """A name as a message can hold it: line breaks, control characters and bytes that are no text
+    are escaped.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
+def check_rate(sampling_rate: Any, name: str) -> int:
+    """The rate as a whole number of Hz; an InputError, naming the sound, says if it is none."""
+    number = isinstance(sampling_rate, int | float | np.integer | np.floating)
+    if not number or not LOWEST_RATE <= sampling_rate <= HIGHEST_RATE:
+        raise InputError(
+            f"{name}: sampling rate of {sampling_rate!r} Hz, expected {LOWEST_RATE} to "
+            f"{HIGHEST_RATE} Hz."
+        )
+    return round(sampling_rate)
 
 
 def audio_duration(audio: AudioSource) -> float:
     """Duration in seconds from the header alone, where it knows; else the audio is decoded. An
-    InputError says if it is missing, unreadable, empty, shorter than `MINIMUM_SECONDS`, or a WAV
-    file that ends before its header says.
+    InputError says if it is missing, unreadable, empty, shorter than `MINIMUM_SECONDS`, longer than
+    `LONGEST_SECONDS`, or a WAV or AIFF file that ends before its header says.
     """
     stream = _open_source(audio)
     num_samples = stream.num_samples
     if num_samples is None:
-        num_samples = sum(len(block) for block in stream.blocks)
+        num_samples = sum(len(block) for block in _bounded(stream))
     _check_length(stream, num_samples)
     return num_samples / stream.sampling_rate
 
@@ -99,21 +126,50 @@ def read_audio(audio: AudioSource, *, sampling_rate: int = 16000) -> np.ndarray:
         slightly).
 
     Raises:
-        InputError: if the audio is missing, unreadable, empty, too short, ends early or has samples
-            that are not finite. The message names the file.
+        InputError: if the audio is missing, unreadable, empty, too short, longer than
+            `LONGEST_SECONDS`, ends early or has samples that are not finite. The message names the
+            file.
     """
-    # All in one read: between two, soundfile seeks, which in an MP3 changes the last bit.
-    stream = _open_source(audio, block_samples=-1)
-    waveform = np.concatenate([np.zeros(0, np.float32), *stream.blocks])  # (S,)
-    _check_length(stream, len(waveform))
-    if not np.isfinite(waveform).all():
-        raise InputError(
-            f"{stream.name}: {np.count_nonzero(~np.isfinite(waveform))} of {len(waveform)} samples "
-            "are NaN or infinite, expected finite numbers. Write the file again from its source."
-        )
+    stream = _open_source(audio)
+    if stream.num_samples is not None:
+        _check_length(stream, stream.num_samples)
+    blocks = _finite(stream)
     if stream.sampling_rate != sampling_rate:
-        waveform = soxr.resample(waveform, stream.sampling_rate, sampling_rate, quality="VHQ")
-    return np.ascontiguousarray(waveform, dtype=np.float32)
+        blocks = _resampled(blocks, stream.sampling_rate, sampling_rate)
+    return np.concatenate([np.zeros(0, np.float32), *blocks])  # (S,)
+
+
+def _finite(stream: AudioStream) -> Iterator[np.ndarray]:
+    """The blocks of a stream; an InputError at the end counts samples that are no numbers."""
+    num_samples = num_wrong = 0
+    for block in _bounded(stream):
+        num_samples += len(block)
+        num_wrong += len(block) - np.count_nonzero(np.isfinite(block))
+        yield block
+    _check_length(stream, num_samples)
+    if num_wrong:
+        raise InputError(
+            f"{stream.name}: {num_wrong} of {num_samples} samples are NaN or infinite, expected "
+            "finite numbers. Write the file again from its source."
+        )
+
+
+def _bounded(stream: AudioStream) -> Iterator[np.ndarray]:
+    """The blocks of a stream, which must not be longer than `LONGEST_SECONDS`."""
+    num_samples = 0
+    for block in stream.blocks:
+        num_samples += len(block)
+        if num_samples > LONGEST_SECONDS * stream.sampling_rate:
+            _check_length(stream, num_samples)
+        yield block
+
+
+def _resampled(blocks: Iterator[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:
+    """Blocks at another rate; bit for bit what soxr makes of all of them at once."""
+    resampler = soxr.ResampleStream(rate, new_rate, 1, dtype="float32", quality="VHQ")
+    for block in blocks:
+        yield resampler.resample_chunk(np.ascontiguousarray(block, np.float32))
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def encode_flac(waveform: np.ndarray, *, sampling_rate: int = 16000) -> bytes:
@@ -154,11 +210,11 @@ def open_audio(audio: Any, sampling_rate: int, *, mix: bool = True) -> AudioStre
             return _one_channel(apart, audio["channel"])
         return _open_mapping(audio, sampling_rate, mix)
     if isinstance(audio, str | os.PathLike):
-        name = os.fsdecode(audio)
-        is_url = name.startswith(("http://", "https://"))
-        return _open_file(download(name) if is_url else name, name, mix=mix)
+        path = os.fsdecode(audio)
+        is_url = path.startswith(("http://", "https://"))
+        return _open_file(download(path) if is_url else path, in_one_line(path), mix)
     if isinstance(audio, bytes | bytearray | memoryview):
-        return _open_file(bytes(audio), "the bytes given", mix=mix)
+        return _open_file(bytes(audio), "the bytes given", mix)
     return _open_array(audio, sampling_rate)
 
 
@@ -189,8 +245,8 @@ def _open_mapping(audio: Mapping, sampling_rate: int, mix: bool) -> AudioStream:
             )
         return _open_array(array, audio["sampling_rate"])
     if audio.get("bytes") is not None:
-        name = str(audio.get("path") or "the bytes given")
-        return _open_file(bytes(audio["bytes"]), name, mix=mix)
+        name = in_one_line(str(audio.get("path") or "the bytes given"))
+        return _open_file(bytes(audio["bytes"]), name, mix)
     if audio.get("path") is not None:
         return open_audio(audio["path"], sampling_rate, mix=mix)
     raise InputError(
@@ -215,77 +271,110 @@ def _open_array(samples: Any, sampling_rate: int) -> AudioStream:
         )
     if array.ndim == 2 and np.argmax(array.shape) == 1:
         array = array.T
+    sampling_rate = check_rate(sampling_rate, "the array given")
     num_samples = len(array) if array.size else 0
     blocks = (array[i : i + BLOCK_SAMPLES] for i in range(0, num_samples, BLOCK_SAMPLES))
     return AudioStream("the array given", sampling_rate, blocks, num_samples)
 
 
-def _open_source(audio: AudioSource, block_samples: int = BLOCK_SAMPLES) -> AudioStream:
+def _open_source(audio: AudioSource) -> AudioStream:
     name = audio_name(audio)
     if not isinstance(audio, Mapping):
-        return _open_file(name, name, block_samples)
+        return _open_file(str(audio), name)
     if audio.get("bytes") is not None:
-        return _open_file(bytes(audio["bytes"]), name, block_samples)
+        return _open_file(bytes(audio["bytes"]), name)
     if audio.get("path") is None:
         raise InputError('audio has neither "bytes" nor "path". Give one of them.')
-    return _open_file(str(audio["path"]), name, block_samples)
+    return _open_file(str(audio["path"]), name)
 
 
-def _open_file(
-    source: str | bytes, name: str, block_samples: int = BLOCK_SAMPLES, mix: bool = True
-) -> AudioStream:
+def _open_file(source: str | bytes, name: str, mix: bool = True) -> AudioStream:
     """Open a sound file by its path or its bytes; its content tells the format."""
     if soundfile is None:
         raise ImportError(
             "Reading sound files needs soundfile: pip install soundfile soxr. Or pass an array."
         )
-    if isinstance(source, str) and not os.path.isfile(source):
-        raise InputError(
-            f"{name}: no such audio file. Check the path and the folder it is relative to."
-        )
-    size = os.path.getsize(source) if isinstance(source, str) else len(source)
-    if size == 0:
-        raise InputError(f"{name}: 0 bytes, expected audio. Copy the file again from its source.")
+    size, beginning, missing = _look_into(source, name)
     try:
-        with _without_decoder_notes():
-            sound = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+        sound = _decoder_of(source)
     except TypeError as error:  # soundfile asks for the rate of what is called .raw
         raise InputError(
             f"{name}: its extension says that it has no header. Give it that of its format."
         ) from error
     except (RuntimeError, OSError) as error:
-        if is_container(_beginning(source)):
+        if is_container(beginning):
             rate, blocks = open_container(source, name)
-            return AudioStream(name, rate, _mixed(blocks) if mix else blocks)
+            return AudioStream(name, check_rate(rate, name), _mixed(blocks) if mix else blocks)
         raise InputError(
             f"{name}: cannot be decoded as audio ({_reason(error)}). Expected WAV, FLAC, OGG, MP3 "
             "or another format of libsndfile: convert it to one of them."
         ) from error
-    with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as file:
-        missing = _missing_wav_bytes(file, size)
+    rate, announced = check_rate(sound.samplerate, name), sound.frames
     if missing:
         raise InputError(
             f"{name}: ends {missing} bytes before its header says. Copy the file again from its "
             "source."
         )
-    known = sound.frames < _UNKNOWN_SAMPLES
+    known = announced < _UNKNOWN_SAMPLES
+    if known and announced > size * _MOST_SAMPLES_PER_BYTE:
+        raise InputError(
+            f"{name}: its header announces {announced} samples, which {size} bytes cannot hold. "
+            "Copy the file again from its source."
+        )
     tolerance = _MP3_LENGTH_TOLERANCE if sound.format == "MP3" else 1
-    expected, size = (int(tolerance * sound.frames), block_samples) if known else (0, BLOCK_SAMPLES)
-    blocks = _decode(sound, name, expected, size)
-    return AudioStream(
-        name,
-        sound.samplerate,
-        _mixed(blocks) if mix else blocks,
-        sound.frames if known else None,
-    )
+    blocks = _decode(sound, name, int(tolerance * announced) if known else 0)
+    return AudioStream(name, rate, _mixed(blocks) if mix else blocks, announced if known else None)
 
 
-def _beginning(source: str | bytes) -> bytes:
-    """The first bytes of a file."""
-    if isinstance(source, bytes):
-        return source[:16]
-    with open(source, "rb") as file:
-        return file.read(16)
+def _look_into(source: str | bytes, name: str) -> tuple[int, bytes, int]:
+    """Size of a file in bytes, its first bytes, and how many its header says that it lacks."""
+    if isinstance(source, str):
+        _check_is_file(source, name)
+    try:
+        with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            beginning = file.read(16)
+            file.seek(0)
+            missing = missing_bytes(file, size)
+    except OSError as error:
+        raise InputError(
+            f"{name}: cannot be read ({os.strerror(error.errno or 0)}). Check the file and who may "
+            "read it."
+        ) from error
+    if size == 0:
+        raise InputError(f"{name}: 0 bytes, expected audio. Copy the file again from its source.")
+    return size, beginning, missing
+
+
+def _check_is_file(path: str, name: str) -> None:
+    """Refuse what is no file: a pipe would be waited for, and a device has no end."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        link = os.path.islink(path) if "\0" not in path else False
+        what = "a link that leads to no file" if link else "no such audio file"
+        raise InputError(
+            f"{name}: {what}. Check the path and the folder it is relative to."
+        ) from error
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+        raise InputError(f"{name}: {what}, expected a sound file.")
+
+
+def _decoder_of(source: str | bytes) -> Any:
+    """Soundfile's decoder of a file, which is read from its beginning to its end only.
+
+    Between two reads soundfile seeks in what can be sought, which in an MP3 changes the last bit.
+    """
+
+    class ForwardFile(soundfile.SoundFile):
+        def seekable(self) -> bool:
+            return False
+
+    with _without_decoder_notes():
+        # a path as bytes, because soundfile would refuse one that is no text
+        return ForwardFile(io.BytesIO(source) if isinstance(source, bytes) else os.fsencode(source))
 
 
 def _mixed(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -293,14 +382,14 @@ def _mixed(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     return (block.mean(axis=1) for block in blocks)
 
 
-def _decode(sound: Any, name: str, expected: int, block_samples: int) -> Iterator[np.ndarray]:
+def _decode(sound: Any, name: str, expected: int) -> Iterator[np.ndarray]:
     """Blocks of an open file, (S, C) float32; at least `expected` samples in all."""
     num_read = 0
     with sound:
         while True:
             try:
                 with _without_decoder_notes() if sound.format == "MP3" else nullcontext():
-                    block = sound.read(block_samples, dtype="float32", always_2d=True)  # (S, C)
+                    block = sound.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)  # (S, C)
             except (RuntimeError, OSError) as error:
                 raise InputError(
                     f"{name}: cannot be decoded after {num_read / sound.samplerate:.2f} s "
@@ -315,23 +404,6 @@ def _decode(sound: Any, name: str, expected: int, block_samples: int) -> Iterato
             f"{name}: ends after {num_read} of the {expected} samples its header announces. Copy "
             "the file again from its source."
         )
-
-
-def _missing_wav_bytes(file: BinaryIO, size: int) -> int:
-    """Bytes that the data chunk of a WAVE file lacks; 0 if complete or another format.
-
-    libsndfile reads such a file without complaint. It notes the fault in its log, but the log ends
-    after 2 kB, which a few comments in the file fill.
-    """
-    header = file.read(12)
-    if header[:4] not in (b"RIFF", b"RIFX") or header[8:] != b"WAVE":
-        return 0
-    while len(chunk := file.read(8)) == 8:
-        length = int.from_bytes(chunk[4:], "little" if header[:4] == b"RIFF" else "big")
-        if chunk[:4] == b"data":
-            return 0 if length >= _UNKNOWN_WAV_BYTES else max(0, file.tell() + length - size)
-        file.seek(length + length % 2, os.SEEK_CUR)  # chunks are padded to even sizes
-    return 0
 
 
 @contextmanager
@@ -362,6 +434,12 @@ def _check_length(stream: AudioStream, num_samples: int) -> None:
         raise InputError(
             f"{stream.name}: {num_samples} samples at {rate} Hz ({num_samples / rate:.4f} s), "
             f"expected at least {MINIMUM_SECONDS} s (400 samples at 16 kHz, one frame of wav2vec2)."
+        )
+    if num_samples > LONGEST_SECONDS * rate:
+        raise InputError(
+            f"{stream.name}: {num_samples / rate:.0f} s or more, expected at most "
+            f"{LONGEST_SECONDS:.0f} s to be held in memory. Cut it into turns; `decomp-ser "
+            "predict` takes any length."
         )
 
 

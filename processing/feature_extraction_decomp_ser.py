@@ -5,6 +5,9 @@ Axes: B batch, S samples, T frames, M mel bands. Time is always axis 1 of a batc
 at the end, so that the stock audio-classification pipeline can pad batches too.
 """
 
+import hashlib
+import json
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,7 +15,7 @@ import numpy as np
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.utils import logging
 
-from .audio_files import AudioStream, open_audio
+from .audio_files import AudioStream, check_rate, open_audio
 from .mel_spectrogram import check_waveform, high_pass, log_mel_spectrogram
 from .pitch import F0_RANGES, METHODS, f0_contours, f0_statistics, normalize_log_f0
 
@@ -33,6 +36,19 @@ CHOICES = {
     "f0_stats": ("utterance", "utterance-mean", "speaker", "global"),
 }
 """Values of the settings that are words."""
+
+RANGES = {
+    "sampling_rate": (1000, 768000),
+    "hop_length": (16, 1_000_000),
+    "n_fft": (16, 1_000_000),
+    "win_length": (16, 1_000_000),
+    "num_mel_bins": (1, 10_000),
+}
+"""Least and most of the settings that are whole numbers."""
+
+STATISTICS = ("f0_global_stats", "f0_speaker_stats", "f0_deviation")
+SETTINGS = (*RANGES, "mel_f_min", "mel_f_max", *CHOICES, *STATISTICS)
+"""What decides the signals."""
 
 
 class DecompSerFeatureExtractor(SequenceFeatureExtractor):
@@ -98,9 +114,57 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         self.f0_global_stats = f0_global_stats
         self.f0_speaker_stats = f0_speaker_stats
         self.f0_deviation = f0_deviation
+        self.check_settings()
+
+    def check_settings(self) -> None:
+        """Raise ValueError for a setting that is unknown or that no signal can be computed with."""
         for name, known in CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name}={value!r}, expected one of {', '.join(known)}.")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not whole or not least <= value <= most:
+                raise ValueError(f"{name}={value!r}, expected a whole number, {least} to {most}.")
+        if not self.win_length <= self.n_fft or not self.hop_length <= self.win_length:
+            raise ValueError(
+                f"hop_length={self.hop_length}, win_length={self.win_length} and n_fft="
+                f"{self.n_fft}, expected them in this order: a longer hop would leave gaps."
+            )
+        low, high = self.mel_f_min, self.mel_f_max
+        numbers = all(isinstance(edge, int | float) for edge in (low, high))
+        if not numbers or not 0 <= low < high <= self.sampling_rate / 2:
+            raise ValueError(
+                f"mel_f_min={low!r} and mel_f_max={high!r}, expected an ascending range in Hz, up "
+                f"to half the sampling rate of {self.sampling_rate} Hz."
+            )
+        speakers = self.f0_speaker_stats or {}
+        if not isinstance(speakers, dict):
+            raise ValueError(f"f0_speaker_stats={speakers!r}, expected statistics by speaker.")
+        for name, pair in {"f0_global_stats": self.f0_global_stats, **speakers}.items():
+            if pair is not None and not is_pair_of_numbers(pair):
+                raise ValueError(f"{name}={pair!r}, expected mean and standard deviation of ln F0.")
+
+    def settings_digest(self) -> str:
+        """SHA-256 over the settings, which is saved with them and compared at loading."""
+        content = {name: getattr(self, name) for name in SETTINGS}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in transformers, with the digest of the settings."""
+        return {**super().to_dict(), "settings_digest": self.settings_digest()}
+
+    @classmethod
+    def from_dict(cls, feature_extractor_dict, **kwargs):
+        """As in transformers; raises ValueError for stored settings that were changed."""
+        stored = feature_extractor_dict.pop("settings_digest", None)
+        if stored not in (None, cls(**feature_extractor_dict).settings_digest()):
+            raise ValueError(
+                "processor_config.json was changed after saving: it is damaged, or was edited by "
+                "hand. Set settings in Python and save again, or remove settings_digest from it to "
+                "keep the change."
+            )
+        return super().from_dict(feature_extractor_dict, **kwargs)
 
     def __call__(
         self,
@@ -152,6 +216,12 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
         none of these or cannot be read.
         """
         return open_audio(audio, self.sampling_rate)
+
+    def check_rate(self, sampling_rate: Any, name: str) -> int:
+        """A sampling rate of the sound `name` as a whole number of Hz; a ValueError says if it can
+        be none.
+        """
+        return check_rate(sampling_rate, name)
 
     def prepare_waveforms(self, raw_speech, sampling_rate: int | None = None) -> list[np.ndarray]:
         """Bring waveforms, as `__call__` takes them, to one channel of float32 (S,) at full scale
@@ -263,6 +333,13 @@ class DecompSerFeatureExtractor(SequenceFeatureExtractor):
             for row, array in enumerate(arrays):
                 batch[name][row, : len(array)] = array
         return BatchFeature(batch, tensor_type=return_tensors)
+
+
+def is_pair_of_numbers(pair: Any) -> bool:
+    """Whether it is two finite numbers."""
+    if not isinstance(pair, list | tuple | np.ndarray) or len(pair) != 2:
+        return False
+    return all(isinstance(n, int | float | np.floating) and math.isfinite(n) for n in pair)
 
 
 def split_batch(raw_speech) -> list[np.ndarray]:

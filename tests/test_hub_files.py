@@ -37,6 +37,7 @@ PROCESSING_FILES = sorted(
     for name in (
         "feature_extraction_decomp_ser",
         "processing_decomp_ser",
+        "announced_lengths",
         "audio_files",
         "container_files",
         "errors",
@@ -52,8 +53,8 @@ PROCESSING_FILES = sorted(
 )
 SHIPPED = MODEL_FILES + PROCESSING_FILES
 THIRD_PARTY = {"numpy", "scipy", "torch", "torchaudio", "transformers"}
-# huggingface_hub comes with transformers
-REQUIRED_BY_TRANSFORMERS = {"huggingface_hub"}
+# these come with transformers
+REQUIRED_BY_TRANSFORMERS = {"huggingface_hub", "safetensors"}
 OPTIONAL = {"pyworld", "soundfile", "soxr"}
 
 each_file = pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)

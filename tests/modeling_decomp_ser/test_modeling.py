@@ -21,6 +21,7 @@ from support.tiny_networks import (
     tiny_autoencoder,
     tiny_classifier,
     tiny_config,
+    unsealed,
 )
 from torch.testing import assert_close
 from transformers import (
@@ -585,6 +586,7 @@ def drop(folder, name):
     path = folder / "model.safetensors"
     weights = {k: v for k, v in load_file(path).items() if not k.startswith(name)}
     save_file(weights, path, metadata={"format": "pt"})
+    unsealed(folder)
 
 
 @pytest.mark.parametrize(
@@ -668,6 +670,7 @@ def test_weights_of_a_part_that_are_not_used_are_told(tmp_path, caplog, monkeypa
     model.save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
     save_file({**load_file(path), "decomposition.more": torch.zeros(1)}, path, {"format": "pt"})
+    unsealed(tmp_path)
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     DecompSerForAudioClassification.from_pretrained(tmp_path)
     assert "1 weights are not used, such as decomposition.more" in caplog.text

@@ -1,4 +1,5 @@
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,74 @@ def with_chunk(name: bytes, content: bytes) -> bytes:
     return wav[:36] + name + len(content).to_bytes(4, "little") + content + wav[36:]
 
 
+def announcing(content: bytes, mark: bytes, skipped: int, value: bytes) -> bytes:
+    """A file in which other bytes stand behind a mark."""
+    at = content.index(mark) + len(mark) + skipped
+    return content[:at] + value + content[at + len(value) :]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (announcing(encode(TONE, file_format="FLAC"), b"fLaC", 18, b"\xff" * 4), "cannot hold"),
+        (encode(TONE, rate=1), "sampling rate of 1 Hz, expected 1000 to 768000 Hz"),
+        (encode(TONE, rate=4_000_000), "sampling rate of 4000000 Hz"),
+        (encode(TONE, file_format="RF64")[:-999], "ends 999 bytes before its header says"),
+        (encode(TONE, file_format="W64")[:-999], "ends 999 bytes before its header says"),
+        (encode(TONE, file_format="AIFF")[:-999], "ends 999 bytes before its header says"),
+    ],
+)
+def test_a_header_that_says_what_cannot_be_is_refused_before_decoding(content, message):
+    for function in (read_audio, audio_duration):
+        with pytest.raises(InputError, match=rf"call\.wav: .*{message}"):
+            function({"bytes": content, "path": "call.wav"})
+
+
+@pytest.mark.parametrize("file_format", ["RF64", "W64", "AIFF", "AU", "CAF"])
+def test_formats_for_long_sounds_are_read_whole(file_format):
+    waveform = read_audio({"bytes": encode(TONE, file_format=file_format)})
+    assert np.abs(waveform - TONE).max() < 1e-4
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_is_too_long_for_memory_is_refused_as_soon_as_that_is_known(monkeypatch, streamed):
+    content = encode(np.zeros(10 * RATE), file_format="FLAC")
+    if streamed:  # the header of a stream does not know its length
+        content = announcing(content, b"fLaC", 17, bytes([content[21] & 0xF0, 0, 0, 0, 0]))
+    monkeypatch.setattr(audio_files, "LONGEST_SECONDS", 5.0)
+    for function in (read_audio, audio_duration):
+        with pytest.raises(InputError, match="(10|5|6) s or more, expected at most 5 s"):
+            function({"bytes": content})
+    blocks = DecompSerFeatureExtractor().open_audio(content).blocks
+    assert sum(len(block) for block in blocks) == 10 * RATE
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path):
+    pipe, loop = tmp_path / "pipe.wav", tmp_path / "loop.wav"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop.name)
+    for path, message in (
+        (pipe, "a pipe, socket or device, expected a sound file"),
+        ("/dev/zero", "a pipe, socket or device"),
+        (tmp_path, "a folder, expected"),
+        (loop, "a link that leads to no file"),
+        ("a\0b.wav", r"a\\x00b.wav: no such audio file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_audio(str(path))
+
+
+def test_a_name_that_is_no_text_is_opened_and_told_in_one_line(tmp_path):
+    path = f"{tmp_path}/two\nlines-\udcff.wav"
+    with open(path, "wb") as file:
+        file.write(encode(TONE))
+    assert len(read_audio(path)) == RATE
+    with open(path, "wb") as file:
+        file.write(b"no sound")
+    with pytest.raises(InputError, match=r"two\\nlines-\\udcff\.wav: cannot be decoded"):
+        read_audio(path)
+
+
 COMMENTS = b"INFO" + b"".join(b"ICMT" + (200).to_bytes(4, "little") + b"c" * 200 for _ in range(60))
 
 
@@ -189,7 +258,7 @@ def test_a_long_header_does_not_make_a_whole_file_short():
         assert len(read_audio({"bytes": content, "path": None})) == RATE
 
 
-@pytest.mark.parametrize("file_format", ["WAV", "FLAC", "OGG"])
+@pytest.mark.parametrize("file_format", ["WAV", "FLAC", "OGG", "MP3"])
 def test_blocks_join_to_the_whole(file_format):
     samples = np.tile(np.stack([TONE, -0.3 * TONE], axis=1), (3, 1))
     content = encode(samples, file_format=file_format, subtype=None)

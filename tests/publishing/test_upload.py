@@ -323,7 +323,7 @@ def test_iemocap_may_be_private(run_folder, hub):
 
 
 def test_a_model_whose_head_was_never_trained_is_refused(run_folder, hub):
-    edit(run_folder / "config.json", emotion_head_trained=False)
+    edit(run_folder / "config.json", emotion_head_trained=False, settings_digest=None)
     with pytest.raises(InputError, match="never trained"):
         push(run_folder, REPOSITORY)
     assert hub.requests == []

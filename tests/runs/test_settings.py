@@ -130,3 +130,84 @@ def test_numbers_that_yaml_takes_for_text_are_read():
 def test_a_baseline_is_told_to_be_run_by_its_own_verb():
     with pytest.raises(InputError, match="decomp-ser baselines baseline_compare`"):
         load_settings("baseline_compare")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=-1", "seed=-1, expected a number, 0 to 4294967295"),
+        (f"seed={'9' * 100}", "the number is too large"),
+        ("seed=nan", "seed='nan', expected a value of type int"),
+        ("finetuning.per_device_train_batch_size=0", "train_batch_size=0, expected a number, 1 to"),
+        ("finetuning.learning_rate=nan", "finetuning.learning_rate=nan, expected a number, 0 or"),
+        ("finetuning.learning_rate=-1", "learning_rate=-1.0, expected a number, 0 or more"),
+        ("pretraining.max_steps=-5", "pretraining.max_steps=-5, expected a number, -1 or more"),
+        ("finetuning.lr_scheduler_type=foo", "lr_scheduler_type='foo', expected one of linear"),
+        ("finetuning.task_weights=3", "finetuning.task_weights: expected a group"),
+        ("finetuning.task_weights={emotions: 1}", "Did you mean finetuning.task_weights.emotion"),
+        ("finetuning.task_weights={emotion: .nan}", "task_weights.emotion=nan, expected a number"),
+        ("augmentation.noise=-1", "augmentation.noise=-1.0, expected"),
+        ("pretraining.shortest_crop=999", "shortest_crop=999 is longer than longest_crop=128"),
+        ("model.label2id=[a]", "model settings: .*label2id"),
+        ("model.dtype=foo", "model settings: .*dtype='foo'"),
+        ("features.hop_length=0", "features settings: hop_length=0, expected a whole number, 16"),
+        ("features.f0_global_stats=3", "f0_global_stats=3, expected mean and standard deviation"),
+        ("features.mel_f_max=1e9", "expected an ascending range in Hz"),
+        ("encoder_pretraining.speech_config=3", "expected a group of settings, found 3"),
+        ('speech_encoder="{', "not valid YAML"),
+        ("speech_encoder=!!python/object/apply:os.system [a]", "could not determine a constructor"),
+    ],
+)
+def test_values_that_no_training_can_use_are_named(override, message):
+    with pytest.raises(InputError, match=message) as error:
+        load_settings("base", ["size=tiny", override])
+    assert "\n" not in str(error.value)
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (BOMB, "with its aliases written out it has more than 100000 values"),
+        ("a: &a {b: *a}", "more than 100000 values"),
+        ("size: tiny\nmodel: {pooling: mean, pooling: mean}", "the key 'pooling' occurs twice"),
+        ("model: {1: 2}", "the key '1' is no text"),
+        ("yes: 1", "the key 'yes' is no text"),
+        ("- size", "expected 'key: value' lines, found list"),
+        ("size: !!python/name:os.system", "not valid YAML"),
+        ("a: 1\n---\nb: 2", "not valid YAML"),
+        ("a: " + "[" * 5000, "nested more than 50 levels"),
+        ("seed: 2020-99-99", "not valid YAML"),
+        ("a: " + "x" * 2_000_000, "2000003 bytes, expected 1000000 at most"),
+        ("extends: [base]", r"extends=\['base'\], expected the name of one preset"),
+        ("extends: {own}", "extends itself"),
+        ("size: tiny".encode("utf-16"), r"not UTF-8 \(byte 0\)"),
+        ("# café".encode("latin-1"), "not UTF-8"),
+        (b"size: ti\0ny", "not valid YAML"),
+    ],
+)
+def test_a_preset_that_is_no_plain_mapping_is_refused_with_its_name(tmp_path, content, message):
+    path = tmp_path / "mine.yaml"
+    if isinstance(content, str):
+        content = content.replace("{own}", str(path)).encode()
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"mine.yaml: .*{message}"):
+        load_settings(str(path))
+
+
+def test_presets_that_extend_each_other_in_a_ring_are_refused(tmp_path):
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.yaml").write_text(f"extends: {tmp_path}/{other}.yaml\n")
+    with pytest.raises(InputError, match="a.yaml: extends itself"):
+        load_settings(str(tmp_path / "a.yaml"))
+
+
+def test_aliases_of_a_size_that_a_person_writes_are_read(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("size: tiny\npretraining: {seed: &n 1}\n".replace("seed", "max_steps"))
+    assert load_settings(str(path)).pretraining.arguments["max_steps"] == 1

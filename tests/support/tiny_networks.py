@@ -1,5 +1,8 @@
 """Networks of a few thousand parameters, and batches of random signals, for the tests."""
 
+import json
+from pathlib import Path
+
 import torch
 
 from modeling_decomp_ser import (
@@ -182,3 +185,11 @@ def row_of(batch: dict, i: int) -> dict:
 
 def for_pretraining(batch: dict) -> dict:
     return {k: v for k, v in batch.items() if k in PRETRAINING_INPUTS}
+
+
+def unsealed(folder: Path) -> None:
+    """Make the folder of a model one of an earlier version, without digests."""
+    path = folder / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["settings_digest"], content["weights_digest"]
+    path.write_text(json.dumps(content), encoding="utf-8")

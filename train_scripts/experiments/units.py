@@ -20,6 +20,7 @@ from train_scripts.baselines.systems import find_system, is_system, row_name
 from train_scripts.runs.record import RESULTS, read_record
 from train_scripts.runs.run_folder import SETTINGS, is_interrupted, require_packages
 from train_scripts.runs.settings import FROM_SCRATCH, RunSettings, build_config, load_settings
+from train_scripts.runs.yaml_text import read_yaml
 
 PRETRAINED = "pretrained"
 NOT_OF_PRETRAINING = frozenset(
@@ -218,7 +219,7 @@ def read_stored_settings(folder: Path) -> dict | None:
     if (folder / RESULTS).is_file():
         return read_record(folder).settings
     if (folder / SETTINGS).is_file() and is_interrupted(folder):
-        return yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
+        return read_yaml(folder / SETTINGS)
     return None
 
 

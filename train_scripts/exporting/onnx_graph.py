@@ -198,7 +198,7 @@ def describe_graph(
     model: DecompSerForAudioClassification, extractor: DecompSerFeatureExtractor
 ) -> dict:
     """All that a user of the file has to know."""
-    left_out = ("auto_map", "feature_extractor_type", "processor_class")
+    left_out = ("auto_map", "feature_extractor_type", "processor_class", "settings_digest")
     return {
         "labels": list((model.config.id2label or {}).values()),
         "sampling_rate": extractor.sampling_rate,

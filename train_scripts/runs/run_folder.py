@@ -13,14 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from huggingface_hub.errors import StrictDataclassError
 from transformers.utils.hub import cached_file
 
-from modeling_decomp_ser import DecompSerForAudioClassification, DecompSerForPreTraining
+from modeling_decomp_ser import (
+    DecompSerConfig,
+    DecompSerForAudioClassification,
+    DecompSerForPreTraining,
+)
 from processing import DecompSerProcessor
 from processing.corpora.mixture import DIVIDER, Mixture, describe_data, full_path, own_name
 from processing.errors import InputError
 from train_scripts.runs.foreseen_errors import require_package
 from train_scripts.runs.record import RESULTS
+from train_scripts.runs.yaml_text import read_yaml
 
 if TYPE_CHECKING:  # a model is loaded without what trains one
     from datasets import Dataset
@@ -29,9 +35,17 @@ if TYPE_CHECKING:  # a model is loaded without what trains one
 
 logger = logging.getLogger(__name__)
 
+DAMAGED = (OSError, ValueError, StrictDataclassError)
+"""What is raised for files of a model that are missing or damaged, or hold wrong values."""
+
 SETTINGS = "settings.yaml"
 TRAINING_ROWS = "training_rows.json"
 CHECKPOINTS = "checkpoints"
+PROCESSOR_FILES = ("processor_config.json", "tokenizer_config.json", "vocab.json")
+EXPECTED_MODEL = (
+    "Expected an output folder of `decomp-ser finetune` or `decomp-ser pretrain`, or a repository "
+    "id."
+)
 LOG = "log.jsonl"
 
 
@@ -86,7 +100,7 @@ def open_folder(folder: Path, of_fold: Mapping, settings: Mapping, *, finished: 
         )
     content = {**of_fold, **settings}
     stored = folder / SETTINGS
-    before = yaml.safe_load(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
+    before = read_yaml(stored) if stored.is_file() else {}
     # folders of earlier versions do not tell data, protocol and fold
     known = {**of_fold, **before}
     differing = [name for name in content | known if content.get(name) != known.get(name)]
@@ -191,10 +205,11 @@ def load_model(name: str, *, pretraining: bool = False):
     if not pretraining:
         check_fine_tuned(name)
     kind = DecompSerForPreTraining if pretraining else DecompSerForAudioClassification
+    check_json_files(name)
     try:
         model: Any = kind.from_pretrained(name)
         processor = DecompSerProcessor.from_pretrained(name)
-    except (OSError, ValueError) as error:
+    except DAMAGED as error:
         verb = "pretrain" if pretraining else "finetune"
         raise InputError(
             f"model '{name}': {' '.join(str(error).split())} Expected an output folder of "
@@ -217,7 +232,13 @@ def check_fine_tuned(name: str) -> None:
     Raises:
         InputError: says which of the two it is.
     """
-    architectures = read_config(name).get("architectures") or []
+    config = read_config(name)
+    if config.get("model_type") != DecompSerConfig.model_type:
+        raise InputError(
+            f"model '{name}': its config.json is of model_type {config.get('model_type')!r}, "
+            f"expected '{DecompSerConfig.model_type}'. {EXPECTED_MODEL}"
+        )
+    architectures = config.get("architectures") or []
     if DecompSerForPreTraining.__name__ in architectures:
         raise InputError(
             f"model '{name}': it is pre-trained only, so it knows no emotions. Train them with "
@@ -236,15 +257,44 @@ def read_config(name: str) -> dict:
     """
     problem = "there is no config.json in it."
     try:
+        if looks_like_path(name) and not Path(name).is_dir():
+            raise InputError(f"model '{name}': there is no such folder. {EXPECTED_MODEL}")
         path = cached_file(name, "config.json")
     except OSError as error:
         path, problem = None, f"it does not exist. {' '.join(str(error).split())}"
     if path is None:
+        raise InputError(f"model '{name}': {problem} {EXPECTED_MODEL}")
+    return read_json_object(path, f"model '{name}'")
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name can be no repository id, which is NAME or OWNER/NAME."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+
+
+def check_json_files(name: str) -> None:
+    """Raise InputError for a file of the processor that is no JSON object, which transformers would
+    meet with a traceback.
+    """
+    for file in PROCESSOR_FILES:
+        path = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+        if path is not None:
+            read_json_object(path, f"model '{name}'")
+
+
+def read_json_object(path: str | Path, owner: str) -> dict:
+    """A JSON file that holds an object; an InputError names the owner and the file."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # of encoding too
+        content = error
+    if not isinstance(content, dict):
+        found = content if isinstance(content, Exception) else type(content).__name__
         raise InputError(
-            f"model '{name}': {problem} Expected an output folder of `decomp-ser finetune` or "
-            "`decomp-ser pretrain`, or a repository id."
+            f"{owner}: {Path(path).name} is no JSON object ({found}): it is damaged or was cut. "
+            "Copy it again from its source."
         )
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    return content
 
 
 def read_training_rows(name: str) -> dict | None:
@@ -254,7 +304,7 @@ def read_training_rows(name: str) -> dict | None:
         name: folder of a run, or a repository id.
     """
     path = cached_file(name, TRAINING_ROWS, _raise_exceptions_for_missing_entries=False)
-    return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+    return None if path is None else read_json_object(path, f"model '{name}'")
 
 
 def find_overlap(

@@ -94,7 +94,9 @@ def fingerprint(model, processor) -> str | None:
     if model is None:
         return None
     config = getattr(model, "config", None)  # a network of another system has none
-    digest = hashlib.sha256(config.to_json_string(use_diff=False).encode() if config else b"")
+    content = json.loads(config.to_json_string(use_diff=False)) if config else {}
+    content.pop("weights_digest", None)  # set by saving
+    digest = hashlib.sha256(json.dumps(content).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

@@ -6,19 +6,23 @@ this order: base, size, preset, and `key=value` from the command line.
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import yaml
 from huggingface_hub.errors import StrictDataclassError
-from transformers import TrainingArguments
+from transformers import SchedulerType, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+from transformers.training_args import OptimizerNames
 
 from modeling_decomp_ser import DecompSerConfig
 from processing.errors import InputError
+from processing.feature_extraction_decomp_ser import SETTINGS as SIGNAL_SETTINGS
 from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
+from train_scripts.runs.yaml_text import parse_yaml, read_yaml
 
 PRESETS = Path(__file__).parents[1] / "presets"
 SIZES = ("tiny", "small", "paper")
@@ -161,6 +165,37 @@ MANAGED_ARGUMENTS = {
 }
 """Fields of TrainingArguments that a run sets itself, and the setting that decides them."""
 
+RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**32 - 1),  # what numpy takes
+    **dict.fromkeys(
+        (
+            *("per_device_train_batch_size", "per_device_eval_batch_size"),
+            *("gradient_accumulation_steps", "shortest_crop", "longest_crop", "save_total_limit"),
+        ),
+        (1, 1_000_000_000),
+    ),
+    **dict.fromkeys(("max_steps", "local_rank", "past_index", "log_level"), (-1, math.inf)),
+    **dict.fromkeys(("gumbel_start", "gumbel_end"), (1e-6, 1e6)),
+    "crop_seconds": (0.1, 3600),
+    **dict.fromkeys(("label_smoothing_factor", "wanted_risk"), (0, 1)),
+    **dict.fromkeys(
+        ("adam_beta1", "adam_beta2", "time_stretch", "vocal_tract_warp"), (0, 0.999999)
+    ),
+    "speed": (0, 0.999999),
+    **dict.fromkeys(("save_steps", "logging_steps", "eval_steps"), (1e-6, math.inf)),
+}
+"""Least and most of numbers by their names; of all others, 0 and any finite number."""
+
+CHOICES = {
+    "lr_scheduler_type": SchedulerType,
+    "save_strategy": SaveStrategy,
+    "logging_strategy": IntervalStrategy,
+    "optim": OptimizerNames,
+}
+"""Fields of TrainingArguments that are words."""
+
+TASKS = ("emotion", "ctc", "speaker", "reconstruction")
+
 FORMER_NAMES = {
     "epochs": "num_train_epochs",
     "steps": "max_steps",
@@ -245,8 +280,10 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
-def read_preset(preset: str) -> dict[str, Any]:
-    """Read a preset and, merged below it, the one it extends; base itself lies below the sizes."""
+def read_preset(preset: str, below: Sequence[Path] = ()) -> dict[str, Any]:
+    """Read a preset and, merged below it, the one it extends; base itself lies below the sizes.
+    `below` are the files that extend this one.
+    """
     if preset == "base":
         return {}
     path = PRESETS / f"{preset}.yaml"
@@ -264,18 +301,13 @@ def read_preset(preset: str) -> dict[str, Any]:
         )
     content = read_yaml(path)
     parent = content.pop("extends", None)
-    return merge(read_preset(parent), content) if parent else content
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from error
-    if content is not None and not isinstance(content, dict):
-        raise InputError(f"{path}: expected 'key: value' lines, found {type(content).__name__}.")
-    return content or {}
+    if parent is None:
+        return content
+    if not isinstance(parent, str):
+        raise InputError(f"{path}: extends={parent!r}, expected the name of one preset.")
+    if path.resolve() in below:
+        raise InputError(f"{path}: extends itself, by {parent!r}. Let one of them extend base.")
+    return merge(read_preset(parent, (*below, path.resolve())), content)
 
 
 def parse_override(text: str) -> dict[str, Any]:
@@ -288,10 +320,7 @@ def parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise InputError(f"'{text}': expected key=value, such as size=tiny or finetuning.epochs=5.")
-    try:
-        content: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"'{text}': the value is not valid YAML.") from error
+    content: Any = parse_yaml(value, f"'{text}'")
     for part in reversed(key.split(".")):
         content = {part: content}
     return content
@@ -325,6 +354,7 @@ def build_settings(content: Mapping[str, Any]) -> RunSettings:
     for stage in STAGES:
         values[stage] = build_stage(stage, values.get(stage, {}))
     settings = RunSettings(**values)
+    check_ranges(settings)
     if settings.finetuning.patience and settings.finetuning.select != "validation":
         raise InputError(
             f"finetuning.patience={settings.finetuning.patience}: training stops early by "
@@ -341,12 +371,45 @@ def build_settings(content: Mapping[str, Any]) -> RunSettings:
             )
     known_model = {f.name for f in dataclasses.fields(DecompSerConfig)}
     check_names(settings.model, known_model, "model.")
-    known_features = set(DecompSerFeatureExtractor().to_dict())
+    known_features = set(SIGNAL_SETTINGS)
     check_names(settings.features, known_features, "features.")
     # both raise for values that they refuse
     build_config(settings)
     build_feature_extractor(settings)
     return settings
+
+
+def check_ranges(settings: RunSettings) -> None:
+    """Raise InputError for a number that no training can use."""
+    check_numbers({"seed": settings.seed}, "")
+    check_numbers(dataclasses.asdict(settings.augmentation), "augmentation.")
+    for stage in STAGES:
+        plain = getattr(settings, stage).as_dict()
+        check_numbers(plain, f"{stage}.")
+        for name, words in CHOICES.items():
+            if name in plain:
+                check_type(plain[name], Literal[*(word.value for word in words)], f"{stage}.{name}")
+    weights = settings.finetuning.task_weights
+    check_names(weights, TASKS, "finetuning.task_weights.")
+    for name, weight in weights.items():
+        check_numbers({name: check_type(weight, float, name)}, "finetuning.task_weights.")
+    crops = settings.pretraining
+    if crops.shortest_crop > crops.longest_crop:
+        raise InputError(
+            f"pretraining.shortest_crop={crops.shortest_crop} is longer than longest_crop="
+            f"{crops.longest_crop}."
+        )
+
+
+def check_numbers(group: Mapping[str, Any], prefix: str) -> None:
+    """Raise InputError for a number of a group that is not finite or outside of its range."""
+    for name, value in group.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        least, most = RANGES.get(name, (0, math.inf))
+        if not least <= value <= most or not math.isfinite(value):
+            expected = f"{least} to {most}" if most < math.inf else f"{least} or more"
+            raise InputError(f"{prefix}{name}={value!r}, expected a number, {expected}.")
 
 
 def build_stage(stage: str, content: Mapping[str, Any]) -> StageSettings:
@@ -484,6 +547,8 @@ def check_type(value: Any, kind: Any, name: str) -> Any:
         raise InputError(
             f"{name}={value!r}, expected one of {', '.join(map(str, get_args(kind)))}."
         )
+    if get_origin(kind) is dict:
+        check_group(value, name)
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
         try:  # YAML reads 5e-5, without a point, as text
             return float(value)

@@ -268,3 +268,25 @@ def test_the_factorial_corpus_keeps_what_was_varied(tmp_path):
     ]  # fmt: skip
     with pytest.raises(InputError, match="whole numbers for num_sentences, num_voices"):
         prepare("factorial", "num_speakers=2", tmp_path / "other")
+
+
+def test_what_is_damaged_behind_its_header_leaves_nothing_that_a_later_run_would_read(
+    source, tmp_path
+):
+    damaged = source / "2.wav"
+    samples, rate = soundfile.read(damaged, dtype="int16")
+    soundfile.write(damaged, samples, rate, format="FLAC")
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1  # the header is whole: only decoding tells
+    damaged.write_bytes(content)
+    output = tmp_path / "prepared"
+    with pytest.raises(InputError, match=r"2\.wav: cannot be decoded after .* --skip-bad"):
+        prepare("folder", str(source), output)
+    assert not output.exists()
+    with pytest.raises(
+        InputError, match=r"neither corpus\.json|Parquet files without corpus\.json"
+    ):
+        load_corpus(output.with_name("prepared.partial"))
+    options = PrepareOptions(skip_bad=True)
+    assert prepare("folder", str(source), output, options=options)["left_out"] == 1
+    assert load_corpus(output)["id"] == ["0.wav", "1.wav", "3.wav"]

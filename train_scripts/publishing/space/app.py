@@ -23,7 +23,6 @@ except ImportError:  # anywhere else
 
 import gradio as gr
 import numpy as np
-import soundfile
 import torch
 from huggingface_hub import metadata_load
 from matplotlib.figure import Figure
@@ -95,7 +94,7 @@ def describe(recognize: Any, path: str) -> tuple[str, dict[str, float], list[Fig
     Raises:
         ValueError: if it cannot.
     """
-    check_length(path)
+    waveform, rate = read_mono(recognize, path)
     found = recognize(path, top_k=None, return_timeline=True, return_flags=True)
     config = recognize.model.config
     labels = [config.id2label[i] for i in range(config.num_labels)]
@@ -103,7 +102,6 @@ def describe(recognize: Any, path: str) -> tuple[str, dict[str, float], list[Fig
     best = found["scores"][0]["label"]
     windows = found["timeline"]
     chosen = max(windows, key=lambda window: by_label(window["scores"])[best])
-    waveform, rate = read_mono(path)
     detail = look_closer(recognize, waveform, rate, (chosen["start"], chosen["end"]), best)
     draw = partial(
         plot_sound,
@@ -143,25 +141,25 @@ def headline(best: str, flags: list[str]) -> str:
     )
 
 
-def check_length(path: str) -> None:
-    """Raise SoundError for a sound that is too long to be drawn; other faults are left to the
-    pipeline, which names them.
+def read_mono(recognize: Any, path: str) -> tuple[np.ndarray, int]:
+    """Samples (S,), channels averaged, and their rate in Hz. A SoundError says if it is too long to
+    be drawn, as soon as that is known; a ValueError, what else is wrong with it.
     """
-    try:
-        seconds = soundfile.info(path).duration
-    except soundfile.LibsndfileError:
-        return
-    if seconds > LONGEST_SECONDS:
-        raise SoundError(
-            f"It lasts {seconds / 60:.1f} minutes; this page takes {LONGEST_SECONDS / 60:.0f}. "
-            "`decomp-ser predict` takes any length."
-        )
-
-
-def read_mono(path: str) -> tuple[np.ndarray, int]:
-    """Samples (S,), channels averaged, and their rate in Hz."""
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    return samples.mean(1), rate
+    stream = recognize.feature_extractor.open_audio(path)
+    most = round(LONGEST_SECONDS * stream.sampling_rate)
+    announced = stream.num_samples or 0
+    blocks, num_samples = [], 0
+    while announced <= most and num_samples <= most:
+        block = next(stream.blocks, None)
+        if block is None:
+            return np.concatenate([np.zeros(0, np.float32), *blocks]), stream.sampling_rate
+        blocks.append(block)
+        num_samples += len(block)
+    seconds = max(announced, num_samples) / stream.sampling_rate
+    raise SoundError(
+        f"It lasts {seconds / 60:.1f} minutes{'' if announced else ' or more'}; this page takes "
+        f"{LONGEST_SECONDS / 60:.0f}. `decomp-ser predict` takes any length."
+    )
 
 
 def divide_overlaps(spans: list[Span]) -> list[Span]:
