@@ -23,6 +23,7 @@ EXTRAS = {
     "onnxruntime": "export",
     "silero_vad": "vad",
     "av": "video",
+    "pyroomacoustics": "stress",
 }
 """Packages that an installation may lack, and the extra of decomp-ser that brings them."""
 
