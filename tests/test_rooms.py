@@ -7,8 +7,9 @@ import pytest
 
 SCRIPTS = Path(__file__).parents[1] / "train_scripts"
 BELOW = {
-    "runs": set(),
-    "training": {"runs"},
+    "corruptions": set(),
+    "runs": {"corruptions"},
+    "training": {"runs", "corruptions"},
     "answers": {"runs", "training"},
     "baselines": {"runs", "training"},
     "experiments": {"runs", "training", "baselines"},

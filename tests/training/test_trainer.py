@@ -319,27 +319,27 @@ def test_each_part_has_its_own_learning_rate(model, rows, collator, tmp_path):
         assert (getattr(trained, head).weight != getattr(model, head).weight).any()
 
 
-def test_waveforms_are_perturbed_by_turn_in_training_and_never_in_evaluation(
+def test_turns_are_changed_anew_each_epoch_in_training_and_never_in_evaluation(
     model, rows, collator, tmp_path
 ):
+    settings = AugmentationSettings(corruptions=["white_noise", "faster"], corrupted_share=1.0)
     trainer = DecompSerTrainer(
-        model=model,
-        args=arguments(tmp_path),
+        model=copy.deepcopy(model),
+        args=arguments(tmp_path, num_train_epochs=2, per_device_train_batch_size=8),
         train_dataset=rows,
+        eval_dataset=rows,
         data_collator=collator,
-        augmentation=AugmentationSettings(noise=0.3, speed=0.1),
+        augmentation=settings,
     )
-    batch = collator(rows)
-    keys = batch.pop("row_keys")
-    perturbed = trainer.perturb(dict(batch), keys)
-    assert perturbed["attention_mask"].sum() != batch["attention_mask"].sum()
-    assert torch.equal(perturbed["mel"], batch["mel"])
+    assert trainer.eval_dataset is rows
     heard = []
-    model.eval().register_forward_pre_hook(
-        lambda module, args, kwargs: heard.append(kwargs["input_values"]), with_kwargs=True
+    trainer.model.register_forward_pre_hook(
+        lambda module, args, kwargs: heard.append(kwargs["mel"].sum()), with_kwargs=True
     )
-    trainer.compute_loss(model, {**batch, "row_keys": keys})
-    assert torch.equal(heard[0], batch["input_values"])
+    trainer.train()
+    plain = collator(rows)["mel"].sum()
+    assert len(heard) == 2  # a batch an epoch, in whatever order
+    assert len({round(float(total)) for total in (*heard, plain)}) == 3
 
 
 def test_class_weights_and_label_smoothing_are_those_of_torch(model, rows, collator, tmp_path):

@@ -27,6 +27,7 @@ EXTRAS = {
     "uvicorn": "serve",
     "python_multipart": "serve",
     "websockets": "serve",
+    "pyroomacoustics": "stress",
 }
 """Packages that an installation may lack, and the extra of decomp-ser that brings them."""
 

@@ -132,6 +132,11 @@ def require_packages(settings: RunSettings) -> None:
         require_package(settings.tracking, f"tracking={settings.tracking}")
     if settings.finetuning.lora_rank:
         require_package("peft", f"finetuning.lora_rank={settings.finetuning.lora_rank}")
+    for name in settings.augmentation.corruptions:
+        from train_scripts.corruptions.conditions import CORRUPTIONS  # a model is loaded without
+
+        if package := CORRUPTIONS[name].package:
+            require_package(package, f"augmentation.corruptions={name}")
 
 
 def save_model(

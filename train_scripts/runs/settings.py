@@ -22,6 +22,7 @@ from modeling_decomp_ser import DecompSerConfig
 from processing.errors import InputError
 from processing.feature_extraction_decomp_ser import SETTINGS as SIGNAL_SETTINGS
 from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
+from train_scripts.corruptions.conditions import check_corruptions
 from train_scripts.runs.yaml_text import parse_yaml, read_yaml
 
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -70,17 +71,24 @@ class AugmentationSettings:
     time_stretch: float = 0.0
     vocal_tract_warp: float = 0.0  # largest relative shift of the mel bands up or down
     gain_decibels: float = 0.0  # largest change of level up or down, in dB
-    # largest relative change of the speed of the waveform that the speech encoder hears
-    speed: float = 0.0
-    reverberation_seconds: float = 0.0  # longest reverberation time (60 dB) of that waveform
-    # loudest white noise in that waveform, as a multiple of its own level (0.3 is a
-    # signal-to-noise ratio of 10 dB)
+    speed: float = 0.0  # largest relative change of the speed of the sound, pitch included
+    reverberation_seconds: float = 0.0  # longest reverberation time (60 dB) of the sound
+    # loudest white noise in the sound, as a multiple of its own level (0.3 is a signal-to-noise
+    # ratio of 10 dB)
     noise: float = 0.0
+    # names of corruptions of `decomp-ser stress`, such as [babble, telephone]; a corrupted turn has
+    # one of them, at one of the strengths that `stress` tries. Babble is made of other training
+    # turns.
+    corruptions: list[str] = field(default_factory=list)
+    corrupted_share: float = 0.5  # of the turns of an epoch, where there are corruptions
+    # what hears the changed sound (the five settings above): "all" parts of the model, or the
+    # "speech_encoder" alone, beside the spectrogram and the pitch of the turn as it was recorded
+    heard_by: Literal["all", "speech_encoder"] = "all"
 
     @property
-    def perturbs_waveform(self) -> bool:
-        """Whether anything of the waveform is changed."""
-        return bool(self.speed or self.reverberation_seconds or self.noise)
+    def changes_sound(self) -> bool:
+        """Whether anything is changed before the signals are extracted."""
+        return bool(self.speed or self.reverberation_seconds or self.noise or self.corruptions)
 
 
 @dataclass
@@ -351,6 +359,7 @@ def build_settings(content: Mapping[str, Any]) -> RunSettings:
     values["augmentation"] = AugmentationSettings(
         **check_fields(AugmentationSettings, values.get("augmentation", {}), "augmentation.")
     )
+    check_corruptions(values["augmentation"].corruptions, "augmentation.corruptions")
     for stage in STAGES:
         values[stage] = build_stage(stage, values.get(stage, {}))
     settings = RunSettings(**values)
@@ -549,6 +558,12 @@ def check_type(value: Any, kind: Any, name: str) -> Any:
         )
     if get_origin(kind) is dict:
         check_group(value, name)
+    if get_origin(kind) is list:
+        if isinstance(value, list):
+            return [
+                check_type(item, get_args(kind)[0], f"{name}[{i}]") for i, item in enumerate(value)
+            ]
+        raise InputError(f"{name}={value!r}, expected a list, such as {name}=[babble].")
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
         try:  # YAML reads 5e-5, without a point, as text
             return float(value)

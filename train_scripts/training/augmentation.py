@@ -1,7 +1,8 @@
 """Perturb training turns: excerpts, tempo, vocal tract length, level; keyed like all randomness.
 
-Only the spectrogram and the pitch contour are changed. The speech encoder hears the whole turn,
-whose transcript its CTC task needs, and takes no notice of the level.
+Only the spectrogram and the pitch contour are changed, as tensors of a batch. The speech encoder
+hears the whole turn, whose transcript its CTC task needs, and takes no notice of the level. What
+changes the sound itself is in `corrupted_rows`.
 
 Axes: B batch, T frames, M mel bands.
 """

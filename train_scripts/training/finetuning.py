@@ -365,7 +365,7 @@ def build_trainer(model, run: StageRun) -> DecompSerTrainer:
     rows = keep_in_memory(
         data.folds["train"],
         sampling_rate=processor.feature_extractor.sampling_rate,
-        with_waveform=collator.with_waveform,
+        with_waveform=collator.with_waveform or settings.augmentation.changes_sound,
     )
     selecting = stage.select == "validation"
     arguments = training_arguments(

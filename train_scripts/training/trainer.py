@@ -14,13 +14,12 @@ from transformers import Trainer
 from modeling_decomp_ser.keyed_random import fold_in
 from modeling_decomp_ser.multitask_losses import IGNORED, TaskLoss, frames_needed
 from modeling_decomp_ser.speech_encoder import encoder_lengths
-from processing.corpora.schema import SAMPLING_RATE
 from processing.errors import InputError
 from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.settings import AugmentationSettings
 from train_scripts.training.augmentation import augment, crop_at_random
+from train_scripts.training.corrupted_rows import CorruptedRows
 from train_scripts.training.step_batches import StepBatches
-from train_scripts.training.waveform_augmentation import augment_waveform
 
 PARTS = ("speech_encoder", "decomposition", "emotion_head", "ctc_head", "speaker_head")
 """Modules of the model, each with a learning rate of its own."""
@@ -45,7 +44,7 @@ class DecompSerTrainer(Trainer):
     Args:
         loss_weights: weight of each task; default the model's configuration.
         score_turns: turns predictions into the metrics of an evaluation; see `evaluate`.
-        augmentation: perturbation of training batches; default none.
+        augmentation: perturbation of training turns; default none.
         class_weights: weight of each emotion's loss in training, (L,); default equal.
         corpus_shares: share of the draws of each corpus, see `StepBatches`; default every turn once
             an epoch.
@@ -82,6 +81,14 @@ class DecompSerTrainer(Trainer):
         self.logged: dict[str, Tensor] = {}
         self.gradient_norms: dict[str, float] = {}
         self.logged_steps: set[int] = set()
+        if augmentation is not None and augmentation.changes_sound:
+            self.train_dataset: Any = CorruptedRows(
+                self.train_dataset,
+                augmentation,
+                self.data_collator.processor.feature_extractor,
+                seed=self.args.seed,
+                epoch=lambda: int(self.state.epoch or 0),
+            )
 
     def create_optimizer(self, model=None):
         """As in transformers, with a learning rate for each part of the model."""
@@ -221,7 +228,6 @@ class DecompSerTrainer(Trainer):
         """Add the randomness of a training step to a batch."""
         if self.augmentation is not None:
             inputs = augment(inputs, keys, self.augmentation)
-            inputs = augment_waveform(inputs, keys, self.augmentation, SAMPLING_RATE)
         return {**inputs, "resampling_keys": keys}
 
     def note(self, terms: dict[str, Tensor], outputs) -> None:
