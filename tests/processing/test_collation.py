@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.tiny_pipeline import encode, voice
 
 from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompSerProcessor
 from processing.collation import row_key
@@ -145,3 +148,91 @@ def test_a_bad_clip_stops_with_its_name_or_is_left_out_and_listed(
     kept = add_signals(broken, extractor, cache_folder=tmp_path, num_proc=1, skip_bad=True)
     assert kept["id"] == [rows[0]["id"], rows[2]["id"]]
     assert "1 of 3 clips" in caplog.text and "clips/broken.wav" in caplog.text
+
+
+def test_a_row_key_is_a_hash_that_other_programs_make_too():
+    # printf Ses01F_impro01_F000 | b2sum -l 64
+    assert row_key("Ses01F_impro01_F000") == 0xE822899D683E1DC6 // 4
+
+
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    with_waveform=st.booleans(),
+    with_text=st.booleans(),
+    with_row_keys=st.booleans(),
+    with_speakers=st.booleans(),
+)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_batch_holds_each_row_followed_by_zeros_and_only_what_was_asked_for(
+    processor, lengths, with_waveform, with_text, with_row_keys, with_speakers
+):
+    random = np.random.default_rng(len(lengths))
+    rows = [
+        {
+            "id": str(k),
+            "waveform": random.uniform(-1, 1, 256 * n).astype(np.float32),
+            "mel": random.uniform(0.1, 1, (n, 80)).astype(np.float32),
+            "f0_hz": random.uniform(80, 300, n).astype(np.float32),
+            "speaker": "ab"[k % 2],
+            "emotion": ["sad", "happy", "other"][k % 3],
+            "text": "A" * (k + 1),
+        }
+        for k, n in enumerate(lengths)
+    ]
+    collator = DecompSerDataCollator(
+        processor,
+        labels=["happy", "sad"],
+        speakers=["b", "a"] if with_speakers else [],
+        with_waveform=with_waveform,
+        with_text=with_text,
+        with_row_keys=with_row_keys,
+    )
+    batch = collator(rows)
+    asked = {
+        "input_values": with_waveform, "attention_mask": with_waveform, "ctc_labels": with_text,
+        "row_keys": with_row_keys, "speaker_labels": with_speakers,
+    }  # fmt: skip
+    always = {"mel", "log_f0", "voiced", "frame_mask", "labels"}
+    assert set(batch) == always | {name for name, wanted in asked.items() if wanted}
+    assert batch["labels"].tolist() == [(1, 0, -100)[k % 3] for k in range(len(rows))]
+    if with_speakers:
+        assert batch["speaker_labels"].tolist() == [1 - k % 2 for k in range(len(rows))]
+    if with_text:
+        assert (batch["ctc_labels"] != -100).sum(1).tolist() == list(range(1, len(rows) + 1))
+    masks = {"frame_mask": ("mel", "log_f0", "voiced")}
+    masks |= {"attention_mask": ("input_values",)} if with_waveform else {}
+    for mask, names in masks.items():
+        step = 256 if mask == "attention_mask" else 1
+        assert batch[mask].sum(1).tolist() == [step * n for n in lengths]
+        for name in names:
+            assert batch[name].shape[:2] == (len(rows), step * max(lengths))
+            for k, n in enumerate(lengths):
+                assert not batch[name][k, step * n :].any()
+                assert batch[mask][k, : step * n].all()
+    for k, (row, n) in enumerate(zip(rows, lengths, strict=True)):
+        torch.testing.assert_close(batch["mel"][k, :n], torch.from_numpy(row["mel"]))
+
+
+def test_a_speaker_s_own_statistics_place_its_pitch(rows, processor):
+    known = rows[0]["speaker"]
+    processor.feature_extractor = DecompSerFeatureExtractor(
+        f0_method="dio", f0_stats="speaker", f0_speaker_stats={known: [4.0, 1.0]}
+    )
+    collator = DecompSerDataCollator(processor, labels=["sad"])
+    batch = collator([rows[0], {**rows[0], "speaker": "someone else"}])
+    voiced = batch["voiced"][0]
+    hertz = torch.as_tensor(np.array(rows[0]["f0_hz"]))[voiced]
+    # four deviations to either side of the mean are mapped to 0 to 1
+    expected = (hertz.log() - 4.0) / 8 + 0.5
+    torch.testing.assert_close(batch["log_f0"][0][voiced], expected, atol=1e-5, rtol=0)
+    assert not torch.equal(batch["log_f0"][0], batch["log_f0"][1])
+
+
+def test_audio_is_read_at_the_rate_of_the_model_unless_a_row_brings_its_samples(rows, processor):
+    fast = {"bytes": encode(voice(0.5, 32000), 32000), "path": None}
+    row = {**rows[0], "audio": fast}
+    row.pop("waveform", None)
+    collator = DecompSerDataCollator(processor, labels=["sad"])
+    assert len(collator.read_waveform(row)) == 8000
+    samples = np.zeros(3, np.float32)
+    assert collator.read_waveform({**row, "waveform": samples}) is samples

@@ -6,6 +6,8 @@ import pytest
 import soundfile
 import soxr
 from datasets import Dataset, DatasetDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.iemocap_release import small_release
 from support.tone_corpora import write_tones
 
@@ -16,6 +18,8 @@ from processing.corpora.rows import rows_to_dataset
 from processing.errors import InputError
 from processing.folds import fold_names, load_folds
 from processing.leakage import (
+    LEAK_KINDS,
+    Fingerprints,
     check_shared_speakers,
     digest_audio,
     find_copies,
@@ -237,3 +241,156 @@ def test_people_and_recordings_of_two_names_are_found_across_corpora(tmp_path):
     for fold, number in (("again", 3), ("first", 6)):
         assert report["folds"][fold]["in_train"]["identical_audio"] == number
     assert report["folds"]["first"]["turns"]["test"] == 12
+
+
+def test_a_copy_with_its_sign_turned_is_one(originals):
+    waveform = originals["clip000"]
+    found = find_copies(fingerprint_audio(rows_of({"a": encode(waveform), "b": encode(-waveform)})))
+    assert [pair[:2] for pair in found] == [("a", "b")]
+    assert 0.99 < found[0][2] < 1
+
+
+def fingerprints(waveforms, digests=None, spectra=None):
+    ids = [f"{k:02d}" for k in range(len(waveforms))]
+    spectra = np.zeros((len(ids), 32)) if spectra is None else spectra
+    return Fingerprints(ids, digests or ids, spectra, [w.astype(np.float16) for w in waveforms])
+
+
+@pytest.mark.parametrize(("correlation", "copies"), [(0.72, 1), (0.68, 0)])
+def test_clips_are_copies_from_a_correlation_of_seven_tenths_on(correlation, copies):
+    noise = np.random.default_rng(0).standard_normal((2, 4000))
+    a, b = (noise / np.linalg.norm(noise, axis=1, keepdims=True)).tolist()
+    b = np.array(b) - np.dot(a, b) * np.array(a)
+    b /= np.linalg.norm(b)
+    mixed = correlation * np.array(a) + np.sqrt(1 - correlation**2) * b
+    found = find_copies(fingerprints([mixed, np.array(a)]))
+    assert len(found) == copies
+    if copies:
+        assert found[0][:2] == ("00", "01")
+        assert found[0][2] == pytest.approx(correlation, abs=2e-3)
+        assert found[0][2] == round(found[0][2], 4)
+
+
+def test_equal_samples_are_paired_however_many_there_are():
+    # more than each clip is compared with by its spectrum; 1.0 whatever the correlation
+    number = 16
+    noise = np.random.default_rng(0).standard_normal((number, 64))
+    spectra = np.arange(number)[:, None] * np.ones(32)
+    found = find_copies(fingerprints(list(noise), ["same"] * number, spectra))
+    assert found == [(f"{a:02d}", f"{b:02d}", 1.0) for a in range(number) for b in range(a + 1, 16)]
+
+
+def test_a_changed_copy_is_looked_for_among_the_twelve_most_similar_spectra_alone():
+    sound = np.zeros(64)
+    sound[3] = 1.0
+    spectra = np.array([0.0, *np.linspace(1, 2, 12), 3.0])[:, None] * np.ones(32)
+    noise = list(np.random.default_rng(0).standard_normal((12, 64)) / 100)
+    # the last clip is the 13th of the first, which is not among the last's nearest either
+    assert find_copies(fingerprints([sound, *noise, sound], spectra=spectra)) == []
+    nearer = fingerprints([sound, *noise[1:], sound], spectra=np.delete(spectra, 5, axis=0))
+    assert find_copies(nearer) == [("00", "12", 0.9999)]
+
+
+@pytest.mark.parametrize(("a", "b", "equal"), [(0.99999, 1.0, True), (0.0, 1e-4, False)])
+def test_digests_are_of_samples_at_16_bits(a, b, equal):
+    clips = {
+        name: encode(np.full(400, level), subtype="FLOAT") for name, level in (("a", a), ("b", b))
+    }
+    digests = digest_audio(rows_of(clips))
+    assert (digests["a"] == digests["b"]) == equal
+
+
+WORDS = ["one", "two three", "four five six", "seven eight nine ten", "Seven, eight nine TEN!"]
+turns = st.lists(
+    st.tuples(
+        st.sampled_from([None, "s1", "s2", "s3"]),
+        st.sampled_from([None, "d1", "d2"]),
+        st.sampled_from([None, "[LAUGHTER]", *WORDS]),
+        st.sampled_from(["x", "y", "z", None]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def bare(text):
+    """Words that count, with the means of a reader: no cases, no signs, no noises in brackets."""
+    letters = "" if text is None or text[0] == "[" else text.lower()
+    return "".join(c for c in letters if c.isalpha() or c == " ")
+
+
+@settings(deadline=None, max_examples=60)
+@given(train=turns, validation=turns, test=turns)
+def test_each_count_is_that_of_test_turns_with_a_like_in_the_other_split(train, validation, test):
+    named = {
+        split: [(f"{split}{k}", *turn[:3]) for k, turn in enumerate(rows)]
+        for split, rows in (("train", train), ("validation", validation), ("test", test))
+    }
+    digests = {
+        f"{split}{k}": turn[3]
+        for split, rows in (("train", train), ("validation", validation), ("test", test))
+        for k, turn in enumerate(rows)
+        if turn[3]
+    }
+    report = leak_report(folds_of(**named), digests=digests)
+    for split, others in (("train", train), ("validation", validation)):
+        found = report[f"in_{split}"]
+        for kind, column in (("speaker", 0), ("dialogue", 1), ("identical_audio", 3)):
+            values = [turn[column] for turn in test]
+            shared = sum(any(v == o[column] for o in others) for v in values if v is not None)
+            assert found[kind] == (shared if any(values) else None)
+        for kind, least in (("transcript", 1), ("transcript_4_words", 4)):
+            said = [bare(turn[2]) for turn in test]
+            heard = {bare(turn[2]) for turn in others}
+            shared = sum(text in heard and len(text.split()) >= least for text in said)
+            assert found[kind] == (shared if any(said) else None)
+        assert found["near_identical_audio"] is None
+    speakers = {turn[0] for turn in train} & {turn[0] for turn in test} - {None}
+    assert report["shared_speakers"] == sorted(speakers)
+    assert report["turns"]["test"] == len(test) and report["turns"]["train"] == len(train)
+    assert report["speakers"]["train"] == len({turn[0] for turn in train} - {None})
+
+
+def test_the_table_can_be_of_validation_turns_and_names_every_kind():
+    folds = folds_of(
+        [("a", "s1", "d1", "Yes")], [("b", "s2", "d2", "no")], validation=[("c", "s2", "d1", "no")]
+    )
+    reports = {"x": leak_report(folds, [])}
+    heads, *lines = format_leak_table(reports, against="validation").splitlines()
+    assert "test" in heads and "validation" in heads and "train" not in heads
+    assert all(kind.replace("_", " ") in heads for kind in LEAK_KINDS)
+    assert len(lines) == 1 and lines[0].split()[:5] == ["x", "1", "1", "1", "(100.0%)"]
+
+
+def test_a_sum_with_an_unknown_part_is_unknown():
+    known = leak_report(folds_of([("a", "s1", "d1", "x")], [("b", "s1", "d1", "x")]))
+    unknown = leak_report(folds_of([("a", "s1", "d1", "x")], [("b", None, "d1", "x")]))
+    last = format_leak_table({"1": known, "2": unknown}).splitlines()[-1]
+    assert last.split()[:4] == ["all", "2", "unknown", "2"]
+
+
+@pytest.mark.parametrize("audio", [True, False])
+def test_leaks_of_a_corpus_are_reported_fold_by_fold(audio):
+    sounds = {name: encode(utterance(k)) for k, name in enumerate("abc")}
+    rows = [
+        {"id": f"{s}{k}", "speaker": s, "emotion": "sad", "text": None, "dialogue": None}
+        | {"audio": {"bytes": sounds[s if k else "a"], "path": None}}
+        for s in "abc"
+        for k in range(2)
+    ]
+    corpus = Dataset.from_list(rows)
+    found = leaks(corpus, "speaker-paper", audio=audio)
+    assert list(found["folds"]) == ["a", "b", "c"] and found["protocol"] == "speaker-paper"
+    assert found["declares_shared_speakers"] is False
+    assert len({report["hash"] for report in found["folds"].values()}) == 3
+    one = leaks(corpus, "speaker-paper", folds=["b"], audio=audio)
+    assert one["folds"] == {"b": found["folds"]["b"]}
+    if audio:
+        same = [pair for pair in found["copies"] if pair[2] == 1.0]
+        assert [pair[:2] for pair in same] == [
+            ("a0", "a1"), ("a0", "b0"), ("a0", "c0"), ("a1", "b0"), ("a1", "c0"), ("b0", "c0"),
+        ]  # fmt: skip
+        assert found["folds"]["b"]["in_train"]["identical_audio"] == 1
+    else:
+        assert found["copies"] is None
+        assert found["folds"]["b"]["in_train"]["near_identical_audio"] is None

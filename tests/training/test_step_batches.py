@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 from train_scripts.training.step_batches import StepBatches
 
 
-def batches(num_turns, *, batch_size=4, accumulation=1, processes=1, rank=0, epoch=0, **more):
+def batches(
+    num_turns, *, batch_size=4, accumulation=1, processes=1, rank=0, seed=7, epoch=0, **more
+):
     return StepBatches(
-        num_turns, batch_size, accumulation, processes, rank, 7, lambda: epoch, **more
+        num_turns, batch_size, accumulation, processes, rank, seed, lambda: epoch, **more
     )
 
 
@@ -63,7 +65,87 @@ def test_two_processes_take_the_turns_that_one_would_accumulate(
 
 def test_epochs_and_seeds_differ_and_repeat():
     first, again, later = (list(batches(40, epoch=e)) for e in (0, 0, 1))
-    assert first == again != later
+    other = list(batches(40, seed=8))
+    assert first == again
+    assert first != later and first != other and later != other
+
+
+@settings(deadline=None)
+@given(**shapes, batch_size=st.integers(1, 5), accumulation=st.integers(1, 3), n=st.integers(2, 4))
+def test_processes_share_the_turns_of_a_step_evenly_and_no_turn_is_in_two(
+    num_turns, grouped, epoch, batch_size, accumulation, n
+):
+    lengths = np.sin(np.arange(num_turns)) + 2 if grouped else None
+    options = {"batch_size": batch_size, "lengths": lengths, "epoch": epoch}
+    steps = steps_of(num_turns, processes=n, accumulation=accumulation, **options)
+    for step in steps[:-1]:
+        assert len(step) == batch_size * accumulation * n
+    taken = [turn for step in steps for turn in step]
+    last = len(set(steps[-1]))
+    # only where fewer turns are left than there are processes, some of them are taken again
+    assert sorted(set(taken)) == list(range(num_turns))
+    assert len(taken) == (num_turns if last >= n else num_turns - last + n)
+    ranks = [
+        list(batches(num_turns, processes=n, accumulation=accumulation, rank=r, **options))
+        for r in range(n)
+    ]
+    for parts in zip(*ranks, strict=True):
+        sizes = [len(part) for part in parts]
+        # a batch of one turn may become one of two, so that no process is left without
+        assert max(sizes) - min(sizes) <= 1 <= min(sizes) and max(sizes) <= max(batch_size, 2)
+
+
+@pytest.mark.parametrize(
+    ("num_turns", "batch_size", "processes", "rank", "expected"),
+    # 10 turns of 2 processes with batches of 2: steps of 4, 4 and 2 turns
+    [
+        (10, 2, 2, 0, [[0, 1], [4, 5], [8]]),
+        (10, 2, 2, 1, [[2, 3], [6, 7], [9]]),
+        (7, 4, 3, 2, [[5, 6]]),
+        (1, 4, 3, 2, [[0]]),
+    ],
+)
+def test_a_step_is_dealt_out_in_its_order(num_turns, batch_size, processes, rank, expected):
+    order = [i for batch in batches(num_turns, batch_size=num_turns) for i in batch]
+    dealt = batches(num_turns, batch_size=batch_size, processes=processes, rank=rank)
+    assert [[order.index(i) for i in batch] for batch in dealt] == expected
+
+
+# pieces: 50 steps, or a quarter of the steps of a small data set
+@pytest.mark.parametrize(("num_turns", "piece"), [(70, 16), (2000, 200), (1003, 200), (9, 4)])
+def test_grouped_steps_are_cut_from_pieces_of_the_random_order_by_length(num_turns, piece):
+    lengths = np.random.default_rng(1).permutation(num_turns) + 1.0
+    order = [i for batch in batches(num_turns) for i in batch]
+    pieces = [set(order[k : k + piece]) for k in range(0, num_turns, piece)]
+    *whole, last = batches(num_turns, lengths=lengths)
+    assert len(last) == (num_turns - 1) % 4 + 1
+    of_piece = {}
+    for step in [*whole, last]:
+        (index,) = [k for k, turns in enumerate(pieces) if turns & set(step)]
+        assert set(step) <= pieces[index]
+        assert lengths[step].tolist() == sorted(lengths[step], reverse=True)
+        of_piece.setdefault(index, []).append((lengths[step].min(), lengths[step].max()))
+    for ranges in of_piece.values():
+        ranges.sort()
+        assert all(a[1] < b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+    # the turns that are left are the shortest of the last piece
+    assert lengths[last].max() <= min(r[1] for r in of_piece[len(pieces) - 1])
+    assert lengths.argmax() in whole[0]
+
+
+def test_turns_of_one_length_stay_in_random_order():
+    lengths = np.arange(1000) % 3
+    order = [i for batch in batches(1000) for i in batch]
+    for step in batches(1000, lengths=lengths):
+        for length in range(3):
+            places = [order.index(i) for i in step if lengths[i] == length]
+            assert places == sorted(places)
+
+
+def test_the_length_of_an_epoch_is_the_number_of_its_batches():
+    # steps of 2 x 3 batches of 2 turns; 7 turns are left: 2 batches of each of the 2 processes
+    loader = batches(31, batch_size=2, accumulation=3, processes=2)
+    assert len(loader) == len(list(loader)) == 2 * 3 + 2
 
 
 @pytest.mark.parametrize("batch_size", [4, 8])
