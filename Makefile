@@ -28,6 +28,7 @@ lint: install
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/codespell
+	$(BIN)/hadolint Dockerfile
 
 format: install
 	$(BIN)/ruff format

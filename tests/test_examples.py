@@ -4,6 +4,7 @@ import ast
 import csv
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 from datasets import Dataset
 from support.stub_hub import TOKEN, StubHub
-from support.tiny_pipeline import save_tiny_model, voice
+from support.tiny_pipeline import encode, save_tiny_model, voice
 from transformers import pipeline
 
 from processing import DecompSerDataCollator, load_folds
@@ -157,6 +158,21 @@ def test_an_example_gives_a_model_that_answers_with_the_new_labels(tuned, base, 
     # of all turns, those held out included, so it is near and not equal
     distance = (model.pooled_mean - nearby).norm()
     assert distance < 0.1 * (before["pooled_mean"] - nearby).norm()
+
+
+def test_the_cells_run_one_after_the_other(base, tmp_path, monkeypatch, capsys):
+    import matplotlib
+
+    matplotlib.use("agg")
+    (tmp_path / "clip.wav").write_bytes(encode(voice(12.0)))
+    monkeypatch.setenv("DECOMP_SER_MODEL", str(base))
+    monkeypatch.setenv("DECOMP_SER_RECORDING", str(tmp_path / "clip.wav"))
+    path = EXAMPLES / "recognise_cells.py"
+    left = runpy.run_path(str(path))
+    assert len(left["rows"]) == 2 and left["best"] in left["rows"][0]
+    said = capsys.readouterr().out
+    assert f"{left['best']:10} " in said and "reasons not to trust it" in said
+    assert path.read_text(encoding="utf-8").count("\n# %%") == 7
 
 
 def test_the_page_shows_lines_of_the_example_with_adapters():

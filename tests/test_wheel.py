@@ -92,6 +92,11 @@ def program(installed: Path) -> list:
     return [installed / "python", "-P", "-m", "train_scripts.cli"]
 
 
+def test_the_packages_are_typed(installed):
+    (packages,) = installed.parent.glob("lib/python*/site-packages")
+    assert all((packages / name / "py.typed").is_file() for name in PACKAGES)
+
+
 def test_predict_answers(installed, elsewhere, trained_run, corpus_folder):
     _, model, _ = trained_run
     clip = min((corpus_folder / "audio").iterdir())

@@ -95,13 +95,14 @@ def read_pages() -> dict[Path, dict[str, str]]:
 
 def read_blocks() -> dict[str, str]:
     """Every block that is made from files, by its name."""
-    rates = json.loads((MEASUREMENTS_FOLDER / "flag_rates.json").read_text("utf-8"))
     report = json.loads((EXPERIMENTS_FOLDER / README_EXPERIMENT / "report.json").read_text("utf-8"))
     blocks = {
         "results:quickstart": render("quickstart", run=read_record(QUICKSTART)),
         "readme:table": render("readme", rows=readme_rows(report), heard=README_ROWS),
-        "measurement:flag_rates": render("flag_rates", result=rates).rstrip(),
     }
+    for path in sorted(MEASUREMENTS_FOLDER.glob("*.json")):
+        measured = json.loads(path.read_text("utf-8"))
+        blocks[f"measurement:{path.stem}"] = render(path.stem, result=measured)
     for kind, name, write in (
         ("experiment", "report.json", partial(render, "experiment")),
         ("search", "search.json", partial(render, "trials")),
