@@ -1,3 +1,4 @@
+import hashlib
 import random
 
 import pytest
@@ -294,3 +295,132 @@ def test_the_published_folds_of_ravdess_are_of_no_other_corpus(speaker, protocol
     rows[0]["speaker"] = speaker
     with pytest.raises(InputError, match=f"speaker '{speaker}' is no actor of RAVDESS"):
         split_rows(rows, protocol, "1")
+
+
+def speakers_of_splits(rows, protocol, fold):
+    splits = split_rows(rows, protocol, fold)
+    return [sorted(speakers(rows, splits[name])) for name in ("test", "validation")]
+
+
+def turns_of(numbers, genders):
+    """Rows of speakers a, b, ... with as many turns each and their genders, f or m."""
+    return [
+        {"id": f"{name}{k}", "speaker": name, "gender": gender, "emotion": "sad"}
+        for name, number, gender in zip("abcdefghijkl", numbers, genders, strict=False)
+        for k in range(number)
+    ]
+
+
+def test_five_groups_are_those_of_the_rule_by_hand():
+    # women by number of turns: a c e g i, one a group; men: the one with the most turns, j, to the
+    # group with the fewest turns, i's, and so on, so that every group has six turns
+    rows = turns_of([5, 1, 4, 2, 3, 3, 2, 4, 1, 5], "fmfmfmfmfm")
+    found = [speakers_of_splits(rows, "speaker-5", str(k)) for k in range(1, 6)]
+    # one of the eight others validates: the first of the next group, women and men in turn
+    assert found == [
+        [["a", "b"], ["c"]],
+        [["c", "d"], ["f"]],
+        [["e", "f"], ["g"]],
+        [["g", "h"], ["j"]],
+        [["i", "j"], ["a"]],
+    ]
+
+
+def test_a_group_with_fewer_speakers_comes_before_one_with_fewer_turns():
+    # women: a to e one a group, f to the group with the fewest turns, e's; then the man, who goes
+    # to a group of one speaker, of which d's has the fewest turns
+    rows = turns_of([9, 8, 7, 6, 1, 1, 3], "ffffffm")
+    tested = [speakers_of_splits(rows, "speaker-5", str(k))[0] for k in range(1, 6)]
+    assert tested == [["a"], ["b"], ["c"], ["d", "g"], ["e", "f"]]
+
+
+def test_unknown_genders_are_a_gender_of_their_own_in_five_groups():
+    rows = turns_of([2] * 10, [None, "m"] * 5)
+    for fold in fold_names(rows, "speaker-5"):
+        tested, _ = speakers_of_splits(rows, "speaker-5", fold)
+        assert sum(name in "acegi" for name in tested) == 1 and len(tested) == 2
+
+
+def test_of_two_genders_or_sessions_of_a_speaker_the_first_by_name_counts():
+    rows = turns_of([2, 2, 2, 2], ["male", "female", "male", "female"])
+    for row, session in zip(rows, "ABABBBBB", strict=True):
+        row["session"] = session
+    rows[0]["gender"] = "female"  # a is now female, in session A
+    assert speakers_of_splits(rows, "speaker", "a") == [["a"], ["d"]]
+
+
+def test_a_session_tests_and_its_successors_speakers_validate_in_turn():
+    rows = corpus_of([4] * 6, session=lambda k: f"Ses{k // 2}")
+    found = [speakers_of_splits(rows, "session", fold) for fold in fold_names(rows, "session")]
+    assert found == [
+        [["s00", "s01"], ["s02"]],
+        [["s02", "s03"], ["s05"]],
+        [["s04", "s05"], ["s00"]],
+    ]
+
+
+def test_a_speaker_of_two_sessions_that_is_tested_does_not_validate():
+    rows = [{**row, "session": "A"} for row in corpus_of([4, 4, 4])]
+    for row in rows[6:]:  # half of the second speaker's turns, and the third's
+        row["session"] = "B"
+    assert speakers_of_splits(rows, "session", "A") == [["s00", "s01"], ["s02"]]
+
+
+@pytest.mark.parametrize(("count", "held_out"), [(2, 1), (14, 1), (16, 2), (24, 2), (26, 3)])
+def test_a_tenth_is_rounded_and_at_least_one(count, held_out):
+    assert len(choose_heldout_turns(corpus_of([count]))) == held_out
+
+
+def test_held_out_turns_are_taken_from_the_middle_of_equal_parts():
+    rows = [{**row, "emotion": "ab"[k >= 12]} for k, row in enumerate(corpus_of([20]))]
+    first, second = (
+        sorted((r["id"] for r in part), key=lambda i: hashlib.sha256(i.encode()).hexdigest())
+        for part in (rows[:12], rows[12:])
+    )
+    # two of twenty in order: the sixth of one emotion, and the sixteenth, the fourth of the other
+    assert choose_heldout_turns(rows) == {first[5], second[3]}
+
+
+def test_the_hash_of_a_split_can_be_made_without_this_package():
+    rows = turns_of([2, 1, 1], "fmf")
+    entry = describe_protocol(
+        "speaker-paper", load_folds(Dataset.from_list(rows), "speaker-paper", "a")
+    )
+    text = '["speaker-paper", 1, {"heldout_turns": [], "test": ["a0", "a1"], '
+    text += '"train": ["b0", "c0"], "validation": []}]'
+    assert entry["hash"] == hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert entry == {**entry, "name": "speaker-paper", "version": 1, "leaks": False}
+
+
+PINNED = {
+    "speaker": "12d011ed70acb705",
+    "speaker-paper": "254dfb60813641c4",
+    "speaker-5": "455c912e380ea050",
+    "session": "f5a2cc5e3dfc3f0c",
+    "dialogue-prefix": "a160527aaed8c5ec",
+    "predefined": "4af35ead55ffd93a",
+    "ravdess-published": "97d7e1988d4a7b76",
+    "ravdess-emobox": "5829aed04c82a27a",
+}
+"""Of all folds together, as version 1 of each protocol made them: results that name a protocol and
+its version stay comparable as long as these do not change."""
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_version_1_of_a_protocol_splits_as_it_always_did(protocol):
+    rows = [
+        {
+            **row,
+            "speaker": f"actor{k % 24 + 1:02d}",
+            "gender": ["female", "male", None][k % 24 % 5 % 3],
+            "session": f"Ses{k % 24 // 4}",
+            "dialogue": f"Ses{k % 24 // 4}{'FM'[k % 2]}_impro",
+            "split": ["train", "train", "validation", "test"][k % 4],
+        }
+        for k, row in enumerate(corpus_of([24 * 7 + 5]))
+    ]
+    hashes = [
+        describe_protocol(protocol, load_folds(Dataset.from_list(rows), protocol, fold))["hash"]
+        for fold in fold_names(rows, protocol)
+    ]
+    assert hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16] == PINNED[protocol]

@@ -1,4 +1,5 @@
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -378,3 +379,221 @@ def test_batches_of_rows_in_memory_are_grouped_by_length(model, rows, collator, 
     )
     order = [i for batch in trainer.get_train_dataloader().batch_sampler for i in batch]
     assert sorted(order) == list(range(8))
+
+
+def trainer_of(model, rows, collator, folder, *, kind=DecompSerTrainer, options=None, **fields):
+    """A Trainer that has not begun, on a copy of the model in training mode."""
+    trainer = kind(
+        model=copy.deepcopy(model).train(),
+        args=arguments(folder, **fields),
+        train_dataset=rows,
+        data_collator=collator,
+        **(options or {}),
+    )
+    trainer.state.epoch = 0
+    return trainer
+
+
+def keys_heard(trainer, batch, epoch=0):
+    """Keys of the random draws that the model is given for a batch."""
+    heard = []
+    hook = trainer.model.register_forward_pre_hook(
+        lambda module, args, kwargs: heard.append(kwargs["resampling_keys"].tolist()),
+        with_kwargs=True,
+    )
+    trainer.state.epoch = epoch
+    with torch.no_grad():
+        trainer.compute_loss(trainer.model, batch)
+    hook.remove()
+    return heard[0]
+
+
+def test_seed_epoch_and_turn_each_give_other_draws(model, rows, collator, tmp_path):
+    batch = collator(rows)
+    first, second = (trainer_of(model, rows, collator, tmp_path, seed=seed) for seed in (1, 2))
+    keys = [keys_heard(first, batch), keys_heard(first, batch, 1.0), keys_heard(second, batch)]
+    assert len({key for of_batch in keys for key in of_batch}) == 3 * len(rows)
+    # the same throughout an epoch
+    assert keys_heard(first, batch, 1.9) == keys[1]
+
+
+def test_a_batch_is_augmented_whole_and_keyed(model, rows, collator, tmp_path):
+    settings = AugmentationSettings(gain_decibels=20.0, noise=0.5)
+    options = {"augmentation": settings}
+    trainer = trainer_of(model, rows, collator, tmp_path, options=options)
+    batch = collator(rows)
+    keys = batch.pop("row_keys")
+    perturbed = trainer.perturb(dict(batch), keys)
+    assert torch.equal(perturbed["resampling_keys"], keys)
+    assert set(perturbed) == {*batch, "resampling_keys"}
+    for name in ("mel", "input_values"):
+        assert not torch.equal(perturbed[name], batch[name])
+    plain = trainer_of(model, rows, collator, tmp_path).perturb(dict(batch), keys)
+    assert all(plain[name] is batch[name] for name in batch)
+
+
+def test_what_processes_have_divided_by_the_turns_of_all_is_scaled_back(
+    model, rows, collator, tmp_path
+):
+    trainer, batch = trainer_of(model, rows, collator, tmp_path), collator(rows)
+    # 16 turns in the step of two processes, 8 of them here
+    counts = {k: 2 * v for k, v in count_turns(batch, model.config).items()}
+
+    def loss(processes, counts):
+        trainer.accelerator = SimpleNamespace(num_processes=processes)
+        with torch.no_grad():
+            return trainer.compute_loss(trainer.model, batch, num_items_in_batch=counts).item()
+
+    alone = loss(1, None)
+    assert loss(2, counts) == pytest.approx(alone, rel=1e-5)
+    assert loss(1, counts) == pytest.approx(alone / 2, rel=1e-5)
+    # without counts, a mean over the turns of this process
+    assert loss(2, None) == pytest.approx(alone, rel=1e-5)
+
+
+def test_turns_of_a_step_are_counted_over_its_batches_and_processes(
+    model, rows, collator, tmp_path
+):
+    trainer = trainer_of(model, rows, collator, tmp_path)
+    trainer.accelerator = SimpleNamespace(
+        reduce=lambda value, how: {"sum": 3 * value}[how], unwrap_model=lambda model: model
+    )
+    batches = iter([collator(rows[:4]), collator(rows[4:])])
+    taken, counts = trainer.get_batch_samples(batches, 2, torch.device("cpu"))
+    assert len(taken) == 2
+    expected = {"emotion": 8, "speaker": 7, "ctc": 4, "reconstruction": 8}
+    assert {k: int(v) for k, v in counts.items()} == {k: 3 * n for k, n in expected.items()}
+    silent = [{**row, "text": None} for row in rows[:1]]
+    _, counts = trainer.get_batch_samples(iter([collator(silent)]), 1, torch.device("cpu"))
+    assert int(counts["ctc"]) == 1  # nothing is divided by zero
+    assert trainer.get_batch_samples(iter([]), 1, torch.device("cpu")) == ([], None)
+
+
+def test_weights_decay_and_neither_biases_nor_norms_do(model, rows, collator, tmp_path):
+    rates = {"decomposition": 2.0, "ctc_head": 0.5}
+    trainer = trainer_of(
+        model, rows, collator, tmp_path, options={"rates": rates}, weight_decay=0.3
+    )
+    frozen = trainer.model.emotion_head.bias
+    frozen.requires_grad_(False)
+    names = {id(p): name for name, p in trainer.model.named_parameters()}
+    norms = {
+        id(p)
+        for module in trainer.model.modules()
+        if isinstance(module, torch.nn.LayerNorm | torch.nn.GroupNorm)
+        for p in module.parameters()
+    }
+    groups = trainer.create_optimizer().param_groups
+    found = [id(p) for group in groups for p in group["params"]]
+    assert len(found) == len(set(found)) and set(found) == names.keys() - {id(frozen)}
+    decays = set()
+    for group in groups:
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            assert group["lr"] == pytest.approx(0.1 * rates.get(name.split(".")[0], 1.0))
+            if name.endswith("bias") or id(parameter) in norms:
+                assert group["weight_decay"] == 0, name
+            decays.add(group["weight_decay"])
+    of_weights = [g["weight_decay"] for g in groups for p in g["params"] if p.dim() > 1]
+    assert decays == {0.0, 0.3} and of_weights.count(0.3) > 0.8 * len(of_weights)
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "logging_steps", "expected"),
+    [
+        (100, 10, [20, 40, 60, 80, 100]),
+        (3, 1, [1, 2, 3]),
+        (12, 1, [2, 4, 6, 8, 10, 12]),
+        (4, 50, []),
+    ],
+)
+def test_gradient_norms_are_of_about_five_log_lines(
+    max_steps, logging_steps, expected, model, rows, collator, tmp_path
+):
+    trainer = trainer_of(model, rows, collator, tmp_path)
+    trainer.state.max_steps, trainer.state.logging_steps = max_steps, logging_steps
+    wanted = []
+    for done in range(max_steps):
+        trainer.state.global_step = done
+        if trainer.wants_gradient_norms():
+            wanted.append(done + 1)
+    assert wanted == expected
+    trainer.gradient_norms = {"emotion": 1.0}  # of an earlier batch of the step
+    assert not trainer.wants_gradient_norms()
+
+
+def test_a_log_line_is_the_mean_of_its_steps_and_the_sum_of_what_is_counted(
+    model, rows, collator, tmp_path
+):
+    long = [{**row, "text": "SHE " * 100} for row in rows[:4]]
+    options = {"per_device_train_batch_size": 2, "max_steps": 2, "learning_rate": 0.0}
+    logs = []
+    for name, every in (("each", 1), ("both", 2)):
+        fields = {"train_sampling_strategy": "sequential", **options}
+        given = arguments(tmp_path / name, **{k: v for k, v in fields.items() if k[0] != "l"})
+        given.learning_rate, given.logging_steps = 0.0, every
+        trainer = DecompSerTrainer(
+            model=copy.deepcopy(model), args=given, train_dataset=long, data_collator=collator
+        )
+        trainer.train()
+        logs.append([line for line in trainer.state.log_history if "loss_emotion" in line])
+    (first, second), (both,) = logs
+    for name in ("loss_emotion", "loss_speaker", "loss_reconstruction", "weighted_loss_emotion"):
+        assert both[name] == pytest.approx((first[name] + second[name]) / 2, rel=1e-4)
+    assert both["transcripts_longer_than_frames"] == 4
+    assert first["transcripts_longer_than_frames"] == second["transcripts_longer_than_frames"] == 2
+
+
+def test_turns_without_a_label_count_in_no_class_weight(model, rows, collator, tmp_path):
+    weights = torch.tensor([0.5, 1.0, 1.5, 2.0])
+    options = {"class_weights": weights}
+    trainer = trainer_of(model, rows, collator, tmp_path, options=options)
+    batch = collator(rows)
+    batch["labels"][2] = -100
+    with torch.no_grad():
+        _, output = trainer.compute_loss(trainer.model, batch, return_outputs=True)
+    loss = output.task_losses["emotion"]
+    assert loss.counted.tolist() == [k != 2 for k in range(8)] and loss.per_row[2] == 0
+    del batch["labels"]
+    with torch.no_grad():
+        _, output = trainer.compute_loss(trainer.model, batch, return_outputs=True)
+    assert not output.task_losses["emotion"].counted.any()
+
+
+def test_the_order_of_turns_is_by_seed_epoch_and_length(model, rows, collator, tmp_path):
+    kept = RowsInMemory(rows, 16000)
+
+    def order(epoch=0, **fields):
+        fields = {"train_sampling_strategy": "random", "per_device_train_batch_size": 2} | fields
+        trainer = trainer_of(model, kept, collator, tmp_path, **fields)
+        trainer.state.epoch = epoch
+        return list(trainer.get_train_dataloader().batch_sampler)
+
+    first = order(seed=1)
+    assert [len(batch) for batch in first] == [2, 2, 2, 2] and order(seed=1) == first
+    assert order(seed=2) != first and order(1.0, seed=1) != first
+    grouped = order(train_sampling_strategy="group_by_length", length_column_name="duration")
+    durations = kept["duration"]
+    assert all(durations[a] >= durations[b] for a, b in grouped)
+    stock = order(train_sampling_strategy="sequential")
+    assert [i for batch in stock for i in batch] == list(range(8))
+
+
+def test_an_evaluation_scores_what_it_is_given_and_names_what_is_known(
+    model, rows, collator, tmp_path
+):
+    seen = []
+
+    def score(dataset, turns):
+        seen.append((len(dataset), len(turns.logits)))
+        return {"uar": 0.25, "unknown": None}
+
+    three, five = (RowsInMemory(rows[:n], 16000) for n in (3, 5))
+    options = {"score_turns": score, "eval_dataset": three}
+    trainer = trainer_of(model, rows, collator, tmp_path, options=options)
+    scores = trainer.evaluate(), trainer.evaluate(five, metric_key_prefix="test")
+    for found, name in zip(scores, ("eval_uar", "test_uar"), strict=True):
+        assert {k: v for k, v in found.items() if k != "epoch"} == {name: 0.25}
+    assert seen == [(3, 3), (5, 5)]
+    assert trainer.state.log_history[-1]["test_uar"] == 0.25
+    assert trainer.logged == {}
