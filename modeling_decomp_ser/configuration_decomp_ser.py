@@ -26,6 +26,9 @@ SINGLE = "single"
 EMOTIONS = ("angry", "happy", "sad", "neutral")
 """Classes where no others are given: those of Table 1, excited turns counted as happy."""
 
+DIMENSIONS = ("valence", "activation", "dominance")
+"""What the head of dimensions answers, in this order; activation is also called arousal."""
+
 SPEECH_ENCODERS = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 """Model types whose modules share the names and the meaning of wav2vec2's."""
 
@@ -49,7 +52,10 @@ def refuse_if(wrong: Any, message: str) -> None:
         raise ValueError(message)
 
 
-WEIGHTS = ("emotion_weight", "ctc_weight", "speaker_weight", "reconstruction_weight")
+WEIGHTS = (
+    *("emotion_weight", "ctc_weight", "speaker_weight", "reconstruction_weight"),
+    "dimensions_weight",
+)
 COUNTS = (
     *("num_mel_bins", "num_f0_bins", "downsampling", "conv_kernel_size", "conv_stride"),
     *("conv_channels_per_group", "vocab_size", "resampling_max_length"),
@@ -159,6 +165,9 @@ class DecompSerConfig(PreTrainedConfig):
             reconstruction target never changes.
         emotion_weight, ctc_weight, speaker_weight, reconstruction_weight: the alphas of equation
             (5). A head whose weight is 0 does not exist.
+        dimensions_weight: of a fifth task, valence, activation and dominance (not in the paper),
+            whose head reads what the emotion head reads and whose loss is one minus the concordance
+            correlation coefficient. It is added to the sum of the others.
         pretraining_speaker_weight: omega of equation (7).
         ctc_reduction: "mean" divides an utterance's CTC loss by its target length, "sum" does not
             (the literal 1/N of equation (1); tens to hundreds in size, which would drown the
@@ -244,6 +253,7 @@ class DecompSerConfig(PreTrainedConfig):
     ctc_weight: float | int = 0.05
     speaker_weight: float | int = 0.05
     reconstruction_weight: float | int = 0.45
+    dimensions_weight: float | int = 0.0
     pretraining_speaker_weight: float | int = 0.1
     ctc_reduction: Literal["mean", "sum"] = "mean"
     vocab_size: int = 32

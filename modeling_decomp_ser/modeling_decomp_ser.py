@@ -22,7 +22,7 @@ from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .code_features import EncodedSpeech, encode_waveforms
 from .component_shares import component_shares
-from .configuration_decomp_ser import DecompSerConfig
+from .configuration_decomp_ser import DIMENSIONS, DecompSerConfig
 from .decomposition import (
     REFERENCE_FRAMES,
     Codes,
@@ -33,7 +33,14 @@ from .decomposition import (
 )
 from .keyed_random import draw_keys, fold_in, uniform
 from .masked_layers import length_mask, masked_mean, masked_statistics, pad_steps
-from .multitask_losses import IGNORED, TaskLoss, classification_loss, ctc_loss, reconstruction_loss
+from .multitask_losses import (
+    IGNORED,
+    TaskLoss,
+    classification_loss,
+    ctc_loss,
+    dimensions_loss,
+    reconstruction_loss,
+)
 from .saved_weights import (
     PLACE,
     UNFINISHED,
@@ -85,6 +92,7 @@ class DecompSerOutput(ModelOutput):
         ctc_lengths: valid frames of `ctc_logits`, (B,).
         speaker_logits: (B, P).
         reconstruction: mel spectrogram, (B, T, M).
+        dimensions: valence, activation and dominance on the scale of the training ratings, (B, 3).
         speech_mse: reconstruction error of each utterance over its valid frames, (B,); only with
             labels.
         speech_mse_padded: the same counted over 192 frames at least, padding included, as the
@@ -104,6 +112,7 @@ class DecompSerOutput(ModelOutput):
     ctc_lengths: Tensor | None = None
     speaker_logits: Tensor | None = None
     reconstruction: Tensor | None = None
+    dimensions: Tensor | None = None
     speech_mse: Tensor | None = None
     speech_mse_padded: Tensor | None = None
     ctc_impossible: Tensor | None = None
@@ -412,6 +421,9 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         self.part_sizes = [self.pooled_size(w) for w in widths]
         self.dropout = nn.Dropout(config.head_dropout)
         self.emotion_head = nn.Linear(sum(self.part_sizes), len(config.id2label or {}))
+        self.dimensions_head = None
+        if config.dimensions_weight:
+            self.dimensions_head = nn.Linear(sum(self.part_sizes), len(DIMENSIONS))
         # Mean of the pooled features over the training set: what a component share is a deviation
         # from.
         self.register_buffer("pooled_mean", torch.zeros(sum(self.part_sizes)))
@@ -508,6 +520,7 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         ctc_labels: Tensor | None = None,
         speaker_labels: Tensor | None = None,
         label_distribution: Tensor | None = None,
+        dimension_labels: Tensor | None = None,
         resampling_keys: Tensor | None = None,
         output_ctc_logits: bool = False,
         output_speaker_logits: bool = False,
@@ -531,6 +544,8 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
             speaker_labels: (B,) int64, -100 where unknown.
             label_distribution: shares of raters' votes for each emotion, (B, L), which the emotion
                 loss takes instead of `labels`, where these are known.
+            dimension_labels: ratings of valence, activation and dominance, (B, 3), NaN where
+                unknown.
             resampling_keys: randomness of each row in training, (B,) int64; default drawn from
                 torch's generator.
             output_ctc_logits: return `ctc_logits` and `ctc_lengths`.
@@ -549,7 +564,9 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         """
         self.check_inputs(input_values=input_values, mel=mel, log_f0=log_f0, voiced=voiced)
         self.check_outputs(output_ctc_logits, output_speaker_logits, output_reconstruction)
-        with_losses = any(x is not None for x in (labels, ctc_labels, speaker_labels))
+        with_losses = any(
+            x is not None for x in (labels, ctc_labels, speaker_labels, dimension_labels)
+        )
         keys = self.keys_of(input_values if mel is None else mel, resampling_keys)
         output, parts = DecompSerOutput(), list[Tensor]()
         if self.speech_encoder is not None:
@@ -565,9 +582,12 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
             if self.speaker_head is not None and (with_losses or output_speaker_logits):
                 output.speaker_logits = self.speaker_head(self.dropout(self.pool_voice(codes)))
         pooled = torch.cat(self.drop_parts(parts, keys), dim=-1)
-        output.logits = self.emotion_head(self.dropout(pooled))
+        heard = self.dropout(pooled)
+        output.logits = self.emotion_head(heard)
+        if self.dimensions_head is not None:
+            output.dimensions = self.dimensions_head(heard)
         if with_losses:
-            targets = (labels, ctc_labels, speaker_labels, label_distribution)
+            targets = (labels, ctc_labels, speaker_labels, label_distribution, dimension_labels)
             self.add_task_losses(output, mel, frame_mask, *targets)
         return self.add_parts(output, pooled, output_pooled_features, output_component_shares)
 
@@ -654,7 +674,15 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
         return self.decomposition.reconstruct(codes, lengths, mel.shape[1])
 
     def add_task_losses(
-        self, output: Any, mel, frame_mask, labels, ctc_labels, speaker_labels, distribution=None
+        self,
+        output: Any,
+        mel,
+        frame_mask,
+        labels,
+        ctc_labels,
+        speaker_labels,
+        distribution,
+        dimension_labels,
     ) -> None:
         """Add the loss of every task with both its head and its labels (equations 1 to 5)."""
         config: Any = self.config
@@ -675,6 +703,10 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
             )
         if output.speaker_logits is not None and speaker_labels is not None:
             tasks["speaker"] = classification_loss(output.speaker_logits, speaker_labels)
+        if output.dimensions is not None and (dimension_labels is not None or self.training):
+            if dimension_labels is None:
+                dimension_labels = torch.full_like(output.dimensions, float("nan"))
+            tasks["dimensions"] = dimensions_loss(output.dimensions, dimension_labels)
         if output.reconstruction is not None:
             lengths = self.lengths_of(mel, frame_mask)
             tasks["reconstruction"] = reconstruction_loss(output.reconstruction, mel, lengths)
@@ -683,8 +715,9 @@ class DecompSerForAudioClassification(DecompSerPreTrainedModel):
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """Weights of equation (5)."""
-        names = ("emotion", "ctc", "speaker", "reconstruction")
+        """Weights of equation (5), and that of the dimensions where they are a task."""
+        names = ["emotion", "ctc", "speaker", "reconstruction"]
+        names += ["dimensions"] if self.dimensions_head is not None else []
         return {name: getattr(self.config, f"{name}_weight") for name in names}
 
     def check_inputs(self, **inputs: Tensor | None) -> None:

@@ -49,6 +49,30 @@ def classification_loss(
     return TaskLoss(per_row, labels != IGNORED)
 
 
+def concordance(answers: Tensor, ratings: Tensor) -> Tensor:
+    """Concordance correlation coefficient of N answers with N ratings, (N, D) each -> (D,): twice
+    the covariance over both variances and the squared difference of the means (Lin, Biometrics
+    45(1), 1989). It is 0 for a constant answer.
+    """
+    means, wanted = answers.mean(0), ratings.mean(0)
+    covariance = ((answers - means) * (ratings - wanted)).mean(0)
+    spread = answers.var(0, unbiased=False) + ratings.var(0, unbiased=False)
+    return 2 * covariance / (spread + (means - wanted).square()).clamp(min=1e-8)
+
+
+def dimensions_loss(answers: Tensor, ratings: Tensor) -> TaskLoss:
+    """One minus the concordance of answers and ratings, (B, 3), mean over the dimensions; a row
+    with a NaN has no rating.
+
+    The coefficient is of a batch, not of a row: every row that counts carries that of its batch, so
+    that of several batches in a step each weighs as many rows as it has.
+    """
+    counted = ratings.isfinite().all(1)
+    # the answers of all rows keep their gradient, of 0, where nothing is known
+    loss = 1 - concordance(answers[counted], ratings[counted]).mean() if counted.sum() > 1 else 0.0
+    return TaskLoss(loss + 0.0 * answers.float().sum(1), counted & (counted.sum() > 1))
+
+
 def reconstruction_loss(reconstruction: Tensor, mel: Tensor, lengths: Tensor) -> TaskLoss:
     """Mean square error of the spectrogram (equation 3), (B, T, M), over its `lengths` (B,) valid
     frames and the mel bands. The target lies in [0, 1].

@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 from .audio_windows import cut_spans, cut_windows, own_spans, window_samples
 from .component_shares import part_names
-from .configuration_decomp_ser import COMPONENTS
+from .configuration_decomp_ser import COMPONENTS, DIMENSIONS
 from .emotion_stream import EmotionStream
 from .signal_flags import TOO_QUIET, UNSURE, signal_flags
 from .speech_activity import RATE, detector_is_installed, speech_probabilities
@@ -39,7 +39,8 @@ MINIMUM_SECONDS = 0.025
 
 WINDOWING = ("window_seconds", "hop_seconds")
 MODEL_OUTPUTS = ("return_text", "return_speaker_embedding", "explain")
-ANSWER = ("top_k", "function_to_apply", "return_timeline", "return_flags", *MODEL_OUTPUTS)
+OF_ANSWER = ("return_timeline", "return_flags", "return_dimensions")
+ANSWER = ("top_k", "function_to_apply", *OF_ANSWER, *MODEL_OUTPUTS)
 
 
 @dataclass
@@ -54,6 +55,11 @@ class Segment:
 def shared_flags(segments: Sequence[Segment]) -> list[str]:
     """Flags that all of the segments have."""
     return [f for f in segments[0].flags if all(f in segment.flags for segment in segments)]
+
+
+def describe_dimensions(values: Tensor) -> dict[str, float]:
+    """Values (3,) by the names of the dimensions."""
+    return dict(zip(DIMENSIONS, values.tolist(), strict=True))
 
 
 class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
@@ -80,6 +86,8 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
       nearest to its middle.
     * `return_speaker_embedding`: "speaker_embedding", the timbre code, pooled over time as the
       emotion head reads it, a list of floats; of windows their mean.
+    * `return_dimensions`: "dimensions", {"valence", "activation", "dominance"} on the scale of the
+      ratings that were learnt, and the same in each window of the timeline.
     * `explain`: "shares", {emotion: {part: share}} for the emotions in "scores", and the same in
       each window of the timeline: what each part of the model (wav2vec2, rhythm, content, pitch,
       timbre, as far as it has them) adds to the emotion's logit, as a deviation from the average
@@ -162,6 +170,11 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         if options.get("return_text") and self.model.ctc_head is None:
             raise ValueError(
                 "return_text=True, but this model recognises no words (its ctc_weight is 0)."
+            )
+        if options.get("return_dimensions") and self.model.dimensions_head is None:
+            raise ValueError(
+                "return_dimensions=True, but this model has learnt none (its dimensions_weight is "
+                "0)."
             )
         components = self.model.config.components
         if options.get("return_speaker_embedding") and "timbre" not in components:
@@ -256,6 +269,8 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
             output_component_shares=explain,
         )
         outputs = {"logits": output.logits.float()}  # (B, L)
+        if output.dimensions is not None:
+            outputs["dimensions"] = output.dimensions.float()  # (B, 3)
         if return_text:
             outputs["token_ids"] = output.ctc_logits.argmax(-1)  # (B, U)
             outputs["token_lengths"] = output.ctc_lengths
@@ -278,6 +293,7 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         function_to_apply: str | None = None,
         return_timeline: bool = False,
         return_flags: bool = False,
+        return_dimensions: bool = False,
         return_text: bool = False,
         return_speaker_embedding: bool = False,
         explain: bool = False,
@@ -298,6 +314,11 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
         if return_flags:
             shared = shared_flags([segments[i] for i in counted])
             answer["flags"] = shared + self.doubts(pooled)
+        if return_dimensions:
+            found = torch.cat([window["dimensions"] for window in model_outputs])  # (W, 3)
+            answer["dimensions"] = describe_dimensions(found[counted].mean(0))
+            for entry, values in zip(timeline, found, strict=True):
+                entry["dimensions"] = describe_dimensions(values)
         if return_text:
             answer["text"] = self.transcribe(model_outputs)
         if return_speaker_embedding:

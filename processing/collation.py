@@ -1,12 +1,14 @@
 """Rows with signals to a padded batch with labels: nothing is extracted, nothing is random."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from processing.audio_files import read_audio
+from processing.corpora.rows import RATINGS
 from processing.corpora.votes import vote_shares
 from processing.processing_decomp_ser import DecompSerProcessor
 
@@ -24,6 +26,7 @@ class DecompSerDataCollator:
         with_waveform: read the audio, for models with a speech encoder.
         with_text: make CTC labels.
         with_votes: make `label_distribution` of the column `votes`.
+        with_dimensions: make `dimension_labels` of the columns valence, activation and dominance.
         with_row_keys: add `row_keys`, a number made from each row's id, from which DecompSerTrainer
             keys its random draws; a plain Trainer has no use for it.
     """
@@ -35,6 +38,7 @@ class DecompSerDataCollator:
     with_text: bool = True
     with_row_keys: bool = False
     with_votes: bool = False
+    with_dimensions: bool = False
     _ids: dict[str, dict[str, int]] = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -48,7 +52,7 @@ class DecompSerDataCollator:
         Returns:
             The inputs of `DecompSerForAudioClassification.forward`, with `labels` (B,),
             `speaker_labels` (B,) and `ctc_labels` (B, N), -100 where unknown, and where asked for
-            `label_distribution` (B, L).
+            `label_distribution` (B, L) and `dimension_labels` (B, 3), NaN where unknown.
         """
         extractor = self.processor.feature_extractor
         silence = torch.zeros(1).numpy()
@@ -67,6 +71,8 @@ class DecompSerDataCollator:
         batch["labels"] = self.label_ids("emotion", rows)
         if self.with_votes:
             batch["label_distribution"] = self.label_distribution(rows)
+        if self.with_dimensions:
+            batch["dimension_labels"] = torch.from_numpy(rated_dimensions(rows))
         if self.speakers:
             batch["speaker_labels"] = self.label_ids("speaker", rows)
         if self.with_text:
@@ -99,6 +105,12 @@ class DecompSerDataCollator:
     def label_ids(self, column: str, rows: Sequence[Mapping]) -> torch.Tensor:
         """Label ids of a column, (B,) int64, IGNORED where the word is none of the classes."""
         return torch.tensor([self._ids[column].get(row[column], IGNORED) for row in rows])
+
+
+def rated_dimensions(rows: Iterable[Mapping]) -> np.ndarray:
+    """Ratings of valence, activation and dominance, (B, 3) float32, NaN where unknown."""
+    values = [[row.get(name) for name in RATINGS] for row in rows]
+    return np.array(values, dtype=np.float32).reshape(-1, len(RATINGS))
 
 
 def row_key(row_id: str) -> int:

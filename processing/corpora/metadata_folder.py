@@ -5,13 +5,12 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from processing.corpora.rows import GENDERS, BadClip, Row, check_clips, make_row
+from processing.corpora.rows import GENDERS, RATINGS, BadClip, Row, check_clips, make_row
 from processing.corpora.votes import parse_votes, write_votes
 from processing.errors import InputError
 
 METADATA_NAME = "metadata.csv"
 
-RATINGS = ("valence", "activation", "dominance")
 _TEXT_COLUMNS = ("id", "speaker", "text", "corpus", "session", "dialogue", "split", "votes")
 
 

@@ -33,6 +33,9 @@ OPTIONAL_FEATURES = Features(
 )
 """Columns that some corpora have and others lack altogether."""
 
+RATINGS = ("valence", "activation", "dominance")
+"""Columns of raters' means, in the order of the model's `DIMENSIONS`; activation is arousal."""
+
 GENDERS = {"female": "female", "f": "female", "male": "male", "m": "male"}
 
 

@@ -80,7 +80,7 @@ def compact(
     answer: Mapping[str, Any], name: str, emotions: Sequence[str], folder: Path
 ) -> dict[str, Any]:
     """A recording with its entries as short lists: start, end, probabilities in per cent in the
-    order of the emotions, flags, and what is known of channel, speaker and text.
+    order of the emotions, flags, and what is known of channel, speaker, text and dimensions.
     """
     return {
         "name": name,
@@ -96,6 +96,7 @@ def compact(
                 entry.get("channel"),
                 entry.get("speaker"),
                 entry.get("text"),
+                ", ".join(f"{k} {v:.2f}" for k, v in entry.get("dimensions", {}).items()) or None,
             ]
             for entry, (start, end) in spoken(answer)
         ],

@@ -97,6 +97,7 @@ def load_pipeline(
         top_k=None,
         return_timeline=True,
         return_flags=True,
+        **({"return_dimensions": True} if model.dimensions_head is not None else {}),
         window_seconds=listening.window_seconds,
         hop_seconds=listening.hop_seconds,
     )
@@ -209,6 +210,7 @@ def describe(answer: Mapping[str, Any]) -> dict:
         "emotion": answer["scores"][0]["label"],
         "probabilities": {s["label"]: s["score"] for s in answer["scores"]},
         "flags": answer["flags"],
+        **({"dimensions": answer["dimensions"]} if "dimensions" in answer else {}),
     }
 
 
@@ -220,11 +222,15 @@ def summarize(entries: Sequence[Mapping[str, Any]], abstain_below: float) -> dic
         return {"emotion": None, "probabilities": None, "flags": [NO_SPEECH]}
     counted = [e for e in entries if TOO_QUIET not in e["flags"]] or list(entries)
     seconds = [e["end"] - e["start"] for e in counted]
-    mean = {
-        label: sum(e["probabilities"][label] * s for e, s in zip(counted, seconds, strict=True))
-        / sum(seconds)
-        for label in counted[0]["probabilities"]
-    }
+
+    def mean_of(kind: str) -> dict[str, float]:
+        return {
+            name: sum(e[kind][name] * s for e, s in zip(counted, seconds, strict=True))
+            / sum(seconds)
+            for name in counted[0][kind]
+        }
+
+    mean = mean_of("probabilities")
     ranked = dict(sorted(mean.items(), key=lambda item: -item[1]))
     best = next(iter(ranked))
     shared = [
@@ -233,7 +239,8 @@ def summarize(entries: Sequence[Mapping[str, Any]], abstain_below: float) -> dic
         if f not in (UNSURE, OVERLAP) and all(f in e["flags"] for e in counted)
     ]
     unsure = [UNSURE] if ranked[best] < abstain_below else []
-    return {"emotion": best, "probabilities": ranked, "flags": shared + unsure}
+    dimensions = {"dimensions": mean_of("dimensions")} if "dimensions" in counted[0] else {}
+    return {"emotion": best, "probabilities": ranked, "flags": shared + unsure, **dimensions}
 
 
 def by_value(

@@ -27,8 +27,9 @@ from train_scripts.runs.metrics import (
 MEANS = (
     *("speaker_accuracy", "speech_mse", "speech_mse_padded"),
     *("vote_cross_entropy", "vote_rank_correlation"),
+    *("ccc_valence", "ccc_activation", "ccc_dominance"),
 )
-"""Metrics that are means over turns, which the records of the runs know."""
+"""Metrics of the records of the runs, of which the folds' mean is taken, weighted by turns."""
 
 
 def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class TurnPredictions:
     texts: list[str] | None = None  # recognised words, N entries
     speech_mse: np.ndarray | None = None  # reconstruction error over valid frames, (N,)
     speech_mse_padded: np.ndarray | None = None  # over at least 192 frames, padding included, (N,)
+    dimensions: np.ndarray | None = None  # valence, activation and dominance, (N, 3)
     component_shares: np.ndarray | None = None  # of the logits, (N, 6, L) float32, where asked for
 
     @property
@@ -85,6 +86,7 @@ def turn_outputs(output, collator: Any) -> dict[str, list]:
     turns = {}
     for name, value in (
         ("logits", output.logits),
+        ("dimensions", getattr(output, "dimensions", None)),
         ("speech_mse", output.speech_mse),
         ("speech_mse_padded", output.speech_mse_padded),
         ("component_shares", output.component_shares),

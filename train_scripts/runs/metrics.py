@@ -316,6 +316,9 @@ METRIC_TITLES = {
     "ece": "calibration error",
     "vote_cross_entropy": "cross entropy with the raters' votes (nats)",
     "vote_rank_correlation": "rank correlation with the raters' votes",
+    "ccc_valence": "concordance of valence",
+    "ccc_activation": "concordance of activation (arousal)",
+    "ccc_dominance": "concordance of dominance",
 }
 """What tables and figures call each metric."""
 

@@ -130,6 +130,10 @@ class Metrics:
     # nats, which is their own entropy at least; and Spearman's correlation of the ranks of emotions
     vote_cross_entropy: float | None = None
     vote_rank_correlation: float | None = None
+    # concordance correlation coefficient with the ratings, over the turns that have all
+    ccc_valence: float | None = None
+    ccc_activation: float | None = None
+    ccc_dominance: float | None = None
 
 
 @dataclass(kw_only=True)

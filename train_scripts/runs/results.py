@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 
+from modeling_decomp_ser.multitask_losses import concordance
 from processing.corpora.mixture import OWN_ID
+from processing.corpora.rows import RATINGS
 from processing.corpora.votes import vote_shares
 from processing.text import normalize_transcript
 from train_scripts.runs.fold_data import FoldData
@@ -78,6 +81,7 @@ def score_rows(
             speech_mse_padded=finite_mean("speech_mse_padded", turns.speech_mse_padded),
             ece=expected_calibration_error(references, probabilities),
             **score_votes(rows, probabilities, labels),
+            **score_dimensions(rows, turns.dimensions),
         ),
         per_class=class_metrics(confusion, labels),
         per_speaker=by_group(rows["speaker"]),
@@ -97,6 +101,18 @@ def score_votes(rows: Any, probabilities: np.ndarray, labels: list[str]) -> dict
         return {}
     wanted = np.array([shares[i] for i in known])
     return vote_metrics(wanted, probabilities[known])
+
+
+def score_dimensions(rows: Any, answers: np.ndarray | None) -> dict[str, float | None]:
+    """Concordance of the answers, (N, 3), with the ratings of the turns that have all."""
+    if answers is None or not set(RATINGS) <= set(getattr(rows, "column_names", ())):
+        return {}
+    ratings = np.array([rows[name] for name in RATINGS], dtype=np.float64).T
+    known = np.isfinite(ratings).all(1)
+    if known.sum() < 2:
+        return {}
+    found = concordance(torch.from_numpy(answers[known]).double(), torch.from_numpy(ratings[known]))
+    return {f"ccc_{name}": float(value) for name, value in zip(RATINGS, found, strict=True)}
 
 
 def is_mixture(rows: Any) -> bool:
@@ -153,6 +169,9 @@ def write_predictions(
         "recognized_text": turns.texts if turns.texts is not None else [None] * len(rows),
         "duration": rows["duration"],
     }
+    if turns.dimensions is not None:
+        columns = turns.dimensions.T
+        table |= {f"predicted_{name}": c for name, c in zip(RATINGS, columns, strict=True)}
     Dataset.from_dict(table).to_parquet(folder / name)
 
 
@@ -185,6 +204,7 @@ def summarize(record: RunRecord) -> str:
         "speech_mse": "speech MSE",
         "vote_cross_entropy": "cross entropy with votes (nats)",
         "vote_rank_correlation": "rank correlation with votes",
+        **{f"ccc_{name}": f"concordance of {name}" for name in RATINGS},
     }
     found = {title: getattr(record.metrics, name) for name, title in names.items()}
     lines = [f"{title:34} {value:.4g}" for title, value in found.items() if value is not None]

@@ -2,8 +2,10 @@
 5).
 """
 
+import logging
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import EarlyStoppingCallback, TrainerState, set_seed
@@ -11,7 +13,9 @@ from transformers.utils.hub import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification
 from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompSerProcessor
+from processing.collation import rated_dimensions
 from processing.corpora.mixture import Mixture
+from processing.corpora.rows import RATINGS
 from processing.errors import InputError
 from processing.features import SIGNAL_SETTINGS
 from train_scripts.runs.encoder_record import corpora_heard
@@ -42,6 +46,8 @@ from train_scripts.training.stage import (
     training_arguments,
 )
 from train_scripts.training.trainer import PARTS, DecompSerTrainer
+
+logger = logging.getLogger(__name__)
 
 
 def finetune(
@@ -85,6 +91,7 @@ def finetune(
     )
     check_validation(run.settings, run.data)
     check_votes(run.settings, run.data)
+    switch_off_dimensions(run.settings, run.data)
     encoder = encoder_begun_from(run.settings)
     overlap = check_pretrained(pretrained, encoder, run.data, allow_overlap)
     model = start_model(run, pretrained)
@@ -163,6 +170,18 @@ def check_votes(settings: RunSettings, data: FoldData) -> None:
             "finetuning.targets=votes: no training turn has votes. Fill the column `votes`, such "
             "as angry:3;neutral:6, or leave the setting out."
         )
+
+
+def switch_off_dimensions(settings: RunSettings, data: FoldData) -> None:
+    """Name the dimensions among the missing tasks where they are wanted and no training turn has
+    all ratings.
+    """
+    train = data.folds["train"]
+    if not build_config(settings).dimensions_weight:
+        return
+    known = set(RATINGS) <= set(train.column_names)
+    if not known or not np.isfinite(rated_dimensions(train.select_columns(RATINGS))).all(1).any():
+        data.missing["dimensions"] = f"no training row has {', '.join(RATINGS)}"
 
 
 def use_validation(
@@ -286,7 +305,12 @@ def wanted_weights(settings: RunSettings, data: FoldData) -> dict[str, float]:
         for name in ("emotion", "ctc", "speaker", "reconstruction")
     }
     weights = choose_weights(weights, settings.finetuning.task_weights)
-    return task_weights(weights, data.missing)
+    weights = task_weights(weights, data.missing)
+    if config.dimensions_weight and "dimensions" in data.missing:
+        # beside the others, whose sum it does not change
+        logger.warning("Task 'dimensions' is switched off: %s.", data.missing["dimensions"])
+        weights["dimensions"] = 0.0
+    return weights
 
 
 def choose_weights(weights: dict[str, float], wanted: dict[str, float]) -> dict[str, float]:
@@ -361,6 +385,7 @@ def build_trainer(model, run: StageRun) -> DecompSerTrainer:
         with_text=model.ctc_head is not None,
         with_row_keys=True,
         with_votes=stage.targets == "votes",
+        with_dimensions=model.dimensions_head is not None,
     )
     rows = keep_in_memory(
         data.folds["train"],

@@ -338,6 +338,9 @@ def count_turns(batch: dict[str, Tensor], config) -> dict[str, Tensor]:
     for task, column in (("emotion", "labels"), ("speaker", "speaker_labels")):
         if column in batch:
             counts[task] = (batch[column] != IGNORED).sum()
+    if "dimension_labels" in batch:
+        known = batch["dimension_labels"].isfinite().all(1).sum()
+        counts["dimensions"] = known * (known > 1)
     if "ctc_labels" in batch and "attention_mask" in batch:
         labels = batch["ctc_labels"]
         frames = encoder_lengths(config.speech_config, batch["attention_mask"].sum(1))
