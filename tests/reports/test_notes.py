@@ -78,7 +78,7 @@ def test_tasks_and_commits_are_noted(tmp_path):
 
 def test_rows_of_other_splits_are_marked():
     rows = [
-        {"title": title, "notes": [], "protocol": {"hash_of_fold": hashes}}
+        {"title": title, "notes": [], "protocol": {"hash_of_fold": hashes}, "training": None}
         for title, hashes in (("a", {"1": "x"}), ("b", {"1": "x", "2": "y"}), ("c", {"2": "z"}))
     ]
     note_other_splits(rows)
