@@ -10,7 +10,7 @@ what the results file holds of another route is kept.
 
 Where PyTorch's index cannot be reached, the only torchaudio is that with CUDA, which does not load
 beside a torch without. --without-extension then takes its compiled parts away: 8 MB of which
-nothing is needed here.
+no answer needs any.
 """
 
 import argparse

@@ -74,21 +74,29 @@ class Service:
         self, request: Request, channels: Channels = "auto", segments: Segments = "auto"
     ) -> Response:
         """Answer a recording, as a form with a file or as the body itself."""
-        begin = time.monotonic()
+        begin, status = time.monotonic(), 500
+        try:
+            response = await self.respond(request, channels, segments, begin)
+            status = response.status_code
+            return response
+        finally:
+            self.metrics.count(status, time.monotonic() - begin)
+
+    async def respond(
+        self, request: Request, channels: str, segments: str, begin: float
+    ) -> Response:
+        """The answer to a request that began then, or why there is none."""
         try:
             with self.queue.place():
                 answer = await self.answer(request, channels, segments, begin)
-            response: Response = JSONResponse(answer)
-            self.metrics.audio_seconds += answer["seconds"]
         except NoPlaceError:
-            response = await self.refuse(request)
+            return await self.refuse(request)
         except (OverdueError, TimeoutError):
-            said = f"not answered in {self.limits.seconds:g} s."
-            response = JSONResponse({"detail": said}, 504)
+            return JSONResponse({"detail": f"not answered in {self.limits.seconds:g} s."}, 504)
         except HTTPException as error:
-            response = JSONResponse({"detail": error.detail}, error.status_code)
-        self.metrics.count(response.status_code, time.monotonic() - begin)
-        return response
+            return JSONResponse({"detail": error.detail}, error.status_code)
+        self.metrics.audio_seconds += answer["seconds"]
+        return JSONResponse(answer)
 
     async def answer(self, request: Request, channels: str, segments: str, begin: float) -> dict:
         """The answer for the recording of a request that began then."""
@@ -124,11 +132,12 @@ class Service:
 
     async def refuse(self, request: Request) -> Response:
         """Say that every place is taken, and when to try again."""
-        try:
-            async with asyncio.timeout(self.limits.seconds):
-                await discard_body(request, self.limits)
-        except (HTTPException, TimeoutError):
-            pass  # it is too large, or slow, as well
+        if "expect" not in request.headers:  # else the client waits for leave to send
+            try:
+                async with asyncio.timeout(self.limits.seconds):
+                    await discard_body(request, self.limits)
+            except (HTTPException, TimeoutError):
+                pass  # it is too large, or slow, as well
         said = f"{self.limits.places} recordings are answered or wait, as many as are taken."
         headers = {"Retry-After": str(self.queue.retry_after)}
         return JSONResponse({"detail": said}, 503, headers)
