@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart test coverage lint format docs bench readme clean
+.PHONY: install quickstart test coverage mutate lint format docs bench readme clean
 
 install: $(INSTALLED)
 
@@ -18,10 +18,15 @@ quickstart: install
 	$(BIN)/decomp-ser quickstart --output runs/quickstart
 
 test: install
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 coverage: install
-	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
+
+# Hours. For some modules: make mutate MODULES=processing/folds.py
+mutate: install
+	$(BIN)/pip install --quiet --editable ".[mutate]"
+	$(BIN)/python tests/mutation/mutate.py $(MODULES)
 
 lint: install
 	$(BIN)/ruff check

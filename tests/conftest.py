@@ -1,6 +1,8 @@
 """Fixtures that several test files share: a small corpus of synthesised speech and a run."""
 
 import os
+import shutil
+import sys
 
 import pytest
 import torch
@@ -11,6 +13,31 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # The order of a sum depends on the number of threads: processes that are compared bit for bit share
 # it.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+LONGEST_FILES = (
+    "test_typed_pages.py",
+    "training/test_finetuning.py",
+    "answers/test_journey.py",
+    "explanations/test_probing.py",
+    "test_wheel.py",
+    "test_examples.py",
+    "exporting/test_onnx_graph.py",
+    "exporting/test_onnx_export.py",
+    "training/test_encoder_pretraining.py",
+    "explanations/test_disentanglement.py",
+)
+"""Run first, so that no process is left alone with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST_FILES)}
+
+    def place(item):
+        name = item.path.as_posix().rpartition("/tests/")[2]
+        return places.get(name, len(places))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +52,29 @@ def signal_cache(tmp_path_factory):
 def few_threads():
     """Tests share their processors with others."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_pictures(tmp_path_factory):
+    """Draw the losses of the first run of each kind only, which takes about as long as its
+    training, and give the others a copy; test_loss_plot draws as many as it likes.
+    """
+    stage = sys.modules.get("train_scripts.training.stage")
+    if stage is None:
+        yield
+        return
+    folder, draw = tmp_path_factory.mktemp("pictures"), stage.plot_losses
+
+    def draw_once(log, path, *, title):
+        picture = folder / f"{title}.png"
+        if not picture.exists():
+            draw(log, picture, title=title)
+        if picture.exists():
+            shutil.copy(picture, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "plot_losses", draw_once)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -110,3 +160,18 @@ def trained_run(corpus_folder, fold, quick_settings, tmp_path_factory):
         "base", output=root / "model", pretrained=str(root / "pretrained"), **options
     )
     return root / "pretrained", root / "model", results
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub that this process talks to."""
+    from huggingface_hub import constants
+    from support.stub_hub import TOKEN, StubHub
+
+    with StubHub() as stub:
+        monkeypatch.setattr(constants, "ENDPOINT", stub.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield stub

@@ -2,7 +2,6 @@
 
 import ast
 import csv
-import os
 import re
 import runpy
 import shutil
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
-from support.stub_hub import TOKEN, StubHub
 from support.tiny_pipeline import encode, save_tiny_model, voice
 from transformers import pipeline
 
@@ -22,6 +20,7 @@ from processing.corpora.loading import load_corpus
 from processing.errors import InputError
 from processing.features import add_signals
 from train_scripts.answers.evaluation import evaluate
+from train_scripts.publishing.upload import push
 from train_scripts.runs.fold_data import with_arrays
 from train_scripts.runs.run_folder import load_model, read_training_rows, save_model
 from train_scripts.runs.training_mean import mean_pooled_features
@@ -32,14 +31,9 @@ OTHER_WORDS = {"angry": "tense", "sad": "tense", "happy": "amused", "neutral": "
 LABELS = ["amused", "calm", "tense"]
 
 
-def run(*command, **variables) -> str:
+def run(*command) -> str:
     """What a program of Python says that is typed on the command line."""
-    done = subprocess.run(
-        [sys.executable, *map(str, command)],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-    )
+    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -85,7 +79,7 @@ def test_an_example_says_how_well_it_does_on_the_speaker_left_out(tuned, own_tab
 
 
 def test_a_model_of_an_example_is_scored_on_the_speaker_left_out_and_pushed(
-    tuned, base, own_table, tmp_path
+    tuned, base, own_table, hub
 ):
     _, output, said = tuned
     rows = load_corpus(own_table)
@@ -102,11 +96,8 @@ def test_a_model_of_an_example_is_scored_on_the_speaker_left_out_and_pushed(
     told = float(re.search(r"'eval_weighted_accuracy': ([^,]+)", said)[1])
     assert scores.metrics.weighted_accuracy == pytest.approx(told)
 
-    variables = {"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-    with StubHub() as hub:
-        push = ["-m", "train_scripts.cli", "push", output, "me/speech"]
-        run(*push, HF_ENDPOINT=hub.url, **variables)
-        published = hub.repositories["me/speech"].files()
+    push(output, "me/speech")
+    published = hub.repositories["me/speech"].files()
     assert {"README.md", "model.safetensors", "training_rows.json"} <= published.keys()
     assert f"fold {left_out}" in published["README.md"].decode()
 

@@ -32,13 +32,22 @@ def noisy(codes, seed=0, scale=0.3):
     return {name: x + scale * rng.standard_normal(x.shape) for name, x in codes.items()}
 
 
-def verdict_on(codes, factorial):
-    factors, splits = factorial
-    scorer = Scorer(factors, splits, seed=0, num_shuffles=10)
+def matrix_of(codes, corpus):
+    """What codes tell of subjects; ideal codes where none are given."""
+    factors, splits = corpus
     subjects = subjects_of([f.name for f in factors])
-    ideal = scorer.score_all(ideal_codes(factors, subjects))
-    matrix = subject_matrix(scorer.score_all(codes), subjects)
-    return matrix, judge_codes(matrix, subject_matrix(ideal, subjects))
+    scorer = Scorer(factors, splits, seed=0, num_shuffles=10)
+    return subject_matrix(scorer.score_all(codes or ideal_codes(factors, subjects)), subjects)
+
+
+@pytest.fixture(scope="module")
+def ideal(factorial):
+    return matrix_of(None, factorial)
+
+
+def verdict_on(codes, corpus, ideal):
+    matrix = matrix_of(codes, corpus)
+    return matrix, judge_codes(matrix, ideal)
 
 
 def perfect(factorial):
@@ -46,8 +55,8 @@ def perfect(factorial):
     return noisy(ideal_codes(factors, subjects_of([f.name for f in factors])))
 
 
-def test_perfect_codes_are_disentangled(factorial):
-    matrix, found = verdict_on(perfect(factorial), factorial)
+def test_perfect_codes_are_disentangled(factorial, ideal):
+    matrix, found = verdict_on(perfect(factorial), factorial, ideal)
     assert found["verdict"] == "disentangled"
     assert found["own"] > 0.95 and found["leak"] < 0.02 and found["distance"] < 0.03
     for code in OWNER:
@@ -57,22 +66,22 @@ def test_perfect_codes_are_disentangled(factorial):
         assert list(matrix[code]) == list(OWNER)
 
 
-def test_codes_that_each_mix_all_factors_are_entangled(factorial):
+def test_codes_that_each_mix_all_factors_are_entangled(factorial, ideal):
     own = perfect(factorial)
     everything = np.concatenate(list(own.values()), axis=1)
     rng = np.random.default_rng(3)
     codes = {name: everything @ rng.standard_normal((everything.shape[1],) * 2) for name in own}
-    _, found = verdict_on(codes, factorial)
+    _, found = verdict_on(codes, factorial, ideal)
     assert found["verdict"] == "entangled"
     assert {c["verdict"] for c in found["codes"].values()} == {"mixed"}
     assert found["leak"] > 0.9 and found["distance"] > 0.7
     assert all(c["modularity"] < 0.2 for c in found["codes"].values())  # 1 for a pure code
 
 
-def test_a_code_with_anothers_subject_is_misplaced(factorial):
+def test_a_code_with_anothers_subject_is_misplaced(factorial, ideal):
     codes = perfect(factorial)
     codes["rhythm"], codes["pitch"] = codes["pitch"], codes["rhythm"]
-    _, found = verdict_on(codes, factorial)
+    _, found = verdict_on(codes, factorial, ideal)
     assert found["verdict"] == "partly disentangled"
     assert found["codes"]["rhythm"] | {"modularity": None} == {
         "verdict": "misplaced", "carries": ["pitch"], "leaks": ["pitch"], "informativeness": 0.0,
@@ -81,20 +90,20 @@ def test_a_code_with_anothers_subject_is_misplaced(factorial):
     assert found["codes"]["content"]["verdict"] == "pure"
 
 
-def test_one_leaking_code_is_named_and_the_others_stay_pure(factorial):
+def test_one_leaking_code_is_named_and_the_others_stay_pure(factorial, ideal):
     codes = perfect(factorial)
     codes["content"] = np.concatenate([codes["content"], codes["rhythm"]], axis=1)
-    _, found = verdict_on(codes, factorial)
+    _, found = verdict_on(codes, factorial, ideal)
     assert found["verdict"] == "partly disentangled"
     assert found["codes"]["content"]["verdict"] == "mixed"
     assert found["codes"]["content"]["leaks"] == ["rhythm"]
     assert found["compactness"]["rhythm"] < 0.8 < found["compactness"]["pitch"]
 
 
-def test_noise_is_uninformative(factorial):
+def test_noise_is_uninformative(factorial, ideal):
     codes = {name: np.random.default_rng(i).standard_normal((135, 6)) for i, name in
              enumerate(OWNER)}  # fmt: skip
-    _, found = verdict_on(codes, factorial)
+    _, found = verdict_on(codes, factorial, ideal)
     assert found["verdict"] == "uninformative" and found["own"] < 0.1 and found["leak"] < 0.1
 
 
@@ -110,11 +119,13 @@ def test_a_code_is_forgiven_what_the_corpus_ties_together_and_no_more():
     folds = np.repeat(np.arange(5), 24)
     splits = Splits(folds, folds, "turns", speakers)
     codes = noisy(ideal_codes(factors, subjects_of([f.name for f in factors])), scale=0.1)
-    matrix, found = verdict_on(codes, (factors, splits))
+    corpus = factors, splits
+    ideal = matrix_of(None, corpus)
+    matrix, found = verdict_on(codes, corpus, ideal)
     assert matrix["pitch"]["timbre"] > 0.9  # told by pitch, and rightly so
     assert found["verdict"] == "disentangled"
     codes["pitch"] = np.concatenate([codes["pitch"], codes["rhythm"]], axis=1)
-    found = verdict_on(codes, (factors, splits))[1]
+    found = verdict_on(codes, corpus, ideal)[1]
     assert found["codes"]["pitch"]["leaks"] == ["rhythm"]
     assert found["verdict"] == "partly disentangled"
 

@@ -148,3 +148,18 @@ def test_shards_lose_no_row_and_mix_none_up(monkeypatch, tmp_path):
         alone = extract_row(rows[int(one["id"])], extractor())
         np.testing.assert_array_equal(np.asarray(one["mel"], np.float32), alone["mel"])
         np.testing.assert_array_equal(np.asarray(one["f0_hz"], np.float32), alone["f0_hz"])
+
+
+@pytest.mark.parametrize(("shards", "told"), [(1, False), (2, True)])
+def test_progress_over_several_shards_names_what_is_extracted(
+    shards, told, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(features, "SHARD_ROWS", 1)
+    rows = [row(id=str(k)) for k in range(shards)]
+    folder = tmp_path / "not" / "there"
+    add_signals(dataset(*rows), extractor(), cache_folder=folder, num_proc=1)
+    said = capsys.readouterr().err
+    assert ("shard" in said) == told
+    bars = {line.split(":")[0].strip() for line in said.replace("\r", "\n").splitlines()}
+    assert "Signals" in bars and "Map" not in bars
+    assert len(list(folder.glob("signals-*.arrow"))) == shards

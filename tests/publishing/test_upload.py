@@ -15,7 +15,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard, constants, parse_eval_result_entries
 from support.records import edit_record
-from support.stub_hub import TOKEN, StubHub
+from support.stub_hub import TOKEN
 from support.tiny_pipeline import as_dict, save_tiny_model, voice
 from test_hub_files import hide_installed_packages
 
@@ -70,18 +70,6 @@ def saved_run(tmp_path_factory):
 @pytest.fixture
 def run_folder(saved_run, tmp_path):
     return shutil.copytree(saved_run, tmp_path / "run")
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A Hub that this process talks to."""
-    with StubHub() as stub:
-        monkeypatch.setattr(constants, "ENDPOINT", stub.url)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        yield stub
 
 
 def edit(path, **changes):

@@ -8,6 +8,7 @@ from train_scripts.reports.significance import (
     bootstrap_statistics,
     crossed_error,
     holm,
+    pseudo_values,
     signed_rank_p,
     t_test,
     wilcoxon,
@@ -276,3 +277,56 @@ def test_rows_that_answer_alike_do_not_differ():
     row = accuracies(np.full((3, 2), 0.5))
     estimate = with_crossed_interval(1e-17, [row, row], STATISTICS[UAR])
     assert estimate["interval_95"] == [0.0, 0.0] and t_test(estimate) == 1.0
+
+
+def test_a_pseudo_value_of_a_mean_is_what_the_speaker_has_itself():
+    own = np.array([[0.9, 0.6], [0.7, 0.6], [0.8, 0.3]])  # with as many turns each
+    assert pseudo_values(STATISTICS["weighted_accuracy"], accuracies(own)) == pytest.approx(own)
+
+
+def test_intervals_of_two_rows_are_of_their_paired_difference():
+    rng = generator(21)
+    first, second = (planted_speakers(rng, 0.1, speakers=6) for _ in range(2))
+    both = np.stack([first, second])
+    values = dict.fromkeys(STATISTICS, 0.125)
+    options = {"num_resamples": 200, "seed": 3}
+    found = with_intervals(values, both, None, **options)
+    samples = bootstrap_statistics(both, **options)
+    for name, of_rows in samples.items():
+        expected = speaker_interval(of_rows[0] - of_rows[1], 6)
+        assert found[name] == {"value": 0.125, "interval_95": expected}
+    alone = with_intervals(values, both[:1], None, **options)
+    for name, of_rows in samples.items():
+        assert alone[name]["interval_95"] == speaker_interval(of_rows[0], 6)
+    with_itself = with_intervals(values, np.stack([first, first]), None, **options)
+    assert all(entry["interval_95"] == [0.0, 0.0] for entry in with_itself.values())
+
+
+def test_a_crossed_interval_is_student_s_around_the_figure():
+    # three speakers of .8, .7 and .6 with one seed: .1 / sqrt(3) and t of two degrees, 4.3027
+    row = np.array([[0.8], [0.7], [0.6]])
+    estimate = with_crossed_interval(0.7, [accuracies(row)], STATISTICS["weighted_accuracy"])
+    assert estimate["standard_error"] == pytest.approx(0.0577350)
+    assert estimate["degrees_of_freedom"] == pytest.approx(2)
+    assert estimate["interval_95"] == pytest.approx([0.4515862, 0.9484138])
+    assert estimate["value"] == 0.7
+    # t = 0.7 / 0.0577350 = 12.124, of which a table of two degrees gives p = .00673
+    assert t_test(estimate) == pytest.approx(0.00673, abs=1e-5)
+
+
+@pytest.mark.parametrize("pairs", [199, 200, 201])
+def test_where_the_exact_test_ends_its_p_goes_on(pairs):
+    ranks = np.arange(1.0, pairs + 1)
+    positive = generator(11).random(pairs) < 0.56
+    assert signed_rank_p(ranks, positive) == pytest.approx(
+        float(stats.wilcoxon(np.where(positive, ranks, -ranks), method="exact").pvalue), rel=0.03
+    )
+    assert signed_rank_p(ranks, positive) == pytest.approx(signed_rank_p(ranks, ~positive))
+
+
+def test_wilcoxon_names_mean_median_and_the_least_p_of_its_unequal_pairs():
+    result = wilcoxon([0.4, -0.1, 0.2, 0.0, 0.0, 0.3])
+    assert result["mean"] == pytest.approx(0.8 / 6) and result["median"] == pytest.approx(0.1)
+    assert result["least_p"] == 2 / 2**4
+    assert wilcoxon([0.0])["least_p"] == 1.0
+    assert wilcoxon([])["mean"] is wilcoxon([])["median"] is None
