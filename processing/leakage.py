@@ -14,6 +14,8 @@ Axes: N clips, S samples at FINGERPRINT_RATE, D bands.
 
 import hashlib
 import itertools
+import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -206,6 +208,30 @@ def format_leak_table(reports: Mapping[str, Mapping[str, Any]], *, against: str 
     return turns.rename_axis(index=None, columns="fold").to_string()
 
 
+class StoredWaveforms(Sequence[np.ndarray]):
+    """Waveforms as float16 in a temporary file, which is gone with the object: of a large corpus
+    they would fill the memory.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115, lives as long as this
+        self._ends = [0]  # in bytes
+
+    def append(self, waveform: np.ndarray) -> None:
+        """Store (S,) samples."""
+        content = waveform.astype(np.float16).tobytes()
+        self._file.write(content)
+        self._ends.append(self._ends[-1] + len(content))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: Any) -> Any:
+        """Samples of a clip, (S,) float16."""
+        start, end = self._ends[index], self._ends[index + 1]
+        return np.frombuffer(os.pread(self._file.fileno(), end - start, start), np.float16)
+
+
 @dataclass(frozen=True)
 class Fingerprints:
     """What `find_copies` compares of N clips."""
@@ -213,21 +239,21 @@ class Fingerprints:
     ids: list[str]
     digests: list[str]  # SHA-256 of the samples at 16 kHz and 16 bit, whatever the file format
     spectra: np.ndarray  # average power spectrum in dB up to a constant, (N, D)
-    waveforms: list[np.ndarray]  # (S,), band-limited, at FINGERPRINT_RATE, unit energy, float16
+    waveforms: Sequence[np.ndarray]  # (S,), band-limited, at FINGERPRINT_RATE, unit energy, float16
 
 
 def fingerprint_audio(rows: Iterable[Any]) -> Fingerprints:
     """Decode every clip of rows with "id" and "audio" and keep what is needed to recognise a copy
-    of it: 8 kB for each second. An InputError names a clip that cannot be decoded.
+    of it: 8 kB on disk for each second. An InputError names a clip that cannot be decoded.
     """
-    ids, digests, spectra, waveforms = [], [], [], []
+    ids, digests, spectra, waveforms = [], [], [], StoredWaveforms()
     for row in rows:
         waveform = read_audio(row["audio"])
         narrow = _narrow_band(waveform)
         ids.append(row["id"])
         digests.append(_digest(waveform))
         spectra.append(_average_spectrum(narrow))
-        waveforms.append(narrow.astype(np.float16))
+        waveforms.append(narrow)
     return Fingerprints(ids, digests, np.array(spectra).reshape(len(ids), _NUM_BANDS), waveforms)
 
 

@@ -25,8 +25,8 @@ def command(
 
     --output gets results.json and predictions.parquet.
     """
-    given = locals() | {"data": options.read_data(data, labels)}
-    del given["labels"]
+    given = locals()
+    given["data"] = options.read_data(data, given.pop("labels"))
     from train_scripts.answers.evaluation import evaluate
     from train_scripts.runs.results import summarize
 

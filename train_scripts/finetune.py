@@ -25,8 +25,8 @@ def command(
     allow_overlap: options.AllowOverlap = False,
 ) -> None:
     """Train on all tasks (equation 5), score the test fold and save the model."""
-    given = locals() | {"data": options.read_data(data, labels, sampling)}
-    del given["labels"], given["sampling"]
+    given = locals()
+    given["data"] = options.read_data(data, given.pop("labels"), given.pop("sampling"))
     from train_scripts.training.finetuning import finetune
     from train_scripts.training.stage import report
 

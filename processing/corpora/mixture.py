@@ -146,8 +146,8 @@ def join_corpora(mixture: Mixture, load: Callable[[str], Dataset]) -> Dataset:
     columns = list(dict.fromkeys(name for part in parts for name in part.column_names))
     aligned = [_align(part, columns, parts) for part in parts]
     chosen = [
-        part if keeps_all else part.select(indices)
-        for part, (keeps_all, indices) in zip(aligned, kept, strict=True)
+        part if rows is None else part.select(rows)
+        for part, rows in zip(aligned, kept, strict=True)
     ]
     return concatenate_datasets(chosen)
 
@@ -338,10 +338,8 @@ def _folder_name(data: str) -> str:
     return path.name
 
 
-def _choose_labels(
-    mixture: Mixture, parts: Sequence[Dataset]
-) -> list[tuple[bool, list[int] | None]]:
-    """Of each corpus, whether all rows stay, and the numbers of those that do."""
+def _choose_labels(mixture: Mixture, parts: Sequence[Dataset]) -> list[list[int] | None]:
+    """Numbers of the rows of each corpus that stay; None where all do."""
     of_part = [set(part["emotion"]) for part in parts]
     common = set.intersection(*of_part)
     if mixture.labels is None and any(labels != common for labels in of_part):
@@ -355,17 +353,16 @@ def _choose_labels(
             "some by `map` in a mixture file."
         )
     if mixture.labels != INTERSECTION:
-        return [(True, None) for _ in parts]
+        return [None for _ in parts]
     if len(common) < 2:
         raise InputError(
             f"--labels intersection: {len(common)} emotions are in all corpora, expected 2 or "
             "more. Rename some by `map` in a mixture file."
         )
-    kept = []
-    for part, labels in zip(parts, of_part, strict=True):
-        indices = [i for i, emotion in enumerate(part["emotion"]) if emotion in common]
-        kept.append((labels == common, indices))
-    return kept
+    return [
+        None if labels == common else [i for i, e in enumerate(part["emotion"]) if e in common]
+        for part, labels in zip(parts, of_part, strict=True)
+    ]
 
 
 def _align(part: Dataset, columns: Sequence[str], parts: Sequence[Dataset]) -> Dataset:

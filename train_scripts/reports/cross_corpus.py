@@ -93,7 +93,7 @@ def draw_matrix(content: Mapping[str, Any], path: Path) -> None:
     size = (width * len(systems), 1.9 + 0.75 * rows)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(1, len(systems), squeeze=False)[0]
-    image = None
+    image: Any = None
     for axes, system in zip(panels, systems, strict=True):
         trainings = list(system["trainings"])
         values = np.full((len(trainings), len(tests)), np.nan)

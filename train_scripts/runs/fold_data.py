@@ -145,7 +145,7 @@ def split_corpus(
 def describe_mixture(mixture: Mixture, folds: DatasetDict, uses_sampling: bool) -> MixtureRecord:
     """What a run of several corpora stores of them; says it on standard error."""
     counts = {
-        split: {name: CorpusCounts(**found) for name, found in count_corpora(rows).items()}
+        str(split): {name: CorpusCounts(**found) for name, found in count_corpora(rows).items()}
         for split, rows in folds.items()
         if len(rows)
     }

@@ -91,7 +91,7 @@ def score_rows(
     )
 
 
-def score_votes(rows: Any, probabilities: np.ndarray, labels: list[str]) -> dict[str, float | None]:
+def score_votes(rows: Any, probabilities: np.ndarray, labels: list[str]) -> dict[str, Any]:
     """How near the probabilities, (N, L), are to the shares of the raters' votes."""
     if "votes" not in getattr(rows, "column_names", ()):
         return {}
@@ -103,7 +103,7 @@ def score_votes(rows: Any, probabilities: np.ndarray, labels: list[str]) -> dict
     return vote_metrics(wanted, probabilities[known])
 
 
-def score_dimensions(rows: Any, answers: np.ndarray | None) -> dict[str, float | None]:
+def score_dimensions(rows: Any, answers: np.ndarray | None) -> dict[str, Any]:
     """Concordance of the answers, (N, 3), with the ratings of the turns that have all."""
     if answers is None or not set(RATINGS) <= set(getattr(rows, "column_names", ())):
         return {}

@@ -55,7 +55,7 @@ class SealedFolds:
     @property
     def test_corpora(self) -> set[str]:
         """Names of the corpora of the test turns, where known."""
-        return set(self.corpus_of_test) - {None}
+        return {name for name in self.corpus_of_test if name is not None}
 
     def with_format(self, *arguments, **options) -> "SealedFolds":
         """The same splits in another format, sealed."""

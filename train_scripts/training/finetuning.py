@@ -13,7 +13,6 @@ from transformers.utils.hub import cached_file
 
 from modeling_decomp_ser import DecompSerForAudioClassification
 from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompSerProcessor
-from processing.collation import rated_dimensions
 from processing.corpora.mixture import Mixture
 from processing.corpora.rows import RATINGS
 from processing.errors import InputError
@@ -179,8 +178,9 @@ def switch_off_dimensions(settings: RunSettings, data: FoldData) -> None:
     train = data.folds["train"]
     if not build_config(settings).dimensions_weight:
         return
-    known = set(RATINGS) <= set(train.column_names)
-    if not known or not np.isfinite(rated_dimensions(train.select_columns(RATINGS))).all(1).any():
+    columns = [list(train[name]) for name in RATINGS if name in train.column_names]
+    ratings = np.array(columns, dtype=np.float64)  # (3, N), NaN for null
+    if len(ratings) < len(RATINGS) or not np.isfinite(ratings).all(0).any():
         data.missing["dimensions"] = f"no training row has {', '.join(RATINGS)}"
 
 
