@@ -13,6 +13,7 @@ from modeling_decomp_ser import DecompSerForAudioClassification
 from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompSerProcessor
 from processing.errors import InputError
 from processing.features import SIGNAL_SETTINGS
+from processing.folder_locks import writes_alone
 from train_scripts.runs.encoder_record import corpora_heard
 from train_scripts.runs.fold_data import FoldData, task_weights
 from train_scripts.runs.inference import predict_turns
@@ -38,6 +39,7 @@ from train_scripts.training.stage import (
 from train_scripts.training.trainer import PARTS, DecompSerTrainer
 
 
+@writes_alone
 def finetune(
     preset: str,
     *,

@@ -13,6 +13,7 @@ from transformers import set_seed
 from modeling_decomp_ser import DecompSerForPreTraining
 from processing import DecompSerDataCollator
 from processing.errors import InputError
+from processing.folder_locks import writes_alone
 from train_scripts.runs.fold_data import FoldData, with_arrays
 from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.record import Metrics, RunRecord, read_record, write_json
@@ -31,6 +32,7 @@ from train_scripts.training.stage import (
 from train_scripts.training.trainer import DecompSerPreTrainer
 
 
+@writes_alone
 def pretrain(
     preset: str,
     *,
