@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart test coverage mutate lint format docs bench readme clean
+.PHONY: install quickstart test test-lowest coverage mutate lint format docs bench readme sbom clean
 
 install: $(INSTALLED)
 
@@ -19,6 +19,16 @@ quickstart: install
 
 test: install
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+# The oldest versions that pyproject.toml allows, chosen by uv and written to build/lowest.txt.
+test-lowest: install
+	$(BIN)/pip install --quiet uv
+	mkdir -p build
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --extra dev --python-version 3.11 \
+		--no-annotate --no-header pyproject.toml -o build/lowest.txt
+	$(BIN)/uv venv --quiet --clear --python 3.11 build/lowest
+	$(BIN)/uv pip install --quiet --python build/lowest/bin/python -r build/lowest.txt -e ".[dev]"
+	build/lowest/bin/python -m pytest -n auto --dist loadfile
 
 coverage: install
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
@@ -52,6 +62,13 @@ bench: install
 readme: install
 	$(BIN)/python tests/benchmarks/reproduction_cost.py > model_cards/experiments/cost.md
 	$(BIN)/python -m train_scripts.reports.readme_results
+
+# What is installed, with versions and licences, in CycloneDX.
+sbom: install
+	$(BIN)/pip install --quiet cyclonedx-bom
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible \
+		--of JSON -o build/sbom.json
 
 clean:
 	rm -rf $(VENV) runs build site *.egg-info

@@ -355,6 +355,10 @@ class DecompSerConfig(PreTrainedConfig):
         if not use_diff:
             return text
         content = json.loads(text)
+        encoder = content.get("speech_config") or {}
+        # a path of this machine would be published with the model
+        if str(encoder.get("_name_or_path", "")).startswith(("/", "~", ".")):
+            encoder["_name_or_path"] = ""
         sealed = {**content, "settings_digest": settings_digest(content)}
         return json.dumps(sealed, indent=2, sort_keys=True) + "\n"
 

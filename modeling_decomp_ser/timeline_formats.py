@@ -25,14 +25,26 @@ def timeline_csv(timelines: NamedTimelines) -> str:
     labels = sorted({score["label"] for _, window in rows for score in window["scores"]})
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["file", "start", "end", "emotion", *labels, "flags"])
+    head = ["file", "start", "end", "emotion", *labels, "flags"]
+    table.writerow(map(spreadsheet_cell, head))
     for name, window in rows:
         times = [f"{window[key]:.3f}" for key in ("start", "end")]
         scores = {score["label"]: f"{score['score']:.6f}" for score in window["scores"]}
         shown = [scores.get(label, "") for label in labels]
         flags = " ".join(window.get("flags", ()))
-        table.writerow([name, *times, window["scores"][0]["label"], *shown, flags])
+        cells = [name, *times, window["scores"][0]["label"], *shown, flags]
+        table.writerow(map(spreadsheet_cell, cells))
     return text.getvalue().rstrip("\n")
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Text as a cell of a CSV file that no spreadsheet takes for a formula.
+
+    Examples:
+        >>> spreadsheet_cell("=1+1"), spreadsheet_cell("a=1")
+        ("'=1+1", 'a=1')
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def timeline_rttm(timelines: NamedTimelines) -> str:

@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -56,6 +57,8 @@ _MP3_LENGTH_TOLERANCE = 0.9  # the length in its header is an estimate
 # Of any format that compresses; the most that silence reaches is 4,700 in FLAC.
 _MOST_SAMPLES_PER_BYTE = 8192
 
+_WITHOUT_NOTES = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM")  # no MP3 is sought in these
+
 _standard_error = threading.Lock()
 
 
@@ -84,6 +87,8 @@ def in_one_line(name: str) -> str:
     """A name as a message can hold it: line breaks, control characters and bytes that are no text
     are escaped.
     """
+    if name.isprintable():
+        return name
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
@@ -296,7 +301,7 @@ def _open_file(source: str | bytes, name: str, mix: bool = True) -> AudioStream:
         )
     size, beginning, missing = _look_into(source, name)
     try:
-        sound = _decoder_of(source)
+        sound = _decoder_of(source, beginning)
     except TypeError as error:  # soundfile asks for the rate of what is called .raw
         raise InputError(
             f"{name}: its extension says that it has no header. Give it that of its format."
@@ -362,19 +367,27 @@ def _check_is_file(path: str, name: str) -> None:
         raise InputError(f"{name}: {what}, expected a sound file.")
 
 
-def _decoder_of(source: str | bytes) -> Any:
-    """Soundfile's decoder of a file, which is read from its beginning to its end only.
+def _decoder_of(source: str | bytes, beginning: bytes) -> Any:
+    """Soundfile's decoder of a file, which is read from its beginning to its end only."""
+    quiet = beginning[:4] in _WITHOUT_NOTES
+    with nullcontext() if quiet else _without_decoder_notes():
+        # a path as bytes, because soundfile would refuse one that is no text
+        return _forward_file()(
+            io.BytesIO(source) if isinstance(source, bytes) else os.fsencode(source)
+        )
 
-    Between two reads soundfile seeks in what can be sought, which in an MP3 changes the last bit.
+
+@cache
+def _forward_file() -> type:
+    """The class of decoders that do not seek: between two reads soundfile would, in what can be
+    sought, which in an MP3 changes the last bit.
     """
 
     class ForwardFile(soundfile.SoundFile):
         def seekable(self) -> bool:
             return False
 
-    with _without_decoder_notes():
-        # a path as bytes, because soundfile would refuse one that is no text
-        return ForwardFile(io.BytesIO(source) if isinstance(source, bytes) else os.fsencode(source))
+    return ForwardFile
 
 
 def _mixed(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

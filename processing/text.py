@@ -53,3 +53,13 @@ def make_vocabulary(training_texts: Iterable[str | None]) -> dict[str, int]:
     }
     tokens = [*SPECIAL_TOKENS, *sorted(characters - {" "})]
     return {token: index for index, token in enumerate(tokens)}
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Text as a cell of a CSV file that no spreadsheet takes for a formula.
+
+    Examples:
+        >>> spreadsheet_cell("=1+1"), spreadsheet_cell("a=1")
+        ("'=1+1", 'a=1')
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -64,6 +64,9 @@ HELP = "\n".join(
 COMPLETION_VARIABLE = "_DECOMP_SER_COMPLETE"
 """Set by a shell that asks what may follow."""
 
+TELEMETRY_OFF = {"HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
+"""Nothing is reported to anyone unless the user sets these otherwise."""
+
 SOME_LEFT_OUT = 3
 INTERRUPTED = 130
 ENDED = {128 + signal.SIGTERM: "asked to end", 128 + signal.SIGHUP: "hung up"}
@@ -203,6 +206,8 @@ def complete() -> None:
 
 def main() -> None:
     """Entry point of `decomp-ser`."""
+    for name, off in TELEMETRY_OFF.items():
+        os.environ.setdefault(name, off)
     with quiet_when_unread():
         run_verb()
 

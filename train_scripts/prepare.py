@@ -53,6 +53,13 @@ DropDuplicates = Annotated[
     bool,
     typer.Option("--drop-duplicates", help="Keep the first of clips with identical samples."),
 ]
+AllowOutside = Annotated[
+    bool,
+    typer.Option(
+        "--allow-outside",
+        help="folder: read audio that metadata.csv names outside of its folder.",
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a corpus prepared earlier in OUTPUT.")
 ]
@@ -70,6 +77,7 @@ def prepare_command(
     trim: Trim = False,
     drop_duplicates: DropDuplicates = False,
     skip_bad: SkipBad = False,
+    allow_outside: AllowOutside = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Convert a corpus to Parquet with 16 kHz mono FLAC inside, and count what is in it.
@@ -85,6 +93,7 @@ def prepare_command(
         trim=trim,
         drop_duplicates=drop_duplicates,
         skip_bad=skip_bad,
+        allow_outside=allow_outside,
     )
     manifest = prepare(
         corpus,

@@ -2,20 +2,28 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from processing.audio_files import in_one_line
 from processing.corpora.rows import GENDERS, RATINGS, BadClip, Row, check_clips, make_row
 from processing.corpora.votes import parse_votes, write_votes
 from processing.errors import InputError
 
 METADATA_NAME = "metadata.csv"
 
+MOST_EMOTIONS = 256
+
 _TEXT_COLUMNS = ("id", "speaker", "text", "corpus", "session", "dialogue", "split", "votes")
 
 
 def read_metadata_folder(
-    source: str | Path, *, skip_bad: bool = False, labelled: bool = True
+    source: str | Path,
+    *,
+    skip_bad: bool = False,
+    labelled: bool = True,
+    allow_outside: bool = False,
 ) -> tuple[list[Row], list[BadClip]]:
     """Rows of a folder with `metadata.csv`, or of the folder in which a given CSV file lies.
 
@@ -25,7 +33,9 @@ def read_metadata_folder(
     `valence`, `activation` and `dominance` (numbers) are read where they exist, and other columns
     are ignored. An empty cell means unknown, as a missing column does. With `skip_bad`,
     clips without usable audio are left out and returned beside the rows, which keep the order of
-    the table. Not `labelled`, the table needs no `emotion`, and the rows have none.
+    the table. Not `labelled`, the table needs no `emotion`, and the rows have none. Files outside
+    of the table's folder are read only where that is allowed: a table of somebody else could
+    otherwise ask for any file of this machine.
 
     Raises:
         InputError: if the table is missing, lacks a column or has a wrong cell, or a clip is bad.
@@ -36,16 +46,23 @@ def read_metadata_folder(
         raise InputError(
             f"{table}: no such table. Give a folder with {METADATA_NAME}, or the CSV file itself."
         )
-    return check_clips(_read_table(table, labelled), skip_bad=skip_bad)
+    rows = _read_table(table, labelled, allow_outside)
+    return check_clips(rows, skip_bad=skip_bad)
 
 
-def _read_table(table: Path, labelled: bool) -> Iterator[tuple[str, Row]]:
+def _read_table(table: Path, labelled: bool, outside: bool) -> Iterator[tuple[str, Row]]:
     try:
         text = table.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{table}: not UTF-8 (byte {error.start}). Save the table as UTF-8."
         ) from error
+    if "\0" in text:
+        raise InputError(
+            f"{table}: has a NUL byte in line {text.count(chr(10), 0, text.index(chr(0))) + 1}. It "
+            "is damaged, or no text: write it again from its source."
+        )
+    emotions: set[str] = set()
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     columns = [name.strip() for name in reader.fieldnames or ()]
     needed = ["file_name", "emotion"] if labelled else ["file_name"]
@@ -59,14 +76,23 @@ def _read_table(table: Path, labelled: bool) -> Iterator[tuple[str, Row]]:
     try:
         for cells in reader:
             item = f"{table.name} line {reader.line_num}"
-            yield item, _parse_row(cells, item, table.parent, labelled)
+            row = _parse_row(cells, item, table.parent, labelled, outside)
+            emotions.add(row["emotion"])
+            if len(emotions) > MOST_EMOTIONS:
+                raise InputError(
+                    f"{table}: more than {MOST_EMOTIONS} different values in the column 'emotion', "
+                    f"such as {row['emotion'][:40]!r}. Expected a few words: is it another column?"
+                )
+            yield item, row
     except csv.Error as error:
         raise InputError(
             f"{table} line {reader.line_num}: {error}. Expected a comma-separated table."
         ) from error
 
 
-def _parse_row(cells: dict[str, str | None], item: str, folder: Path, labelled: bool) -> Row:
+def _parse_row(
+    cells: dict[str, str | None], item: str, folder: Path, labelled: bool, outside: bool
+) -> Row:
     values = {
         name: (value or "").strip() or None
         for name, value in cells.items()
@@ -77,6 +103,13 @@ def _parse_row(cells: dict[str, str | None], item: str, folder: Path, labelled: 
         empty = "file_name" if file_name is None else "emotion"
         raise InputError(
             f"{folder.name}/{item}: {empty} is empty. Fill the cell or remove the row."
+        )
+    path = os.path.normpath(file_name)
+    if not outside and (os.path.isabs(path) or path.split(os.sep)[0] == os.pardir):
+        raise InputError(
+            f"{folder.name}/{item}: file_name {in_one_line(file_name)!r} lies outside of the "
+            "table's folder. Move the audio into it; or, if you trust the table, read it once with "
+            "`decomp-ser prepare folder --allow-outside`."
         )
     gender = values.get("gender")
     if gender is not None and gender.lower() not in GENDERS:

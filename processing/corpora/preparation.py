@@ -24,6 +24,8 @@ from processing.corpora.shards import MANIFEST_NAME, write_manifest, write_shard
 from processing.corpora.statistics import corpus_statistics, format_statistics, plot_statistics
 from processing.corpora.votes import map_votes
 from processing.errors import InputError
+from processing.folder_locks import sole_writer
+from processing.text import spreadsheet_cell
 
 KNOWN = known_corpora()
 CORPORA = (*KNOWN, "folder", "hub")
@@ -43,6 +45,7 @@ class PrepareOptions:
     trim: bool = False  # cut quiet ends, see `trim_ends`
     drop_duplicates: bool = False  # keep only the first of clips with identical samples
     skip_bad: bool = False  # leave out clips that cannot be used, and list them
+    allow_outside: bool = False  # for `folder`: read audio that lies outside of it
 
 
 def prepare(
@@ -78,9 +81,32 @@ def prepare(
     """
     options = options or PrepareOptions()
     output = Path(output)
+    with sole_writer(output):
+        return _prepare(
+            corpus,
+            source,
+            output,
+            options=options,
+            columns=columns,
+            configuration=configuration,
+            overwrite=overwrite,
+        )
+
+
+def _prepare(
+    corpus: str,
+    source: str,
+    output: Path,
+    *,
+    options: PrepareOptions,
+    columns: Mapping[str, str] | None,
+    configuration: str,
+    overwrite: bool,
+) -> dict[str, Any]:
+    """`prepare`, in a folder that no other process writes to."""
     _check_output(output, overwrite=overwrite)
     dataset, bad = _read_corpus(
-        corpus, source, columns=columns, configuration=configuration, skip_bad=options.skip_bad
+        corpus, source, columns=columns, configuration=configuration, options=options
     )
     rows, num_other_labels = _choose_labels(dataset, options)
     partial = output.with_name(output.name + ".partial")
@@ -141,7 +167,7 @@ def _read_corpus(
     *,
     columns: Mapping[str, str] | None,
     configuration: str,
-    skip_bad: bool,
+    options: PrepareOptions,
 ) -> tuple[Dataset, list[BadClip]]:
     if corpus not in CORPORA:
         raise InputError(f"no corpus {corpus!r}. Choose one of: {', '.join(CORPORA)}.")
@@ -152,8 +178,12 @@ def _read_corpus(
     if corpus != "folder" and KNOWN[corpus].synthesize:
         return _synthesize(KNOWN[corpus], source), []
     read: Any = read_metadata_folder if corpus == "folder" else KNOWN[corpus].read
-    settings = {"configuration": configuration} if corpus == "iemocap" else {}
-    rows, bad = read(source, skip_bad=skip_bad, **settings)
+    settings: dict[str, Any] = {}
+    if corpus == "iemocap":
+        settings = {"configuration": configuration}
+    elif corpus == "folder":
+        settings = {"allow_outside": options.allow_outside}
+    rows, bad = read(source, skip_bad=options.skip_bad, **settings)
     return rows_to_dataset(rows), bad
 
 
@@ -268,5 +298,6 @@ def _write_reports(folder: Path, rows: list[Row], bad: list[BadClip]) -> None:
     plot_statistics(statistics, [row["duration"] for row in rows], folder / "statistics.png")
     if bad:
         with (folder / "left_out.csv").open("w", encoding="utf-8", newline="") as file:
-            table = [("clip", "reason"), *((clip.item, clip.reason) for clip in bad)]
+            clips = [(clip.item, clip.reason) for clip in bad]
+            table = [("clip", "reason"), *(map(spreadsheet_cell, clip) for clip in clips)]
             csv.writer(file).writerows(table)

@@ -1,12 +1,14 @@
 """How many turns and minutes a corpus has of each emotion, speaker and gender."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jinja2 import StrictUndefined, Template
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from processing.corpora.schema import label_order
 
@@ -27,31 +29,42 @@ def corpus_statistics(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     rows = list(rows)
     durations = np.array([row["duration"] for row in rows])
     emotions = label_order(row["emotion"] for row in rows)
+    by_emotion = _divide(rows, "emotion")
     statistics: dict[str, Any] = {
         **_count(rows),
         "seconds": {name: round(float(of(durations)), 3) for name, of in _SUMMARIES.items()},
         "without_text": sum(row.get("text") is None for row in rows),
-        "emotion": {e: _count([row for row in rows if row["emotion"] == e]) for e in emotions},
+        "emotion": {emotion: _count(by_emotion[emotion]) for emotion in emotions},
     }
     for group in GROUPS:
-        names = sorted({row[group] for row in rows if row.get(group) is not None})
-        members = {name: [row for row in rows if row.get(group) == name] for name in names}
-        counts = {
-            name: {
-                **_count(turns),
-                "emotion": {e: sum(row["emotion"] == e for row in turns) for e in emotions},
-            }
-            for name, turns in members.items()
-        }
-        statistics |= {group: counts} if names else {}
+        counts = {}
+        for name, turns in sorted(_divide(rows, group).items()):
+            heard = Counter(row["emotion"] for row in turns)
+            counts[name] = {**_count(turns), "emotion": {e: heard[e] for e in emotions}}
+        statistics |= {group: counts} if counts else {}
     return statistics
+
+
+def _divide(rows: list[Mapping[str, Any]], group: str) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows by what they have in a column, without those of which it is not known."""
+    members: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row.get(group) is not None:
+            members.setdefault(row[group], []).append(row)
+    return members
 
 
 def format_statistics(statistics: Mapping[str, Any]) -> str:
     """The statistics as Markdown tables."""
     template = Template(TEMPLATE.read_text("utf-8"), trim_blocks=True, undefined=StrictUndefined)
     groups = {group: statistics[group] for group in GROUPS if group in statistics}
-    return template.render(all=statistics, groups=groups, emotions=list(statistics["emotion"]))
+    emotions = list(statistics["emotion"])
+    return template.render(all=statistics, groups=groups, emotions=emotions, cell=_table_cell)
+
+
+def _table_cell(name: str) -> str:
+    """A name as Markdown shows it in a table, whatever it has in it."""
+    return "".join(f"\\{c}" if c in "\\|`*_[]<>" else c for c in name)
 
 
 def plot_statistics(statistics: Mapping[str, Any], durations: Iterable[float], path: Path) -> None:
@@ -77,6 +90,8 @@ def plot_statistics(statistics: Mapping[str, Any], durations: Iterable[float], p
         figure.legend(loc="outside lower center", ncols=len(emotions), title="emotion of the turns")
     by_duration.hist(list(durations), bins=40, color="#555555")
     by_duration.set(xlabel="duration [s]", ylabel="turns", title="duration")
+    for text in figure.findobj(Text):
+        cast(Text, text).set_parse_math(False)  # a name may have a dollar sign in it
     figure.savefig(path, dpi=120)
 
 

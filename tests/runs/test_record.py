@@ -13,6 +13,7 @@ from train_scripts.runs.record import (
     Leaks,
     Metrics,
     RunRecord,
+    has_digests,
     read_record,
 )
 
@@ -129,3 +130,45 @@ def test_what_only_this_machine_knows_is_not_published(tmp_path):
     assert shown.backbone == tmp_path.name
     assert shown.settings == {"speech_encoder": tmp_path.name, "seed": 1}
     assert replace(FULL, backbone="scratch").publishable().backbone == "scratch"
+
+
+@pytest.mark.parametrize("name", ["results.json", "predictions.parquet", "settings.yaml"])
+def test_what_was_changed_after_the_run_is_named(tmp_path, name):
+    (tmp_path / "predictions.parquet").write_bytes(b"predictions")
+    (tmp_path / "settings.yaml").write_bytes(b"seed: 0")
+    plant_record(tmp_path, predictions="predictions.parquet", seconds=2.0)
+    read_record(tmp_path)
+    path = tmp_path / name
+    changed = path.read_bytes().replace(b"2.0", b"3.0")  # the seconds of the record
+    path.write_bytes(changed + b"\n")
+    with pytest.raises(InputError, match=rf"{name}: was changed after the run"):
+        read_record(tmp_path)
+
+
+def test_a_record_without_digests_is_one_of_before_and_is_read(tmp_path):
+    record = plant_record(tmp_path)
+    path = tmp_path / "results.json"
+    content = json.loads(path.read_text())
+    assert has_digests(path)
+    del content["digests"]
+    path.write_text(json.dumps(content))
+    assert not has_digests(path)
+    assert read_record(tmp_path) == record
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"null", b'{"digests": 3}', b"\xff", b'{"a": ' * 100_000, b"{}", b"7"]
+)
+def test_a_damaged_record_is_named_in_a_line(tmp_path, content):
+    (tmp_path / "results.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"results\.json: cannot be read"):
+        read_record(tmp_path)
+
+
+def test_a_record_with_digests_of_another_kind_is_refused(tmp_path):
+    plant_record(tmp_path)
+    path = tmp_path / "results.json"
+    for digests in (3, [], {}, {"results.json": "0"}):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "digests": digests}))
+        with pytest.raises(InputError, match=r"results\.json: was changed after the run"):
+            read_record(tmp_path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modeling_decomp_ser.audio_windows import own_spans
+from modeling_decomp_ser.timeline_formats import spreadsheet_cell
 
 Answer = Mapping[str, Any]
 FORMATS = ("json", "jsonl", "csv", "rttm", "audacity", "srt", "parquet")
@@ -89,7 +90,7 @@ def csv_text(answers: Sequence[Answer], labels: Iterable[str] = ()) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     head = ["file", "start", "end", "emotion", *names, "flags", "channel", "speaker", "text"]
-    table.writerow(head)
+    table.writerow(map(spreadsheet_cell, head))
     for answer in answers:
         for row in table_rows(answer, names):
             written = {key: "" if value is None else value for key, value in row.items()}
@@ -98,7 +99,7 @@ def csv_text(answers: Sequence[Answer], labels: Iterable[str] = ()) -> str:
             for key in names:
                 written[key] = "" if row[key] is None else f"{row[key]:.6f}"
             written["flags"] = " ".join(row["flags"])
-            table.writerow([written[key] for key in head])
+            table.writerow(spreadsheet_cell(str(written[key])) for key in head)
     return text.getvalue().rstrip("\n")
 
 

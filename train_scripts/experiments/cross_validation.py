@@ -26,6 +26,7 @@ from train_scripts.runs.archive import read_archive
 from train_scripts.runs.finished_runs import Run, effective_overrides
 from train_scripts.runs.metrics import unweighted_average_recall, weighted_accuracy
 from train_scripts.runs.record import RunRecord, read_record, without_path, write_json
+from train_scripts.runs.run_folder import read_json_object
 from train_scripts.runs.settings import build_feature_extractor, load_settings
 
 PLAN = "cross_validation.json"
@@ -206,7 +207,9 @@ def open_output(output: Path, corpus: Dataset, data: str | Mixture, protocol: st
     named = str(data)
     content = {"protocol": protocol, "data": named, "num_turns": len(corpus), "hash": digest}
     if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json_object(path, str(output))
+        if not content.keys() <= stored.keys():
+            raise InputError(f"{path}: lacks {min(content.keys() - stored.keys())!r}: damaged.")
         if (stored["protocol"], stored["hash"]) != (protocol, digest):
             raise InputError(
                 f"{output}: holds runs of protocol '{stored['protocol']}' on {stored['data']} "

@@ -4,7 +4,9 @@ An entry that a kind of run does not have is null. A file without `record_versio
 layout, before the record was typed; it is completed when it is read.
 """
 
+import hashlib
 import json
+import re
 import subprocess
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from importlib import metadata
@@ -15,6 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from processing.errors import InputError
 
 RESULTS = "results.json"
+SETTINGS = "settings.yaml"
 VERSION = 2
 PACKAGES = (
     "decomp-ser",
@@ -232,16 +235,18 @@ class RunRecord(Scores):
         return {k: v for k, v in self.settings.items() if k not in ("seed", "overrides")}
 
     def publishable(self) -> "RunRecord":
-        """The record without what only its machine knows: names of its folders and files."""
+        """The record without what only its machine knows: paths of it, and tokens."""
         settings = {k: v for k, v in self.settings.items() if k != "data"}
         for name in {"speech_encoder", "model"} & set(settings):
             if isinstance(settings[name], str):
                 settings[name] = _folder_name(settings[name])
         if "overrides" in settings:
-            settings["overrides"] = [without_path(text) for text in settings["overrides"]]
+            kept = [text for text in settings["overrides"] if not _is_secret(text.split("=")[0])]
+            settings["overrides"] = [without_path(text) for text in kept]
         backbone = _folder_name(self.backbone)
         cleared = {"pretrained": None, "predictions": None, "model": None}
-        return replace(self, settings=settings, backbone=backbone, **cleared)
+        published = replace(self, settings=settings, backbone=backbone, **cleared)
+        return RunRecord.from_dict(_without_secrets(published.to_dict()))
 
     def to_dict(self) -> dict[str, Any]:
         """The content of results.json."""
@@ -277,17 +282,56 @@ def read_record(path: str | Path) -> RunRecord:
         path: of the file, or of the folder that holds it.
 
     Raises:
-        InputError: if it cannot be read, or is no record that this software knows.
+        InputError: if it cannot be read, is no record that this software knows, or was changed, or
+            a file beside it that it speaks of.
     """
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
     try:
-        return RunRecord.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        digests = content.pop("digests", None) if isinstance(content, dict) else None
+        record = RunRecord.from_dict(content)
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: cannot be read ({error}). Run again what wrote it, or read it with the "
             "decomp-ser that did."
         ) from error
+    if digests is not None:
+        check_digests(path, content, digests)
+    return record
+
+
+def check_digests(path: Path, content: dict, digests: Any) -> None:
+    """Raise InputError where a record or a file beside it is not what was written."""
+    known = digests if isinstance(digests, dict) else {}
+    files = {name: path.with_name(name) for name in known if name != RESULTS}
+    # a file that was moved away is named by whoever needs it
+    found = {name: file_digest(file) for name, file in files.items() if file.is_file()}
+    found[RESULTS] = content_digest(content)
+    for name, digest in sorted(found.items()):
+        if known.get(name) != digest:
+            raise InputError(
+                f"{path.with_name(name)}: was changed after the run: its SHA-256 is not the one in "
+                f"{RESULTS}. Copy the folder again from its source, or run again."
+            )
+
+
+def has_digests(path: Path) -> bool:
+    """Whether a results.json can be told from one that was changed; those of earlier versions
+    cannot.
+    """
+    return "digests" in json.loads(path.read_text(encoding="utf-8"))
+
+
+def content_digest(content: dict) -> str:
+    """SHA-256 of a record as JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_record(folder: Path, record: RunRecord) -> RunRecord:
@@ -295,14 +339,20 @@ def write_record(folder: Path, record: RunRecord) -> RunRecord:
 
     Args:
         folder: of the run.
-        record: completed with the versions of the packages and the commit, if it has none.
+        record: completed with the versions of the packages and the commit, if it has none. The
+            predictions that it names and the settings are in the folder by now; their digests and
+            its own are written with it.
 
     Returns:
         What was written.
     """
     if not record.versions:
         record = replace(record, versions=package_versions(), commit=git_commit())
-    write_json(folder / RESULTS, record.to_dict())
+    content = json.loads(json.dumps(record.to_dict()))  # keys as they will be read
+    named = [folder / name for name in (record.predictions, SETTINGS) if name]
+    digests = {path.name: file_digest(path) for path in named if path.is_file()}
+    digests[RESULTS] = content_digest(content)
+    write_json(folder / RESULTS, {**content, "digests": digests})
     return record
 
 
@@ -354,6 +404,24 @@ def _from_first_layout(content: dict[str, Any]) -> dict[str, Any]:
 def _folder_name(name: str | None) -> str | None:
     """The last part of a path of this machine, and anything else as it is."""
     return Path(name).name if name and Path(name).exists() else name
+
+
+ABSOLUTE_PATH = re.compile(r"(?<![\w.~])~?(?:/[^/\s'\",;:)]+){2,}")
+
+
+def _is_secret(name: str) -> bool:
+    return name.endswith(("token", "api_key", "password"))
+
+
+def _without_secrets(value: Any) -> Any:
+    """A value of JSON in which absolute paths are their last parts, without entries for tokens."""
+    if isinstance(value, dict):
+        return {k: _without_secrets(v) for k, v in value.items() if not _is_secret(k)}
+    if isinstance(value, list):
+        return [_without_secrets(part) for part in value]
+    if isinstance(value, str):
+        return ABSOLUTE_PATH.sub(lambda found: found[0].rpartition("/")[2], value)
+    return value
 
 
 def without_path(override: str) -> str:

@@ -25,7 +25,7 @@ from processing import DecompSerProcessor
 from processing.corpora.mixture import DIVIDER, Mixture, describe_data, full_path, own_name
 from processing.errors import InputError
 from train_scripts.runs.foreseen_errors import require_package
-from train_scripts.runs.record import RESULTS
+from train_scripts.runs.record import RESULTS, SETTINGS
 from train_scripts.runs.yaml_text import read_yaml
 
 if TYPE_CHECKING:  # a model is loaded without what trains one
@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 DAMAGED = (OSError, ValueError, StrictDataclassError)
 """What is raised for files of a model that are missing or damaged, or hold wrong values."""
 
-SETTINGS = "settings.yaml"
 TRAINING_ROWS = "training_rows.json"
 CHECKPOINTS = "checkpoints"
 PROCESSOR_FILES = ("processor_config.json", "tokenizer_config.json", "vocab.json")

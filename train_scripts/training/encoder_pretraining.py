@@ -20,6 +20,7 @@ from modeling_decomp_ser.speech_encoder import encoder_lengths, init_position_we
 from processing.collation import row_key
 from processing.corpora.unlabelled import load_speech
 from processing.errors import InputError
+from processing.folder_locks import writes_alone
 from train_scripts.runs.encoder_record import ENCODER
 from train_scripts.runs.record import git_commit, package_versions, write_json
 from train_scripts.runs.results import name_corpora
@@ -65,6 +66,7 @@ class EncoderRun:
     heldout: Dataset
 
 
+@writes_alone
 def pretrain_encoder(
     preset: str,
     *,

@@ -17,6 +17,7 @@ from processing.corpora.mixture import Mixture
 from processing.corpora.rows import RATINGS
 from processing.errors import InputError
 from processing.features import SIGNAL_SETTINGS
+from processing.folder_locks import writes_alone
 from train_scripts.runs.encoder_record import corpora_heard
 from train_scripts.runs.fold_data import FoldData, task_weights
 from train_scripts.runs.inference import predict_turns
@@ -49,6 +50,7 @@ from train_scripts.training.trainer import PARTS, DecompSerTrainer
 logger = logging.getLogger(__name__)
 
 
+@writes_alone
 def finetune(
     preset: str,
     *,

@@ -14,6 +14,7 @@ from modeling_decomp_ser import DecompSerForPreTraining
 from processing import DecompSerDataCollator
 from processing.corpora.mixture import Mixture
 from processing.errors import InputError
+from processing.folder_locks import writes_alone
 from train_scripts.runs.fold_data import FoldData, with_arrays
 from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.record import Metrics, RunRecord, read_record, write_json
@@ -32,6 +33,7 @@ from train_scripts.training.stage import (
 from train_scripts.training.trainer import DecompSerPreTrainer
 
 
+@writes_alone
 def pretrain(
     preset: str,
     *,

@@ -16,6 +16,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+# Who wants them reported turns them on: read when the packages are imported.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
 try:  # before torch: on ZeroGPU it lends a GPU to each call of what it decorates
     import spaces
 except ImportError:  # anywhere else
@@ -30,6 +34,8 @@ from speech_plots import Span, as_svg, plot_shares, plot_sound
 from transformers import pipeline
 from transformers.utils.hub import cached_file
 
+LARGEST_UPLOAD = "200mb"
+"""Ten minutes of stereo WAV at 48 kHz have 115 MB."""
 LONGEST_SECONDS = 600.0
 """The page draws the whole sound; `decomp-ser predict` takes any length."""
 
@@ -283,6 +289,7 @@ def launch(page: gr.Blocks, **options: Any) -> Any:
     theme = gr.themes.Soft(  # pyright: ignore[reportPrivateImportUsage]
         primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"]
     )
+    options = {"max_file_size": LARGEST_UPLOAD, **options}
     return page.launch(theme=theme, css=CSS, share=False, ssr_mode=False, **options)
 
 
