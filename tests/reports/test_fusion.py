@@ -3,7 +3,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from support.planted_runs import LABELS, corpus_rows, fold_rows, plant_row, plant_run
-from support.records import edit_record
+from support.records import edit_record, seal_again
 
 from processing.errors import InputError
 from train_scripts.reports.fusion import choose_weight, combine, fuse_rows
@@ -74,6 +74,7 @@ def test_turns_are_matched_by_id_and_not_by_place(planted):
     for path in (planted / SVM).rglob("predictions.parquet"):
         table = pyarrow.parquet.read_table(path)
         pyarrow.parquet.write_table(table.take(list(range(len(table)))[::-1]), path)
+        seal_again(path.parent)
     (after,) = fuse_rows(rows_of(planted), [f"{OURS}+{SVM}"])
     assert before.runs[0, "1"].turns == after.runs[0, "1"].turns
 

@@ -418,7 +418,7 @@ def test_seed_epoch_and_turn_each_give_other_draws(model, rows, collator, tmp_pa
 
 
 def test_a_batch_is_augmented_whole_and_keyed(model, rows, collator, tmp_path):
-    settings = AugmentationSettings(gain_decibels=20.0, noise=0.5)
+    settings = AugmentationSettings(gain_decibels=20.0)
     options = {"augmentation": settings}
     trainer = trainer_of(model, rows, collator, tmp_path, options=options)
     batch = collator(rows)
@@ -426,8 +426,7 @@ def test_a_batch_is_augmented_whole_and_keyed(model, rows, collator, tmp_path):
     perturbed = trainer.perturb(dict(batch), keys)
     assert torch.equal(perturbed["resampling_keys"], keys)
     assert set(perturbed) == {*batch, "resampling_keys"}
-    for name in ("mel", "input_values"):
-        assert not torch.equal(perturbed[name], batch[name])
+    assert not torch.equal(perturbed["mel"], batch["mel"])
     plain = trainer_of(model, rows, collator, tmp_path).perturb(dict(batch), keys)
     assert all(plain[name] is batch[name] for name in batch)
 

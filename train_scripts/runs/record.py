@@ -339,9 +339,9 @@ def write_record(folder: Path, record: RunRecord) -> RunRecord:
 
     Args:
         folder: of the run.
-        record: completed with the versions of the packages and the commit, if it has none. The
-            predictions that it names and the settings are in the folder by now; their digests and
-            its own are written with it.
+        record: completed with the versions of the packages and the commit, if it has none. Its
+            predictions and settings are in the folder by now; their digests and its own are written
+            with it.
 
     Returns:
         What was written.
@@ -349,7 +349,7 @@ def write_record(folder: Path, record: RunRecord) -> RunRecord:
     if not record.versions:
         record = replace(record, versions=package_versions(), commit=git_commit())
     content = json.loads(json.dumps(record.to_dict()))  # keys as they will be read
-    named = [folder / name for name in (record.predictions, SETTINGS) if name]
+    named = [*folder.glob("*predictions.parquet"), folder / SETTINGS]
     digests = {path.name: file_digest(path) for path in named if path.is_file()}
     digests[RESULTS] = content_digest(content)
     write_json(folder / RESULTS, {**content, "digests": digests})
