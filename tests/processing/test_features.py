@@ -160,6 +160,19 @@ def test_progress_over_several_shards_names_what_is_extracted(
     add_signals(dataset(*rows), extractor(), cache_folder=folder, num_proc=1)
     said = capsys.readouterr().err
     assert ("shard" in said) == told
-    bars = {line.split(":")[0].strip() for line in said.replace("\r", "\n").splitlines()}
-    assert "Signals" in bars and "Map" not in bars
+    lines = said.replace("\r", "\n").splitlines()
+    assert all(line.strip().startswith("Signals") for line in lines if "shard" in line)
+    assert any(line.strip().startswith("Signals") for line in lines)
+    assert not any(line.strip().startswith("Map") for line in lines)
     assert len(list(folder.glob("signals-*.arrow"))) == shards
+
+
+@pytest.mark.parametrize("said", ["too loud", "clips/x.wav: too loud"])
+def test_a_problem_names_its_clip_once(said, monkeypatch):
+    def refuse(audio, sampling_rate):
+        raise ValueError(said)
+
+    monkeypatch.setattr(features, "read_audio", refuse)
+    audio = {"bytes": b"", "path": "clips/x.wav"}
+    found = extract_row(row(audio=audio), extractor())
+    assert found["problem"] == "row 'a': clips/x.wav: too loud"

@@ -330,3 +330,11 @@ def test_wilcoxon_names_mean_median_and_the_least_p_of_its_unequal_pairs():
     assert result["least_p"] == 2 / 2**4
     assert wilcoxon([0.0])["least_p"] == 1.0
     assert wilcoxon([])["mean"] is wilcoxon([])["median"] is None
+
+
+def test_where_seeds_count_intervals_are_the_crossed_ones():
+    cells = [accuracies(np.array([[0.9, 0.6], [0.7, 0.6], [0.8, 0.3]]))]
+    values = {name: 0.1 * place for place, name in enumerate(STATISTICS, 6)}
+    found = with_intervals(values, cells[0].mean(1)[None], cells, num_resamples=9, seed=0)
+    for name, statistic in STATISTICS.items():
+        assert found[name] == with_crossed_interval(values[name], cells, statistic)
