@@ -19,8 +19,8 @@ def mixed_rows(corpora=("east", "west")):
     ]
 
 
-def counts(turns, emotions=None):
-    of = emotions or dict.fromkeys(LABELS, turns // 4)
+def counts(turns: int, emotions: dict[str, int] | None = None):
+    of: dict[str, int] = emotions or dict.fromkeys(LABELS, turns // 4)
     return CorpusCounts(turns=turns, speakers=10, minutes=1.0, without_text=0, emotions=of)
 
 

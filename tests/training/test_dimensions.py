@@ -74,7 +74,7 @@ def run(tmp_path_factory):
 
 def test_a_run_learns_and_scores_dimensions(run):
     root, record = run
-    assert record.task_weights["dimensions"] == 0.1
+    assert (record.task_weights or {})["dimensions"] == 0.1
     found = [getattr(record.metrics, f"ccc_{n}") for n in ("valence", "activation", "dominance")]
     assert all(value is not None and -1 <= value <= 1 for value in found)
     turns = pyarrow.parquet.read_table(root / "run" / "predictions.parquet")
@@ -113,4 +113,4 @@ def test_the_task_is_off_where_the_corpus_has_no_ratings(run, tmp_path):
     options = {"data": data, "protocol": "speaker-paper", "fold": "s0", "overrides": settings}
     record = finetune("encoders_alone", output=tmp_path / "run", **options)
     assert "no training row has valence" in record.tasks_switched_off["dimensions"]
-    assert "dimensions" not in record.task_weights and record.metrics.ccc_valence is None
+    assert "dimensions" not in (record.task_weights or {}) and record.metrics.ccc_valence is None
