@@ -135,3 +135,15 @@ def test_silence_has_a_row_and_no_label():
     assert format_answers([SILENT], "csv").splitlines()[1] == "silent.wav,0.000,3.000,,no_speech,,,"
     for form in ("rttm", "audacity", "srt"):
         assert format_answers([SILENT], form) == ""
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv", "rttm", "parquet"])
+def test_a_name_that_is_no_text_is_written_with_its_bytes_in_words(tmp_path, form):
+    path, name = tmp_path / f"answers.{form}", "a\udcff.wav"
+    store = AnswerStore(path, form, [name])
+    store.add(name, answer(name), is_new=True)
+    store.finish()
+    if form == "parquet":
+        assert pyarrow.parquet.read_table(path)["file"].to_pylist() == ["a\\udcff.wav"]
+    else:
+        assert b"udcff.wav" in path.read_bytes()

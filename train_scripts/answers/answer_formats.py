@@ -59,7 +59,8 @@ def write_parquet(answers: Sequence[Answer], path: Path, labels: Iterable[str] =
     columns += [("speaker", text), ("text", text)]
     rows = [row for answer in answers for row in table_rows(answer, names)]
     table = pyarrow.Table.from_pylist(rows, schema=pyarrow.schema(columns))
-    pyarrow.parquet.write_table(table, path)
+    with path.open("wb") as file:  # pyarrow takes no path that is no text
+        pyarrow.parquet.write_table(table, file)
 
 
 def emotions_of(answers: Iterable[Answer], labels: Iterable[str] = ()) -> list[str]:
@@ -74,7 +75,8 @@ def table_rows(answer: Answer, labels: Sequence[str]) -> Iterator[dict[str, Any]
     for entry in answer["timeline"] or [whole]:
         probabilities = entry.get("probabilities") or {}
         yield {
-            "file": answer["file"],
+            # a name may hold bytes that are no text
+            "file": answer["file"].encode("utf-8", "backslashreplace").decode(),
             **{name: entry[name] for name in ("start", "end", "emotion")},
             **{label: probabilities.get(label) for label in labels},
             "flags": list(entry["flags"]),

@@ -113,7 +113,9 @@ class AnswerStore:
             write_parquet(answers, part)
         else:
             text = format_answers(list(answers), self.form)
-            part.write_text(f"{text}\n" if text else "", encoding="utf-8")
+            # a name may hold bytes that are no text
+            written = f"{text}\n" if text else ""
+            part.write_text(written, encoding="utf-8", errors="backslashreplace")
         part.replace(path)
 
     def in_order(self) -> list[dict]:
@@ -178,13 +180,13 @@ def read_journal(path: Path) -> dict[str, dict]:
 def append_line(path: Path, line: str) -> None:
     """Add a line to a file, at once."""
     if line:
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{line}\n")
 
 
 def replace_file(path: Path, text: str) -> None:
     """Write a file anew."""
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def digest(content: Any) -> str:
