@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 try:  # before torch: on ZeroGPU it lends a GPU to each call of what it decorates
-    import spaces
+    import spaces  # pyright: ignore[reportMissingImports]
 except ImportError:  # anywhere else
     spaces: Any = None
 
