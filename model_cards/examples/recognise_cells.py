@@ -15,6 +15,7 @@ Each `# %%` begins a cell. In Colab, paste one after the other, or convert the f
 # In Colab torch is there already; take the "!" line without its "#".
 # !pip install --quiet "transformers>=5.20,<6" soundfile soxr scipy
 import os
+from typing import Any
 
 import matplotlib.pyplot as plt
 import soundfile
@@ -26,7 +27,7 @@ RECORDING = os.environ.get("DECOMP_SER_RECORDING", "clip.wav")  # @param {type:"
 
 # %%
 # The code of the model comes with it: read it, and pin `revision`, before you trust it.
-recognise = pipeline("audio-classification", model=MODEL, trust_remote_code=True)
+recognise: Any = pipeline("audio-classification", model=MODEL, trust_remote_code=True)
 answer = recognise(RECORDING, top_k=None, return_timeline=True, return_flags=True, explain=True)
 for score in answer["scores"]:
     print(f"{score['label']:10} {score['score']:.3f}")

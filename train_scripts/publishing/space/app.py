@@ -21,7 +21,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 try:  # before torch: on ZeroGPU it lends a GPU to each call of what it decorates
-    import spaces
+    import spaces  # pyright: ignore[reportMissingImports]
 except ImportError:  # anywhere else
     spaces: Any = None
 
