@@ -123,7 +123,8 @@ def read_archive(path: Path) -> list[Run]:
 def restore(path: Path, row: dict) -> Run:
     """One run from its row in an archive."""
     record = RunRecord.from_dict(json.loads(row["record"]))
-    return Run(path, record, *(unpack(p, row, record.labels) for p in ("", VALIDATION)))
+    turns, validation_turns = (unpack(p, row, record.labels) for p in ("", VALIDATION))
+    return Run(path, record, turns, validation_turns)
 
 
 def read_all_runs(places: Sequence[Path]) -> tuple[list[Run], list[Run], list[str]]:
