@@ -10,7 +10,17 @@ from processing.errors import InputError
 
 METADATA_NAME = "metadata.csv"
 
-_TEXT_COLUMNS = ("id", "speaker", "text", "corpus", "session", "dialogue", "split")
+_TEXT_COLUMNS = (
+    "id",
+    "speaker",
+    "text",
+    "corpus",
+    "session",
+    "dialogue",
+    "split",
+    "age",
+    "language",
+)
 
 
 def read_metadata_folder(

@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from processing.text import normalize_transcript
 from train_scripts.runs.fold_data import FoldData
+from train_scripts.runs.groups import compare_groups, group_columns
 from train_scripts.runs.inference import TurnPredictions
 from train_scripts.runs.metrics import (
     check_lengths,
@@ -64,7 +65,25 @@ def score_rows(
         )
     predictions = probabilities.argmax(axis=1)
     confusion = confusion_matrix(references, predictions, num_labels=len(labels))
-    by_group = partial(recalls_by_group, references, predictions, num_labels=len(labels))
+    columns = group_columns(rows)
+    by_group = partial(
+        recalls_by_group,
+        references,
+        predictions,
+        num_labels=len(labels),
+        confidences=probabilities.max(axis=1),
+    )
+    groups = {kind: by_group(column) for kind, column in columns.items()}
+    compared = {
+        kind: compare_groups(
+            groups[kind],
+            column,
+            np.array(references),
+            predictions,
+            num_labels=len(labels),
+        )
+        for kind, column in columns.items()
+    }
     return Scores(
         metrics=Metrics(
             **vars(recall_metrics(confusion)),
@@ -76,8 +95,8 @@ def score_rows(
             ece=expected_calibration_error(references, probabilities),
         ),
         per_class=class_metrics(confusion, labels),
-        per_speaker=by_group(rows["speaker"]),
-        per_gender=by_group(rows["gender"]),
+        **{f"per_{kind}": of_kind for kind, of_kind in groups.items()},
+        fairness={kind: found for kind, found in compared.items() if found is not None},
         confusion=confusion.tolist(),
     )
 
@@ -163,6 +182,12 @@ def summarize(record: RunRecord) -> str:
     }
     found = {title: getattr(record.metrics, name) for name, title in names.items()}
     lines = [f"{title:34} {value:.4g}" for title, value in found.items() if value is not None]
+    for kind, fair in record.fairness.items():
+        beside = "more" if fair.uneven else "no more"
+        lines.append(
+            f"UAR by {kind}: mean {fair.mean:.3f} of {fair.num_groups}, least {fair.worst}, "
+            f"{fair.spread:.3f} apart, {beside} than chance ({fair.threshold:.3f})"
+        )
     if record.protocol.leaks:
         lines.append(
             "LEAKS: the test speakers or turns are known to the model; this is no honest score."
