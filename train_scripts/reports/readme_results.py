@@ -95,12 +95,15 @@ def read_pages() -> dict[Path, dict[str, str]]:
 
 def read_blocks() -> dict[str, str]:
     """Every block that is made from files, by its name."""
-    rates = json.loads((MEASUREMENTS_FOLDER / "flag_rates.json").read_text("utf-8"))
+    measured = {
+        name: json.loads((MEASUREMENTS_FOLDER / f"{name}.json").read_text("utf-8"))
+        for name in ("flag_rates", "copy_detection")
+    }
     report = json.loads((EXPERIMENTS_FOLDER / README_EXPERIMENT / "report.json").read_text("utf-8"))
     blocks = {
         "results:quickstart": render("quickstart", run=read_record(QUICKSTART)),
         "readme:table": render("readme", rows=readme_rows(report), heard=README_ROWS),
-        "measurement:flag_rates": render("flag_rates", result=rates).rstrip(),
+        **{f"measurement:{name}": render(name, result=found) for name, found in measured.items()},
     }
     for kind, name, write in (
         ("experiment", "report.json", partial(render, "experiment")),
