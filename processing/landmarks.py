@@ -14,6 +14,7 @@ Axes: S samples at LANDMARK_RATE, T frames of HOP, B bins, P landmarks, K triple
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.ndimage
@@ -62,13 +63,14 @@ def find_landmarks(waveform: np.ndarray) -> np.ndarray:
     frames, bins = np.nonzero(peaks)
     if not len(frames):
         return np.zeros((0, 2), np.float32)
-    prominence = levels - scipy.ndimage.uniform_filter(levels, size=(81, 25))
+    around: Any = (81, 25)  # frames and bins; declared as one number
+    prominence = levels - scipy.ndimage.uniform_filter(levels, size=around)
     most = round(LANDMARKS_A_SECOND * len(levels) * HOP / LANDMARK_RATE) + 3
     kept = np.argsort(-prominence[frames, bins], kind="stable")[:most]
     frames, bins = frames[kept], bins[kept]
-    around = levels[frames, bins]
-    time = frames + _vertex(levels[frames - 1, bins], around, levels[frames + 1, bins])
-    pitch = bins + _vertex(levels[frames, bins - 1], around, levels[frames, bins + 1])
+    height = levels[frames, bins]
+    time = frames + _vertex(levels[frames - 1, bins], height, levels[frames + 1, bins])
+    pitch = bins + _vertex(levels[frames, bins - 1], height, levels[frames, bins + 1])
     order = np.argsort(time, kind="stable")
     return np.stack([time, pitch + LOWEST_BIN], axis=1)[order].astype(np.float32)
 

@@ -40,7 +40,7 @@ def group_columns(rows: Any) -> dict[str, list[str | None]]:
             its age the column's, a number of years by its decade.
     """
     names = getattr(rows, "column_names", rows)
-    columns = {
+    columns: dict[str, list[Any]] = {
         kind: list(rows[kind]) if kind in names else [None] * len(rows["emotion"]) for kind in KINDS
     }
     spoken = {name: corpus.language for name, corpus in known_corpora().items()}
