@@ -4,44 +4,23 @@
 with identical audio found by `digest_audio`. Changed copies take longer: `fingerprint_audio` and
 `find_copies` over the whole corpus, then `leak_report` with the pairs.
 
-A copy is found by its waveform. Two recordings of one sentence never have the same waveform, even
-by one speaker, while a copy keeps it through gain, trimming, resampling and lossy coding, up to a
-shift. So each clip is compared, by normalised cross-correlation below 1.9 kHz, with the clips whose
-average spectrum is most alike.
-
-Axes: N clips, S samples at FINGERPRINT_RATE, D bands.
+How a copy is told from another recording of the same sentence is in `copies`.
 """
 
-import hashlib
-import itertools
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-import scipy.signal
 from datasets import Dataset, DatasetDict
-from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
 
-from processing.audio_files import read_audio
+from processing.copies import find_copies, fingerprint_audio
 from processing.corpora.loading import Data, load_corpus
 from processing.errors import InputError
 from processing.folds import PROTOCOLS, describe_protocol, fold_names, fold_rows, split_rows
 from processing.text import normalize_transcript
-
-FINGERPRINT_RATE = 4000
-"""Hz. What lies below 2 kHz passes through telephone bandwidth and low bit rates."""
-
-COPY_CORRELATION = 0.7
-"""Pairs of clips whose waveforms correlate at least so much, at the best shift, are copies."""
-
-NUM_CANDIDATES = 12
-"""Clips with the most similar spectrum that each clip is compared with."""
 
 LONG_TRANSCRIPT_WORDS = 4
 LEAK_KINDS = (
@@ -54,9 +33,6 @@ LEAK_KINDS = (
 )
 """transcript: the same words, after normalisation; transcript_4_words: those of four words or more.
 identical_audio: the same samples; near_identical_audio: a copy, identical ones included."""
-
-_NUM_BANDS = 32
-_FFT_SIZE = 256
 
 
 Columns: TypeAlias = dict[str, list[Any]]
@@ -79,7 +55,7 @@ def leaks(
         audio: also decode every clip and look for copies.
 
     Returns:
-        {"protocol", "declares_shared_speakers", "copies": [[id, id, correlation], ...] or None,
+        {"protocol", "declares_shared_speakers", "copies": [[id, id, likeness], ...] or None,
         "same_people": see `same_people`, or None, "folds": {fold: report of `leak_report` with the
         "hash" of the split}}.
 
@@ -208,89 +184,6 @@ def format_leak_table(reports: Mapping[str, Mapping[str, Any]], *, against: str 
     return turns.rename_axis(index=None, columns="fold").to_string()
 
 
-class StoredWaveforms(Sequence[np.ndarray]):
-    """Waveforms as float16 in a temporary file, which is gone with the object: of a large corpus
-    they would fill the memory.
-    """
-
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115, lives as long as this
-        self._ends = [0]  # in bytes
-
-    def append(self, waveform: np.ndarray) -> None:
-        """Store (S,) samples."""
-        content = waveform.astype(np.float16).tobytes()
-        self._file.write(content)
-        self._ends.append(self._ends[-1] + len(content))
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, index: Any) -> Any:
-        """Samples of a clip, (S,) float16."""
-        start, end = self._ends[index], self._ends[index + 1]
-        return np.frombuffer(os.pread(self._file.fileno(), end - start, start), np.float16)
-
-
-@dataclass(frozen=True)
-class Fingerprints:
-    """What `find_copies` compares of N clips."""
-
-    ids: list[str]
-    digests: list[str]  # SHA-256 of the samples at 16 kHz and 16 bit, whatever the file format
-    spectra: np.ndarray  # average power spectrum in dB up to a constant, (N, D)
-    waveforms: Sequence[np.ndarray]  # (S,), band-limited, at FINGERPRINT_RATE, unit energy, float16
-
-
-def fingerprint_audio(rows: Iterable[Any]) -> Fingerprints:
-    """Decode every clip of rows with "id" and "audio" and keep what is needed to recognise a copy
-    of it: 8 kB on disk for each second. An InputError names a clip that cannot be decoded.
-    """
-    ids, digests, spectra, waveforms = [], [], [], StoredWaveforms()
-    for row in rows:
-        waveform = read_audio(row["audio"])
-        narrow = _narrow_band(waveform)
-        ids.append(row["id"])
-        digests.append(_digest(waveform))
-        spectra.append(_average_spectrum(narrow))
-        waveforms.append(narrow)
-    return Fingerprints(ids, digests, np.array(spectra).reshape(len(ids), _NUM_BANDS), waveforms)
-
-
-def find_copies(fingerprints: Fingerprints) -> list[tuple[str, str, float]]:
-    """Sorted pairs of clips that are one recording: (id, id, correlation) with the first id the
-    smaller; 1.0 for identical samples, less for copies that were changed.
-    """
-    digests = np.array(fingerprints.digests)
-    copies = []
-    for a, b in _candidate_pairs(fingerprints):
-        correlation = 1.0
-        if digests[a] != digests[b]:
-            # Rounding can bring a changed copy to 1; that value means identical samples.
-            waveforms = fingerprints.waveforms
-            correlation = min(_correlation(waveforms[a], waveforms[b]), 0.9999)
-        if correlation >= COPY_CORRELATION:
-            first, second = sorted((fingerprints.ids[a], fingerprints.ids[b]))
-            copies.append((first, second, round(correlation, 4)))
-    return sorted(copies)
-
-
-def digest_audio(rows: Iterable[Any]) -> dict[str, str]:
-    """Row id to a digest of the samples at 16 kHz and 16 bit, equal for identical audio only; rows
-    have "id" and "audio", and an InputError names a clip that cannot be decoded.
-
-    About 1.5 ms of processor time for a clip of 4 s, so every run can afford it; `find_copies`
-    takes ten times as long.
-    """
-    return {row["id"]: _digest(read_audio(row["audio"])) for row in rows}
-
-
-def _digest(waveform: np.ndarray) -> str:
-    """SHA-256 of the samples, (S,), at 16 bit."""
-    samples = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)
-    return hashlib.sha256(samples.tobytes()).hexdigest()
-
-
 def _compared_columns(rows: Dataset, digests: Mapping[str, str] | None = None) -> Columns:
     """The compared columns of some rows; a transcript that occurs often is normalised once."""
     table: Any = rows.select_columns(["id", "speaker", "dialogue", "text"]).with_format("arrow")[:]
@@ -336,53 +229,10 @@ def _count_copies(
     both_ways = [*pairs, *((b, a, c) for a, b, c in pairs)]
     found = [(a, c) for a, b, c in both_ways if a in ids and b in others]
     return {
-        "identical_audio": len({a for a, correlation in found if correlation == 1.0}),
+        "identical_audio": len({a for a, likeness in found if likeness == 1.0}),
         "near_identical_audio": len({a for a, _ in found}),
     }
 
 
 def _share(number: float, total: int) -> str:
     return "unknown" if np.isnan(number) else f"{number:.0f} ({number / max(total, 1):.1%})"
-
-
-def _narrow_band(waveform: np.ndarray) -> np.ndarray:
-    """Waveform at FINGERPRINT_RATE from 100 to 1900 Hz with unit energy, (S,); zero for silence.
-
-    Below 100 Hz, mains hum would make any two quiet clips alike. The first difference evens out
-    speech's falling spectrum, so that the correlation does not rest on the fundamental alone.
-    """
-    narrow = scipy.signal.resample_poly(waveform, 1, 16000 // FINGERPRINT_RATE)
-    bandpass = scipy.signal.butter(4, (100, 1900), "bandpass", fs=FINGERPRINT_RATE, output="sos")
-    narrow = np.diff(scipy.signal.sosfilt(bandpass, narrow), prepend=0.0)
-    return narrow / max(float(np.linalg.norm(narrow)), 1e-8)
-
-
-def _average_spectrum(narrow: np.ndarray) -> np.ndarray:
-    """Average power of bands in dB with zero mean, (D,): loud frames count, silence does not."""
-    _, _, stft = scipy.signal.stft(narrow, nperseg=_FFT_SIZE, noverlap=_FFT_SIZE // 2, padded=True)
-    power = (np.abs(stft) ** 2).mean(axis=1)[1:]  # (_FFT_SIZE / 2,)
-    bands = 10 * np.log10(power.reshape(_NUM_BANDS, -1).mean(axis=1) + 1e-12)
-    return bands - bands.mean()
-
-
-def _candidate_pairs(fingerprints: Fingerprints) -> list[tuple[int, int]]:
-    """Pairs with equal digests, and each clip with its NUM_CANDIDATES nearest spectra."""
-    pairs = set(_equal_pairs(fingerprints.digests))
-    nearest = min(NUM_CANDIDATES, len(fingerprints.ids) - 1)
-    if nearest > 0:
-        search = NearestNeighbors(n_neighbors=nearest).fit(fingerprints.spectra)
-        for a, row in enumerate(search.kneighbors(return_distance=False)):
-            pairs.update((min(a, b), max(a, b)) for b in row.tolist())
-    return sorted(pairs)
-
-
-def _equal_pairs(digests: Sequence[str]) -> Iterable[tuple[int, int]]:
-    in_order = sorted(range(len(digests)), key=digests.__getitem__)
-    for _, same in itertools.groupby(in_order, key=digests.__getitem__):
-        yield from itertools.combinations(same, 2)
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Largest absolute cross-correlation of two unit-energy waveforms over all shifts, 0 to 1."""
-    a, b = a.astype(np.float32), b.astype(np.float32)
-    return float(np.abs(scipy.signal.correlate(a, b, method="fft")).max())

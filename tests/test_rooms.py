@@ -12,11 +12,12 @@ BELOW = {
     "training": {"runs", "corruptions"},
     "answers": {"runs", "training"},
     "baselines": {"runs", "training"},
+    "robustness": {"corruptions", "runs", "answers"},
     "experiments": {"runs", "training", "baselines"},
     "explanations": {"runs"},
     "exporting": {"runs", "answers"},
     "serving": {"runs", "answers"},
-    "publishing": {"runs", "explanations"},
+    "publishing": {"runs", "explanations", "robustness"},
     "reports": {"runs", "training", "answers", "explanations", "experiments", "publishing"},
 }
 VERBS = {"cli", "options"}

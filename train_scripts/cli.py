@@ -33,6 +33,7 @@ VERBS = {
     "finetune": ("finetune", "Train on all tasks (equation 5) and score the test fold."),
     "cross-validate": ("cross_validate", "Every fold of every preset and seed."),
     "evaluate": ("evaluate_model", "Score a trained model on a corpus or a test fold."),
+    "stress": ("stress", "What answers do when the recording changes: noise, rooms, codecs."),
     "report": ("report", "Tables and figures of runs, with intervals and tests."),
     "predict": ("predict", "Recognise the emotion of audio files."),
     "serve": ("serve", "Answer recordings and live signals over HTTP."),

@@ -34,8 +34,8 @@ def leaks_command(
 
     transcript: the same words after normalisation, of any length; transcript 4 words: those of four
     or more. identical audio: the same samples; near identical audio: also after a change of gain,
-    trimming, resampling or lossy coding. All are counts of test turns. With several corpora, all
-    their emotions count, and recordings and people that two of them share are named.
+    trimming, bandwidth, codec or speed (up to 10 %). All are counts of test turns. With several
+    corpora, all their emotions count, and recordings and people that two of them share are named.
     """
     from processing.leakage import format_leak_table, leaks
 
@@ -54,8 +54,8 @@ def leaks_command(
     if validation:
         typer.echo("\ntest turns found in validation:")
         typer.echo(format_leak_table(validation, against="validation"))
-    for first, second, correlation in (report["copies"] or [])[:20]:
-        typer.echo(f"copy: {first} and {second}, correlation {correlation:.2f}")
+    for first, second, likeness in (report["copies"] or [])[:20]:
+        typer.echo(f"copy: {first} and {second}, likeness {likeness:.2f}")
     for first, second, number in report["same_people"] or []:
         typer.echo(f"same person? {first} and {second} share {number} recordings")
 

@@ -42,6 +42,13 @@ def command(
     probe: Annotated[
         Path | None, typer.Option(help="probe.json of `decomp-ser probe`, to show in the card.")
     ] = None,
+    stress: Annotated[
+        Path | None,
+        typer.Option(
+            help="stress.json of `decomp-ser stress`, to show in the card. "
+            "Default: RUN/stress/stress.json, if there is one."
+        ),
+    ] = None,
 ) -> None:
     """Publish model, processor, code, card and results in one commit; private unless told.
 

@@ -73,12 +73,15 @@ NUM_DIALOGUES = 151
 MINUTES_TOLERANCE = 0.01
 SESSIONS = ("Session1", "Session2", "Session3", "Session4", "Session5")
 
+NOT_STATED = ("split", "age", "language")
+"""Optional columns that the release has nothing for."""
+
 IEMOCAP_FEATURES = Features(
     {
         **ROW_FEATURES,
         # Not Audio, because writing that would ask for torchcodec; as_dataset makes it Audio.
         "audio": {"bytes": Value("binary"), "path": Value("string")},
-        **{name: kind for name, kind in OPTIONAL_FEATURES.items() if name != "split"},
+        **{name: kind for name, kind in OPTIONAL_FEATURES.items() if name not in NOT_STATED},
     }
 )
 

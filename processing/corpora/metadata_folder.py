@@ -15,7 +15,10 @@ METADATA_NAME = "metadata.csv"
 
 MOST_EMOTIONS = 256
 
-_TEXT_COLUMNS = ("id", "speaker", "text", "corpus", "session", "dialogue", "split", "votes")
+_TEXT_COLUMNS = (
+    *("id", "speaker", "text", "corpus", "session", "dialogue", "split", "votes"),
+    *("age", "language"),
+)
 
 
 def read_metadata_folder(

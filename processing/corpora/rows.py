@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 OPTIONAL_FEATURES = Features(
     {
         "split": Value("string"),  # "train", "validation" or "test", for the protocol `predefined`
+        "age": Value("string"),  # of the speaker in years, or a word such as "child"
+        "language": Value("string"),  # ISO 639-1, where a corpus has several
         "style": Value("string"),  # "scripted" or "improvised"
         "start": Value("float64"),  # seconds from the start of the dialogue
         "end": Value("float64"),

@@ -40,5 +40,5 @@ def test_babble_is_made_of_other_turns_only():
 
 
 def test_an_unknown_corruption_is_named():
-    with pytest.raises(InputError, match="augmentation.corruptions=bubble: expected one of white_n"):
-        check_corruptions(["babble", "bubble"], "augmentation.corruptions")
+    with pytest.raises(InputError, match="augmentation.corruptions=hiss: expected one of white_n"):
+        check_corruptions(["babble", "hiss"], "augmentation.corruptions")

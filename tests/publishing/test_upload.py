@@ -24,6 +24,7 @@ from processing.errors import InputError
 from train_scripts.publishing.eval_results import EVAL_RESULTS
 from train_scripts.publishing.upload import ENDPOINT, push
 from train_scripts.runs.record import read_record, write_json, write_record
+from train_scripts.runs.run_folder import model_identity
 
 RESULTS = Path(__file__).parents[1] / "assets" / "model_card" / "results.json"
 
@@ -70,6 +71,20 @@ def saved_run(tmp_path_factory):
 @pytest.fixture
 def run_folder(saved_run, tmp_path):
     return shutil.copytree(saved_run, tmp_path / "run")
+
+
+def plant_stress(run_folder, **changes):
+    """What `decomp-ser stress` leaves in a folder of the run, of one condition."""
+    (run_folder / "stress").mkdir()
+    score = {"value": 0.612, "interval_95": [0.5, 0.7]}
+    none = {"value": 0.0, "interval_95": [0.0, 0.0]}
+    clean = {"corruption": None, "title": "clean", "uar": score, "change": none}
+    clean |= {"unchanged": 1.0, "ece": 0.05, "flags": {}, "flagged": 0.0}
+    report = {"weights": model_identity(str(run_folder)), "conditions": [clean]}
+    report |= {"corpus": "ravdess", "protocol": {"name": "speaker-5", "version": 1}, "fold": "1"}
+    report |= {"num_turns": 9, "num_speakers": 3, "seed": 0, "overlap": None, "detector": True}
+    write_json(run_folder / "stress" / "stress.json", {**report, "commit": None, **changes})
+    (run_folder / "stress" / "stress.png").write_bytes(b"figure")
 
 
 def edit(path, **changes):
@@ -370,3 +385,19 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, hub):
         push(tmp_path / "nothing", REPOSITORY)
     with pytest.raises(InputError, match="Expected an output folder"):
         push(tmp_path, REPOSITORY)
+
+
+def test_a_stress_test_in_the_run_joins_the_card_with_its_figure(run_folder, hub):
+    plant_stress(run_folder)
+    done = push(run_folder, REPOSITORY)
+    assert "stress.png" in done["files"] and "stress.json" not in done["files"]
+    ((_, files),) = hub.repositories[REPOSITORY].commits
+    card = files["README.md"].decode()
+    assert "### When the recording changes" in card
+    assert "| clean | 0.612 [0.500, 0.700] |" in card
+
+
+def test_a_stress_test_of_another_model_is_refused(run_folder, hub):
+    plant_stress(run_folder, weights="0123456789abcdef")
+    with pytest.raises(InputError, match="stress.json: is of another model"):
+        push(run_folder, REPOSITORY)

@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 from train_scripts.reports.significance import (
-    bootstrap_statistics,
     crossed_error,
     holm,
     pseudo_values,
@@ -13,10 +12,14 @@ from train_scripts.reports.significance import (
     t_test,
     wilcoxon,
     with_crossed_interval,
-    with_interval,
     with_intervals,
 )
-from train_scripts.runs.intervals import resample_speakers, speaker_interval
+from train_scripts.runs.intervals import (
+    bootstrap_statistics,
+    resample_speakers,
+    speaker_interval,
+    with_interval,
+)
 from train_scripts.runs.metrics import (
     STATISTICS,
     unweighted_average_recall,

@@ -12,7 +12,7 @@ from processing.errors import InputError
 from processing.features import add_signals
 from processing.folds import describe_protocol, load_folds
 from train_scripts.runs.fold_data import check_labels, with_arrays
-from train_scripts.runs.inference import predict_turns
+from train_scripts.runs.inference import TurnPredictions, predict_turns
 from train_scripts.runs.record import Protocol, RunRecord, write_record
 from train_scripts.runs.results import PREDICTIONS, name_corpora, score_rows, write_predictions
 from train_scripts.runs.run_folder import RESULTS, find_overlap, load_model
@@ -60,9 +60,31 @@ def evaluate(
         skip_bad=skip_bad,
         allow_overlap=allow_overlap,
     )
-    labels = list(collator.labels)
     turns = predict_turns(model, collator, corpus, batch_size=batch_size)
-    record = RunRecord(
+    record = evaluation_record(
+        model_name, model, corpus, turns, data=data, fold=fold, described=described, overlap=overlap
+    )
+    record.seconds = time.monotonic() - begin
+    if output is None:
+        return record
+    Path(output).mkdir(parents=True, exist_ok=True)
+    return write_evaluation(Path(output), record, corpus, turns)
+
+
+def evaluation_record(
+    model_name: str,
+    model,
+    corpus: Dataset,
+    turns: TurnPredictions,
+    *,
+    data: str,
+    fold: str | None,
+    described: dict,
+    overlap: str | None,
+) -> RunRecord:
+    """The record of scored turns, from their predictions and what `scored_turns` says of them."""
+    labels = labels_of(model)
+    return RunRecord(
         **vars(score_rows(corpus, turns, labels)),
         backbone=model.config.speech_config.model_type if model.config.use_speech_encoder else None,
         model=model_name,
@@ -72,15 +94,23 @@ def evaluate(
         fold=fold,
         n_parameters=sum(p.numel() for p in model.parameters()),
         labels=labels,
-        predictions=PREDICTIONS if output is not None else None,
         settings={"data": str(data)},
-        seconds=time.monotonic() - begin,
+        seconds=0.0,
     )
-    if output is None:
-        return record
-    Path(output).mkdir(parents=True, exist_ok=True)
-    write_predictions(Path(output), corpus, turns, labels)
-    return write_record(Path(output), record)
+
+
+def write_evaluation(
+    folder: Path, record: RunRecord, corpus: Dataset, turns: TurnPredictions
+) -> RunRecord:
+    """Write results.json and predictions.parquet."""
+    write_predictions(folder, corpus, turns, record.labels)
+    record.predictions = PREDICTIONS
+    return write_record(folder, record)
+
+
+def labels_of(model) -> list[str]:
+    """Emotion words of a model in the order of its labels."""
+    return [model.config.id2label[i] for i in range(model.config.num_labels)]
 
 
 def check_request(protocol: str | None, fold: str | None, output: str | Path | None) -> None:
@@ -113,7 +143,7 @@ def scored_turns(
         Turns, description of the protocol, what of the turns the model was trained on, and what
         makes batches of them.
     """
-    labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    labels = labels_of(model)
     corpus = load_corpus(data, skip_bad=skip_bad)
     described = {"name": "all", "version": 1, "hash": None, "leaks": False}
     if protocol is not None and fold is not None:

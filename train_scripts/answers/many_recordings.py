@@ -1,6 +1,5 @@
 """`decomp-ser predict`: many recordings, by several processes, resumed where it was interrupted."""
 
-import hashlib
 import itertools
 import logging
 import multiprocessing
@@ -11,11 +10,9 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
-from transformers.utils.hub import cached_file
 
 from processing.errors import InputError
 from train_scripts.answers.answer_store import AnswerStore, digest
@@ -27,6 +24,7 @@ from train_scripts.answers.prediction import (
     load_pipeline,
 )
 from train_scripts.answers.turns import Conversations
+from train_scripts.runs.run_folder import model_identity
 
 logger = logging.getLogger(__name__)
 
@@ -136,19 +134,6 @@ class Pending:
             self.progress.notes.append(f"{answer['file']}: {answer['note']}")
             if len(self.progress.notes) == 1:
                 logger.warning("%s", self.progress.notes[0])
-
-
-def model_identity(name: str) -> str:
-    """What tells a saved model from any other: a hash of its files, or its commit on the Hub."""
-    if not Path(name).is_dir():
-        path = cached_file(name, "config.json")
-        return f"{name}@{Path(path).parent.name if path else ''}"
-    hashed = hashlib.sha256()
-    for path in sorted(Path(name).iterdir()):
-        if path.suffix == ".safetensors" or path.name.endswith("config.json"):
-            with path.open("rb") as file:
-                hashed.update(hashlib.file_digest(file, "sha256").digest())
-    return hashed.hexdigest()[:16]
 
 
 def batches(items: Iterable, size: int) -> Iterator[list]:

@@ -16,6 +16,7 @@ from processing.corpora.registry import DEMONSTRATION, Corpus, common_licence, t
 from processing.corpora.synthetic import describe_corpus
 from processing.errors import InputError
 from train_scripts.explanations.probe_table import render_probe
+from train_scripts.robustness.stress_page import render_stress
 from train_scripts.runs.finished_runs import Run
 from train_scripts.runs.record import Calibration, RunRecord
 from train_scripts.runs.templates import fill_template
@@ -63,6 +64,7 @@ def render_card(
     revision: str = "main",
     report: Mapping[str, Any] | None = None,
     probe: Mapping[str, Any] | None = None,
+    stress: Mapping[str, Any] | None = None,
 ) -> ModelCard:
     """Card of a model.
 
@@ -73,6 +75,7 @@ def render_card(
         report: content of a report.json; its row of this model, over all folds and seeds, is added
             to the metadata.
         probe: content of a probe.json of this model.
+        stress: content of a stress.json of this model, whose figure lies beside the card.
 
     Returns:
         The card; its metadata name every metric that is not null, with protocol and hash.
@@ -97,6 +100,7 @@ def render_card(
         languages=data.language,
         settings=yaml.safe_dump(record.settings, sort_keys=False, allow_unicode=True).strip(),
         probe=render_probe(probe, brief=True) if probe is not None else "",
+        stress=render_stress(stress) if stress is not None else "",
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}".removesuffix("\n"))
 

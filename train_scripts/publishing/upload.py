@@ -27,8 +27,9 @@ from processing.corpora.registry import reasons_not_to_publish
 from processing.errors import InputError
 from train_scripts.publishing.eval_results import EVAL_RESULTS, eval_results_file
 from train_scripts.publishing.model_card import render_card
+from train_scripts.robustness.stress_page import FIGURE, STRESS
 from train_scripts.runs.record import RunRecord, read_record
-from train_scripts.runs.run_folder import RESULTS, TRAINING_ROWS, load_model
+from train_scripts.runs.run_folder import RESULTS, TRAINING_ROWS, load_model, model_identity
 
 CARD = "README.md"
 CONFIGURATIONS = ("config.json", "processor_config.json")
@@ -60,6 +61,7 @@ def push(
     may_publish: bool = False,
     report: str | Path | None = None,
     probe: str | Path | None = None,
+    stress: str | Path | None = None,
 ) -> dict[str, Any]:
     """Publish a run; a second time, update it. The repository changes whole or not at all.
 
@@ -72,6 +74,8 @@ def push(
         may_publish: the caller has read the terms of the training corpora.
         report: a report.json whose row of this model joins the metadata of the card.
         probe: a probe.json of this model, shown in the card.
+        stress: a stress.json of this model, shown in the card with its figure; default the one in
+            the folder `stress` of the run, if there is one.
 
     Returns:
         {"url": of the commit, "commit": its hash, "revision": the tag that the card pins,
@@ -94,8 +98,12 @@ def push(
     if (evaluated := eval_results_file(published, repo_id)) is not None:
         contents[EVAL_RESULTS] = evaluated.encode()
     revision = f"run-{content_hash(contents)}"
-    files = {"report": report, "probe": probe}
+    stress = stress or find_stress(folder)
+    files = {"report": report, "probe": probe, "stress": stress}
     shown = {name: read_json(path) for name, path in files.items() if path is not None}
+    if stress is not None:
+        check_stress(shown["stress"], stress, folder)
+        contents |= {path.name: path for path in [Path(stress).with_name(FIGURE)] if path.is_file()}
     card = render_card(published, repo_id, revision=revision, **shown)
     contents[CARD] = str(card).encode()
     with plain_errors(repo_id):
@@ -156,6 +164,21 @@ def read_json(path: str | Path) -> dict[str, Any]:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error}).") from error
+
+
+def find_stress(folder: Path) -> Path | None:
+    """The stress.json that `decomp-ser stress` left in a folder of the run; None without one."""
+    path = folder / "stress" / STRESS
+    return path if path.is_file() else None
+
+
+def check_stress(report: Mapping[str, Any], path: str | Path, folder: Path) -> None:
+    """Raise InputError for a stress test of another model."""
+    if report.get("weights") != model_identity(str(folder)):
+        raise InputError(
+            f"{path}: is of another model, or of this one before it was trained again. Run "
+            f"`decomp-ser stress {folder}` with another --output, or delete the file."
+        )
 
 
 def check_repo_id(repo_id: str) -> None:

@@ -24,9 +24,9 @@ from train_scripts.answers.evaluation import scored_turns
 from train_scripts.explanations.explanation import own_name
 from train_scripts.reports.rows import Row, group_rows
 from train_scripts.reports.scores import is_resampled, pretraining_steps
-from train_scripts.reports.significance import bootstrap_statistics, with_interval
 from train_scripts.runs.finished_runs import Run, read_runs
 from train_scripts.runs.inference import predict_turns
+from train_scripts.runs.intervals import bootstrap_statistics, with_interval
 from train_scripts.runs.metrics import unweighted_average_recalls
 from train_scripts.runs.run_folder import load_model
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from train_scripts.runs.intervals import resample_speakers, speaker_interval
+from train_scripts.runs.intervals import bootstrap_statistics, with_interval
 from train_scripts.runs.metrics import STATISTICS
 
 SPEAKERS, SPEAKERS_AND_SEEDS = "speakers", "speakers and seeds"
@@ -21,33 +21,6 @@ SPEAKERS, SPEAKERS_AND_SEEDS = "speakers", "speakers and seeds"
 
 EXACT_PAIRS = 200
 """Up to as many pairs the Wilcoxon test is exact; beyond, the normal approximation is as good."""
-
-
-def bootstrap_statistics(
-    confusions: np.ndarray, *, num_resamples: int, seed: int
-) -> dict[str, np.ndarray]:
-    """WA and UAR of each resample of the speakers.
-
-    Args:
-        confusions: of each speaker, averaged over the seeds; (..., K, L, L).
-        num_resamples: R.
-        seed: of the draws; the same for two systems makes a paired bootstrap.
-
-    Returns:
-        For each of STATISTICS, (..., R).
-    """
-    *_, num_speakers, num_labels, _ = confusions.shape
-    generator = np.random.default_rng(seed)
-    counts = resample_speakers(num_speakers, num_resamples, generator)  # (R, K)
-    sums = counts @ confusions.reshape(*confusions.shape[:-2], -1)  # (..., R, L * L)
-    sums = sums.reshape(*sums.shape[:-1], num_labels, num_labels)
-    return {name: statistic(sums) for name, statistic in STATISTICS.items()}
-
-
-def with_interval(value: float, resampled: np.ndarray, num_speakers: int) -> dict[str, Any]:
-    """A value with its interval over resampled speakers, null for a single speaker."""
-    interval = speaker_interval(resampled, num_speakers) if num_speakers > 1 else None
-    return {"value": float(value), "interval_95": interval}
 
 
 def with_intervals(

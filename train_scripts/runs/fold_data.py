@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import typer
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
+from processing.copies import digest_audio
 from processing.corpora.loading import load_corpus
 from processing.corpora.mixture import (
     OWN_ID,
@@ -22,7 +23,7 @@ from processing.errors import InputError
 from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
 from processing.features import add_signals
 from processing.folds import describe_protocol, load_folds
-from processing.leakage import check_shared_speakers, digest_audio, format_leak_table, leak_report
+from processing.leakage import check_shared_speakers, format_leak_table, leak_report
 from processing.pitch import f0_deviation_within, f0_statistics
 from processing.text import normalize_transcript
 from train_scripts.runs.record import CorpusCounts, MixtureRecord

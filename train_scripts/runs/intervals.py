@@ -2,11 +2,15 @@
 
 Turns of one speaker resemble each other, so whole speakers are drawn.
 
-Axes: K speakers, R resamples.
+Axes: K speakers, L labels, R resamples.
 """
+
+from typing import Any
 
 import numpy as np
 from scipy import stats
+
+from train_scripts.runs.metrics import STATISTICS
 
 
 def resample_speakers(
@@ -34,3 +38,30 @@ def speaker_interval(values: np.ndarray, num_speakers: int, level: float = 0.95)
     tail = stats.norm.sf(quantile * np.sqrt(num_speakers / (num_speakers - 1)))
     low, high = np.quantile(values, [tail, 1 - tail])
     return [round(float(low), 10), round(float(high), 10)]
+
+
+def bootstrap_statistics(
+    confusions: np.ndarray, *, num_resamples: int, seed: int
+) -> dict[str, np.ndarray]:
+    """WA and UAR of each resample of the speakers.
+
+    Args:
+        confusions: of each speaker, averaged over the seeds; (..., K, L, L).
+        num_resamples: R.
+        seed: of the draws; the same for two systems makes a paired bootstrap.
+
+    Returns:
+        For each of STATISTICS, (..., R).
+    """
+    *_, num_speakers, num_labels, _ = confusions.shape
+    generator = np.random.default_rng(seed)
+    counts = resample_speakers(num_speakers, num_resamples, generator)  # (R, K)
+    sums = counts @ confusions.reshape(*confusions.shape[:-2], -1)  # (..., R, L * L)
+    sums = sums.reshape(*sums.shape[:-1], num_labels, num_labels)
+    return {name: statistic(sums) for name, statistic in STATISTICS.items()}
+
+
+def with_interval(value: float, resampled: np.ndarray, num_speakers: int) -> dict[str, Any]:
+    """A value with its interval over resampled speakers, null for a single speaker."""
+    interval = speaker_interval(resampled, num_speakers) if num_speakers > 1 else None
+    return {"value": float(value), "interval_95": interval}

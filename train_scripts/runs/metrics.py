@@ -23,7 +23,7 @@ import jiwer
 import numpy as np
 from scipy.stats import rankdata
 
-from train_scripts.runs.record import ClassScores, GroupScores
+from train_scripts.runs.record import ClassScores, GroupScores, Recalls
 
 if TYPE_CHECKING:
     from transformers import EvalPrediction
@@ -338,6 +338,7 @@ def recalls_by_group(
     groups: Sequence[str | None],
     *,
     num_labels: int,
+    confidences: np.ndarray | None = None,
 ) -> dict[str, GroupScores]:
     """WA and UAR within each speaker, gender or other group of turns.
 
@@ -346,6 +347,7 @@ def recalls_by_group(
         predictions: label ids, shape (N,).
         groups: N names; turns with None belong to no group.
         num_labels: L.
+        confidences: best probability of each turn, (N,), for the overconfidence.
 
     Returns:
         For each group, sorted by name; UAR is over the classes that occur in the group.
@@ -362,13 +364,16 @@ def recalls_by_group(
     for name in names:
         chosen = np.array([group == name for group in groups])
         confusion = confusion_matrix(references[chosen], predictions[chosen], num_labels=num_labels)
-        scores[name] = recall_metrics(confusion)
+        scores[name] = GroupScores(**vars(recall_metrics(confusion)))
+        if confidences is not None:
+            surplus = confidences[chosen].mean() - scores[name].weighted_accuracy
+            scores[name].overconfidence = float(surplus)
     return scores
 
 
-def recall_metrics(confusion: np.ndarray) -> GroupScores:
+def recall_metrics(confusion: np.ndarray) -> Recalls:
     """WA, UAR, the number of turns, and of labels that no turn has; `confusion` is (L, L)."""
-    return GroupScores(
+    return Recalls(
         weighted_accuracy=weighted_accuracy(confusion),
         unweighted_average_recall=unweighted_average_recall(confusion),
         num_turns=int(confusion.sum()),

@@ -56,13 +56,35 @@ class Leaks:
 
 
 @dataclass(kw_only=True)
-class GroupScores:
-    """WA and UAR of a speaker's or gender's turns, fractions in [0, 1]."""
+class Recalls:
+    """WA and UAR of some turns, fractions in [0, 1]."""
 
     weighted_accuracy: float  # correct turns / all turns
     unweighted_average_recall: float  # mean recall of the classes that occur
     num_turns: int  # number of turns
     absent_labels: int  # number of classes that no turn has
+
+
+@dataclass(kw_only=True)
+class GroupScores(Recalls):
+    """Scores of the turns of a speaker, a gender or another group."""
+
+    # mean of the best probability, minus WA: above 0 the model is surer than it should be. Tells
+    # less than `ece`, but of few turns too; null in records of before
+    overconfidence: float | None = None
+
+
+@dataclass(kw_only=True)
+class Fairness:
+    """How far apart the UAR of groups of one kind are; see `runs.groups`."""
+
+    num_groups: int  # with enough turns, and every emotion
+    mean: float  # of their UAR
+    worst: str  # name of the group with the least UAR
+    spread: float  # largest minus least UAR
+    # 95 % of random models of the same accuracy, which treat all alike, have no larger spread
+    threshold: float
+    uneven: bool  # the spread is larger
 
 
 @dataclass(kw_only=True)
@@ -148,8 +170,11 @@ class Scores:
     per_speaker: dict[str, GroupScores] = field(default_factory=dict)  # by speaker
     # by gender, as the corpus names it
     per_gender: dict[str, GroupScores] = field(default_factory=dict)
-    # by corpus, where the model was trained on several
-    per_corpus: dict[str, GroupScores] = field(default_factory=dict)
+    per_age: dict[str, GroupScores] = field(default_factory=dict)  # by decade of years, or words
+    per_language: dict[str, GroupScores] = field(default_factory=dict)  # by language
+    per_corpus: dict[str, GroupScores] = field(default_factory=dict)  # by corpus
+    # by the kind of group ("speaker", "gender", "age", "language", "corpus") of which there are two
+    fairness: dict[str, Fairness] = field(default_factory=dict)
     # numbers of turns, references in rows and predictions in columns, in the order of the labels
     confusion: list[list[int]] = field(default_factory=list)
 

@@ -10,11 +10,11 @@ import torch
 from datasets import Dataset
 
 from modeling_decomp_ser.multitask_losses import concordance
-from processing.corpora.mixture import OWN_ID
 from processing.corpora.rows import RATINGS
 from processing.corpora.votes import vote_shares
 from processing.text import normalize_transcript
 from train_scripts.runs.fold_data import FoldData
+from train_scripts.runs.groups import compare_groups, group_columns
 from train_scripts.runs.inference import TurnPredictions
 from train_scripts.runs.metrics import (
     check_lengths,
@@ -70,7 +70,25 @@ def score_rows(
         )
     predictions = probabilities.argmax(axis=1)
     confusion = confusion_matrix(references, predictions, num_labels=len(labels))
-    by_group = partial(recalls_by_group, references, predictions, num_labels=len(labels))
+    columns = group_columns(rows)
+    by_group = partial(
+        recalls_by_group,
+        references,
+        predictions,
+        num_labels=len(labels),
+        confidences=probabilities.max(axis=1),
+    )
+    groups = {kind: by_group(column) for kind, column in columns.items()}
+    compared = {
+        kind: compare_groups(
+            groups[kind],
+            column,
+            np.array(references),
+            predictions,
+            num_labels=len(labels),
+        )
+        for kind, column in columns.items()
+    }
     return Scores(
         metrics=Metrics(
             **vars(recall_metrics(confusion)),
@@ -84,9 +102,8 @@ def score_rows(
             **score_dimensions(rows, turns.dimensions),
         ),
         per_class=class_metrics(confusion, labels),
-        per_speaker=by_group(rows["speaker"]),
-        per_gender=by_group(rows["gender"]),
-        per_corpus=by_group(rows["corpus"]) if is_mixture(rows) else {},
+        **{f"per_{kind}": of_kind for kind, of_kind in groups.items()},
+        fairness={kind: found for kind, found in compared.items() if found is not None},
         confusion=confusion.tolist(),
     )
 
@@ -113,11 +130,6 @@ def score_dimensions(rows: Any, answers: np.ndarray | None) -> dict[str, Any]:
         return {}
     found = concordance(torch.from_numpy(answers[known]).double(), torch.from_numpy(ratings[known]))
     return {f"ccc_{name}": float(value) for name, value in zip(RATINGS, found, strict=True)}
-
-
-def is_mixture(rows: Any) -> bool:
-    """Whether rows are of a mixture of corpora."""
-    return OWN_ID in getattr(rows, "column_names", ())
 
 
 def known_word_error_rate(
@@ -208,10 +220,16 @@ def summarize(record: RunRecord) -> str:
     }
     found = {title: getattr(record.metrics, name) for name, title in names.items()}
     lines = [f"{title:34} {value:.4g}" for title, value in found.items() if value is not None]
-    for corpus, scores in record.per_corpus.items():
+    for corpus, scores in record.per_corpus.items() if len(record.per_corpus) > 1 else ():
         wa, uar = scores.weighted_accuracy, scores.unweighted_average_recall
         lines.append(
             f"{corpus + ' (' + str(scores.num_turns) + ' turns)':34} WA {wa:.4g} UAR {uar:.4g}"
+        )
+    for kind, fair in record.fairness.items():
+        beside = "more" if fair.uneven else "no more"
+        lines.append(
+            f"UAR by {kind}: mean {fair.mean:.3f} of {fair.num_groups}, least {fair.worst}, "
+            f"{fair.spread:.3f} apart, {beside} than chance ({fair.threshold:.3f})"
         )
     if record.protocol.leaks:
         lines.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -225,6 +226,19 @@ def load_model(name: str, *, pretraining: bool = False):
             "Fine-tune it first."
         )
     return model.eval(), processor
+
+
+def model_identity(name: str) -> str:
+    """What tells a saved model from any other: a hash of its files, or its commit on the Hub."""
+    if not Path(name).is_dir():
+        path = cached_file(name, "config.json")
+        return f"{name}@{Path(path).parent.name if path else ''}"
+    hashed = hashlib.sha256()
+    for path in sorted(Path(name).iterdir()):
+        if path.suffix == ".safetensors" or path.name.endswith("config.json"):
+            with path.open("rb") as file:
+                hashed.update(hashlib.file_digest(file, "sha256").digest())
+    return hashed.hexdigest()[:16]
 
 
 def check_fine_tuned(name: str) -> None:

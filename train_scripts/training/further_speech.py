@@ -6,13 +6,14 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
+from processing.copies import digest_audio
 from processing.corpora.loading import load_corpus
 from processing.corpora.rows import check_ids_are_unique
 from processing.errors import InputError
 from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor
 from processing.features import add_signals
 from processing.folds import choose_heldout_turns
-from processing.leakage import digest_audio, leak_report
+from processing.leakage import leak_report
 from train_scripts.runs.fold_data import FoldData, with_arrays
 from train_scripts.runs.sealed_folds import SealedFolds
 

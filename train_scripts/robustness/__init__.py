@@ -1,0 +1,1 @@
+"""What answers do when the recording changes."""
