@@ -17,7 +17,8 @@ from datasets import Array2D, Dataset, Features, Sequence, Value, concatenate_da
 from datasets.utils import tqdm
 
 from processing.audio_files import audio_name, read_audio
-from processing.corpora.mixture import OWN_ID, corpus_runs
+from processing.corpora.mixture import OWN_ID
+from processing.corpora.mixture_rows import corpus_runs
 from processing.corpora.rows import BadClip, warn_of_bad_clips
 from processing.errors import InputError
 from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor

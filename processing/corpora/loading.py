@@ -7,7 +7,8 @@ from datasets import Dataset, DatasetDict, Value, load_dataset
 
 from processing.corpora.hub import join_splits, keep_audio_encoded, load_from_hub
 from processing.corpora.metadata_folder import METADATA_NAME, read_metadata_folder
-from processing.corpora.mixture import Mixture, join_corpora
+from processing.corpora.mixture import Mixture
+from processing.corpora.mixture_rows import join_corpora
 from processing.corpora.rows import rows_to_dataset, warn_of_bad_clips
 from processing.corpora.shards import MANIFEST_NAME, read_manifest
 from processing.errors import InputError

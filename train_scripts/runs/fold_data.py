@@ -11,13 +11,8 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from processing.copies import digest_audio
 from processing.corpora.loading import load_corpus
-from processing.corpora.mixture import (
-    OWN_ID,
-    PROPORTIONAL,
-    Mixture,
-    count_corpora,
-    sampling_shares,
-)
+from processing.corpora.mixture import OWN_ID, PROPORTIONAL, Mixture, sampling_shares
+from processing.corpora.mixture_rows import count_corpora
 from processing.corpora.schema import label_order
 from processing.errors import InputError
 from processing.feature_extraction_decomp_ser import DecompSerFeatureExtractor

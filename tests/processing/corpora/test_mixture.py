@@ -4,7 +4,8 @@ from support.tone_corpora import write_tones
 
 from processing import DecompSerFeatureExtractor
 from processing.corpora.loading import load_corpus
-from processing.corpora.mixture import Mixture, count_corpora, read_data, sampling_shares
+from processing.corpora.mixture import Mixture, read_data, sampling_shares
+from processing.corpora.mixture_rows import count_corpora
 from processing.corpora.preparation import prepare
 from processing.corpora.rows import rows_to_dataset
 from processing.errors import InputError
@@ -193,7 +194,7 @@ def test_one_corpus_tests_and_a_speaker_of_each_other_validates():
 def test_a_data_set_without_the_columns_of_another_gets_nulls(first, second, monkeypatch):
     extra = rows_to_dataset([{**load_corpus(first)[0], "valence": 2.0}])
     loaded = {"x": extra, "y": load_corpus(second)}
-    from processing.corpora.mixture import join_corpora
+    from processing.corpora.mixture_rows import join_corpora
 
     both = join_corpora(read_data(["x", "y"], labels="union"), loaded.__getitem__)
     assert both["valence"][0] == 2.0 and both["valence"][1] is None
