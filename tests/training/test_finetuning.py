@@ -63,7 +63,10 @@ def options(corpus_folder, fold, quick_settings, **more):
 def test_results_have_the_contract_s_entries_and_plausible_values(trained_run):
     pretrained, model, results = trained_run
     stored = json.loads((model / "results.json").read_text())
-    assert set(stored.pop("digests")) == {"results.json", "predictions.parquet", "settings.yaml"}
+    assert set(stored.pop("digests")) == {
+        *("results.json", "settings.yaml"),
+        *("predictions.parquet", "validation_predictions.parquet"),
+    }
     assert stored == json.loads(json.dumps(results.to_dict()))
     assert set(" ".join(CONTRACT).split()) <= set(stored)
     assert set(" ".join(METRICS).split()) <= set(stored["metrics"])

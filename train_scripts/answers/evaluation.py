@@ -77,7 +77,7 @@ def evaluation_record(
     corpus: Dataset,
     turns: TurnPredictions,
     *,
-    data: str,
+    data: str | Mixture,
     fold: str | None,
     described: dict,
     overlap: str | None,
