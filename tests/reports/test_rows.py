@@ -1,7 +1,7 @@
 import pyarrow.parquet
 import pytest
 from support.planted_runs import LABELS, corpus_rows, plant_pretraining, plant_row, plant_run
-from support.records import edit_record
+from support.records import edit_record, seal_again
 
 from processing.errors import InputError
 from train_scripts.reports.rows import group_rows
@@ -104,9 +104,13 @@ def test_damaged_and_missing_files_are_named(tmp_path):
     path = tmp_path / "a" / "predictions.parquet"
     table = pyarrow.parquet.read_table(path)
     pyarrow.parquet.write_table(table.slice(1), path)
+    with pytest.raises(InputError, match=r"predictions.parquet: was changed after the run"):
+        read_runs([tmp_path])
+    seal_again(tmp_path / "a")
     with pytest.raises(InputError, match="23 turns, expected the 24"):
         read_runs([tmp_path])
     path.write_bytes(b"PAR1")
+    seal_again(tmp_path / "a")
     with pytest.raises(InputError, match="cannot be read"):
         read_runs([tmp_path])
     path.unlink()
