@@ -220,7 +220,7 @@ def summarize(record: RunRecord) -> str:
     }
     found = {title: getattr(record.metrics, name) for name, title in names.items()}
     lines = [f"{title:34} {value:.4g}" for title, value in found.items() if value is not None]
-    for corpus, scores in record.per_corpus.items() if len(record.per_corpus) > 1 else ():
+    for corpus, scores in record.per_corpus.items() if record.mixture else ():
         wa, uar = scores.weighted_accuracy, scores.unweighted_average_recall
         lines.append(
             f"{corpus + ' (' + str(scores.num_turns) + ' turns)':34} WA {wa:.4g} UAR {uar:.4g}"
