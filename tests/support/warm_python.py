@@ -15,8 +15,11 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from tqdm.std import tqdm
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAMS = ("decomp-ser", "python")
@@ -97,6 +100,17 @@ def import_everything() -> None:
                 importlib.import_module(module.name)
 
 
+def draw_own_bars() -> None:
+    """Give this process a lock of its own for progress bars. That of tqdm is shared by all forks of
+    a process and stays locked if one of them is killed while it draws: the others wait for ever.
+    """
+    kinds = [tqdm]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    for kind in kinds:
+        kind.set_lock(threading.RLock())
+
+
 def serve(address: str) -> Callable[[], object]:
     """Fork for each request; returns, in the forked process only, what it is to call."""
     listener = socket.socket(socket.AF_UNIX)
@@ -116,6 +130,7 @@ def serve(address: str) -> Callable[[], object]:
             if pid == 0:
                 for opened in (listener, client, *(c for _, c in running.values())):
                     opened.close()
+                draw_own_bars()
                 for number, stream in enumerate(streams):
                     os.dup2(stream, number)
                     os.close(stream)

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file
+from support.warm_python import draw_own_bars
 from transformers import Wav2Vec2ForPreTraining
 from typer.testing import CliRunner
 
@@ -228,6 +229,7 @@ def test_killed_and_restarted_it_ends_the_same(encoder, corpus_folder, fold, tmp
     for step in (3, 5):  # in the middle of the first epoch, which has four steps, and of the next
         child = os.fork()
         if child == 0:
+            draw_own_bars()
             kill_in_step(monkeypatch, step)
             run()
             os._exit(1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from support.warm_python import draw_own_bars
 
 import train_scripts.runs.results
 import train_scripts.training.finetuning
@@ -75,6 +76,7 @@ def kill(plant, call):
     """Run in another process, which kills itself where it was told to."""
 
     def run():
+        draw_own_bars()
         plant()
         call()
 
