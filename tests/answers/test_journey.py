@@ -241,9 +241,9 @@ def answer_one(recognize, path, listening) -> tuple[float, list[dict]]:
 
 @needs_detector
 def test_ctrl_c_ends_the_workers_too_and_keeps_what_is_answered(tmp_path, model):
-    # so many that they are not all answered before the signal comes
+    # so much that it is not all answered before the signal comes, also from a test that waits long
     for number in range(120):
-        (tmp_path / f"{number}.wav").write_bytes(encode(voice(1.0, seed=number)))
+        (tmp_path / f"{number}.wav").write_bytes(encode(voice(10.0, seed=number)))
     out = tmp_path / "out.csv"
     command = predict(model, tmp_path, "--output", out, "--jobs", 2, "--segments", "windows")
     with (tmp_path / "log.txt").open("w+") as log:

@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 from support.stub_hub import TOKEN, StubHub
 from support.tiny_pipeline import trained_classifier
-from test_upload import RESULTS, hub  # noqa: F401
+from test_upload import RESULTS
 
 from processing import DecompSerFeatureExtractor, DecompSerProcessor
 from processing.text import ENGLISH_VOCABULARY
