@@ -142,3 +142,12 @@ def test_an_archive_keeps_the_answers_that_weigh_a_fusion(tmp_path):
         assert run.validation_turns[name] == pytest.approx(stored[name])
     text = json.dumps(pyarrow.parquet.read_table(file).to_pylist())
     assert [turn for turn in stored["id"] if f'"{turn}"' in text] == []
+
+
+def test_an_archive_keeps_the_groups_of_people_that_are_known(tmp_path):
+    plant_run(tmp_path / "run", preset=ROWS[0], seed=0, fold=1)
+    (run,) = read_runs([tmp_path / "run"])[0]
+    run.turns["gender"] = ["female", None] * (len(run.turns["id"]) // 2)
+    write_archive([run], tmp_path / "runs.parquet")
+    (kept,) = read_archive(tmp_path / "runs.parquet")
+    assert kept.turns["gender"] == run.turns["gender"] and "age" not in kept.turns

@@ -16,6 +16,7 @@ import pyarrow.parquet
 
 from processing.errors import InputError
 from train_scripts.runs.finished_runs import Run, read_runs
+from train_scripts.runs.groups import PEOPLE
 from train_scripts.runs.record import RunRecord
 
 COLUMNS = ("id", "speaker", "label", "prediction")
@@ -50,7 +51,8 @@ def without_corpus(run: Run) -> Run:
 
 def rename(turns: dict[str, list]) -> dict[str, list]:
     """The columns that an archive keeps, with `name_turns` for ids; the others are blank."""
-    kept = {k: v for k, v in turns.items() if k in COLUMNS or k.startswith(PROBABILITY)}
+    known = (*COLUMNS, *PEOPLE)
+    kept = {k: v for k, v in turns.items() if k in known or k.startswith(PROBABILITY)}
     return {**kept, "id": name_turns(turns), **blank(turns)} if turns else {}
 
 
@@ -72,7 +74,8 @@ def write_archive(runs: Sequence[Run], path: Path) -> None:
     part = path.with_name(f"{path.name}.part")
     fields = [("record", pyarrow.string())]
     for prefix in ("", VALIDATION):
-        fields += [(prefix + name, pyarrow.list_(pyarrow.string())) for name in COLUMNS]
+        names = (*COLUMNS, *PEOPLE)
+        fields += [(prefix + name, pyarrow.list_(pyarrow.string())) for name in names]
         fields += [(prefix + "probabilities", pyarrow.list_(pyarrow.float32()))]
     pyarrow.parquet.write_table(
         pyarrow.Table.from_pylist(rows, pyarrow.schema(fields)),
@@ -90,7 +93,7 @@ def pack(prefix: str, turns: dict[str, list], labels: Sequence[str]) -> dict[str
     if not turns:
         return {}
     answers = np.transpose([turns[PROBABILITY + label] for label in labels])
-    names = {prefix + name: turns[name] for name in COLUMNS}
+    names = {prefix + name: turns[name] for name in (*COLUMNS, *PEOPLE) if name in turns}
     return {**names, prefix + "probabilities": np.asarray(answers, np.float32).ravel().tolist()}
 
 
@@ -99,6 +102,8 @@ def unpack(prefix: str, row: dict, labels: Sequence[str]) -> dict[str, list]:
     if row.get(prefix + "id") is None:
         return {}
     turns = {name: row[prefix + name] for name in COLUMNS}
+    groups = {name: row.get(prefix + name) for name in PEOPLE}
+    turns |= {name: of_turns for name, of_turns in groups.items() if of_turns is not None}
     answers = np.reshape(row[prefix + "probabilities"], (-1, len(labels)))
     turns |= {PROBABILITY + name: answers[:, i].tolist() for i, name in enumerate(labels)}
     return {**turns, **blank(turns)}

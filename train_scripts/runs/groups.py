@@ -29,7 +29,10 @@ LEVEL = 0.95
 FEWEST_TURNS = 10
 """Of a group that is compared; of fewer, one answer would move recall by a tenth."""
 
-KINDS = ("speaker", "gender", "age", "language", "corpus")
+PEOPLE = ("gender", "age", "language")
+"""Kinds of groups that the tables of predictions have a column of where one is known."""
+
+KINDS = ("speaker", *PEOPLE, "corpus")
 
 
 def group_columns(rows: Any) -> dict[str, list[str | None]]:

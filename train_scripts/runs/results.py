@@ -14,7 +14,7 @@ from processing.corpora.rows import RATINGS
 from processing.corpora.votes import vote_shares
 from processing.text import normalize_transcript
 from train_scripts.runs.fold_data import FoldData
-from train_scripts.runs.groups import compare_groups, group_columns
+from train_scripts.runs.groups import PEOPLE, compare_groups, group_columns
 from train_scripts.runs.inference import TurnPredictions
 from train_scripts.runs.metrics import (
     check_lengths,
@@ -180,6 +180,7 @@ def write_predictions(
         "text": rows["text"],
         "recognized_text": turns.texts if turns.texts is not None else [None] * len(rows),
         "duration": rows["duration"],
+        **{kind: of for kind, of in group_columns(rows).items() if kind in PEOPLE},
     }
     if turns.dimensions is not None:
         columns = turns.dimensions.T
