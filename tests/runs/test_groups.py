@@ -23,7 +23,8 @@ def answers(rights, each=200):
 def compared(rights, each=200):
     references, predictions, groups = answers(rights, each)
     scores = recalls_by_group(references, predictions, list(groups), num_labels=2)
-    return compare_groups(scores, list(groups), references, predictions, num_labels=2)
+    confusion = confusion_matrix(references, predictions, num_labels=2)
+    return compare_groups(scores, list(groups), references, confusion)
 
 
 def test_groups_that_are_treated_unlike_are_found_and_equal_ones_are_not():
@@ -63,7 +64,8 @@ def test_small_and_lopsided_groups_are_not_compared():
     references, predictions, groups = answers([0.9, 0.5])
     groups[(groups == "g1") & (references == 1)] = "g0"  # g1 is left with one emotion
     scores = recalls_by_group(references, predictions, list(groups), num_labels=2)
-    assert compare_groups(scores, list(groups), references, predictions, num_labels=2) is None
+    confusion = confusion_matrix(references, predictions, num_labels=2)
+    assert compare_groups(scores, list(groups), references, confusion) is None
 
 
 def rows_of(count=40):

@@ -100,6 +100,7 @@ def plant_run(
         "text": columns["text"],
         "recognized_text": texts or [None] * len(test),
         "duration": columns["duration"],
+        **({"gender": columns["gender"]} if "gender" in columns else {}),
     }
     pyarrow.parquet.write_table(pyarrow.table(table), folder / "predictions.parquet")
     train = len(everything) - len(test) - 12

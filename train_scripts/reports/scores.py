@@ -4,14 +4,14 @@ Axes: S seeds, F folds, K speakers, L labels.
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from processing.text import normalize_transcript
+from train_scripts.reports.group_scores import score_groups
 from train_scripts.reports.notes import describe_row
 from train_scripts.reports.rows import Row, crossed_cells
 from train_scripts.reports.significance import SPEAKERS, SPEAKERS_AND_SEEDS, with_intervals
@@ -78,7 +78,7 @@ def score_row(row: Row, *, num_resamples: int, seed: int) -> dict[str, Any]:
         },
         "per_class": {k: asdict(v) for k, v in class_metrics(confusion, row.labels).items()},
         "per_speaker": score_speakers(row, by_speaker),
-        "per_gender": pool_genders(row.runs.values()),
+        "groups": score_groups(row),
         "confusion": np.round(confusion, 6).tolist(),
         "interval_counts": SPEAKERS if cells is None else SPEAKERS_AND_SEEDS,
         "minutes": sum_minutes(row),
@@ -209,21 +209,6 @@ def score_speakers(row: Row, by_speaker: np.ndarray) -> dict[str, dict[str, Any]
         }
         for k, name in enumerate(names)
         if row.turns.has_speaker()[k]
-    }
-
-
-def pool_genders(runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
-    """WA of each gender over all folds and seeds; its turns are counted once a seed."""
-    scores: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for run in runs:
-        for gender, score in run.results.per_gender.items():
-            scores[gender].append((score.weighted_accuracy, score.num_turns))
-    return {
-        gender: {
-            "weighted_accuracy": sum(wa * n for wa, n in pairs) / sum(n for _, n in pairs),
-            "num_predictions": sum(n for _, n in pairs),
-        }
-        for gender, pairs in sorted(scores.items())
     }
 
 

@@ -40,10 +40,14 @@ class TurnTable:
         """Whether each of the speakers has a name, (K,) bool."""
         return ~np.char.startswith(self.speaker_names(), NAMELESS)
 
+    def weights(self) -> np.ndarray:
+        """Of each answer, so that those to a turn count as one together, (A,)."""
+        _, turn, times = np.unique(self.ids, return_inverse=True, return_counts=True)
+        return 1 / times[turn]
+
     def by_speaker(self) -> np.ndarray:
         """Confusion matrix of each speaker, seeds averaged within each turn, (K, L, L)."""
-        _, turn, times = np.unique(self.ids, return_inverse=True, return_counts=True)
-        return self._count(self.speaker_names(), self.speakers, weights=1 / times[turn])
+        return self._count(self.speaker_names(), self.speakers, weights=self.weights())
 
     def by_speaker_and_seed(self) -> np.ndarray:
         """Confusion matrix of each speaker and seed, (K, S, L, L)."""

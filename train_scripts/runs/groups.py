@@ -16,7 +16,6 @@ import numpy as np
 
 from processing.corpora.registry import known_corpora
 from train_scripts.runs.metrics import (
-    confusion_matrix,
     grouped_confusions,
     unweighted_average_recalls,
 )
@@ -73,9 +72,7 @@ def compare_groups(
     scores: Mapping[str, GroupScores],
     groups: Sequence[str | None],
     references: np.ndarray,
-    predictions: np.ndarray,
-    *,
-    num_labels: int,
+    confusion: np.ndarray,
 ) -> Fairness | None:
     """How far apart the groups of a kind are.
 
@@ -83,8 +80,7 @@ def compare_groups(
         scores: of each group.
         groups: of each turn, None where it is unknown.
         references: label ids, (N,).
-        predictions: label ids, (N,).
-        num_labels: L.
+        confusion: of all turns, (L, L); what random models answer by.
 
     Returns:
         None for fewer than two groups with FEWEST_TURNS and every emotion.
@@ -103,7 +99,7 @@ def compare_groups(
     simulated = simulate_spreads(
         places[known],
         references[known],
-        confusion_matrix(references, predictions, num_labels=num_labels),
+        confusion,
         num_groups=len(names),
     )
     spread = max(recalls) - min(recalls)

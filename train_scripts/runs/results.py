@@ -80,13 +80,7 @@ def score_rows(
     )
     groups = {kind: by_group(column) for kind, column in columns.items()}
     compared = {
-        kind: compare_groups(
-            groups[kind],
-            column,
-            np.array(references),
-            predictions,
-            num_labels=len(labels),
-        )
+        kind: compare_groups(groups[kind], column, np.array(references), confusion)
         for kind, column in columns.items()
     }
     return Scores(
