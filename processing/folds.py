@@ -490,7 +490,7 @@ def _rule(protocol: str) -> Protocol:
 def _check_rows(rows: Sequence[Row], rule: Protocol) -> None:
     if not rows:
         raise InputError("the corpus has no rows, so it cannot be split.")
-    check_ids_are_unique(rows)
+    check_ids_are_unique(row["id"] for row in rows)
     for column in (rule.needs, "speaker") if rule.name == "session" else (rule.needs,):
         unknown = [row["id"] for row in rows if row.get(column) is None]
         if unknown:

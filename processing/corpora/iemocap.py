@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from processing.corpora.registry import Corpus
 from processing.corpora.rows import (
     OPTIONAL_FEATURES,
     BadClip,
+    Reading,
     Row,
     check_clips,
     make_row,
@@ -112,7 +114,7 @@ _TRANSCRIPT_LINE = re.compile(r"(Ses0[1-5][FM]_\w+_[FM]\d{3})\s*\[[^\]]*\]\s*:(.
 
 def read_iemocap(
     source: str | Path, configuration: str = "four-class", *, skip_bad: bool = False
-) -> tuple[list[Row], list[BadClip]]:
+) -> Reading:
     """Rows of an IEMOCAP release: labelled turns with transcripts, times and mean ratings.
 
     On a release with all five sessions the counts and minutes are compared with the published ones,
@@ -150,13 +152,13 @@ def read_iemocap(
         for item, row in turns
         if isinstance(row, BadClip) or row["emotion"] in chosen
     ]
-    rows, bad = check_clips(clips, skip_bad=skip_bad)
-    untold = [row["id"] for row in rows if row["text"] is None]
+    rows, bad = check_clips(sorted(clips, key=itemgetter(0)), skip_bad=skip_bad)
+    untold = [turn for turn, text in zip(rows["id"], rows["text"], strict=True) if text is None]
     if untold:
         logger.warning(
             "%d turns have no transcript, first %s: their text is null", len(untold), untold[0]
         )
-    return sorted(rows, key=lambda row: row["id"]), bad
+    return rows, bad
 
 
 def _relabel(row: Row, chosen: Mapping[str, str]) -> Row:
@@ -382,9 +384,10 @@ class Iemocap(GeneratorBasedBuilder):
         return [Splits(name=str(Split.TRAIN))]
 
     def _generate_examples(self) -> Iterator[tuple[str, Row]]:
-        rows, bad = read_iemocap(
+        reading: Any = read_iemocap(
             self.config.data_dir or "", self.config.name, skip_bad=self.config.skip_bad
         )
+        rows, bad = reading
         warn_of_bad_clips(bad, total=len(rows) + len(bad))
         for row in rows:
             yield row["id"], row

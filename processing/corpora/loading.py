@@ -9,7 +9,7 @@ from processing.corpora.hub import join_splits, keep_audio_encoded, load_from_hu
 from processing.corpora.metadata_folder import METADATA_NAME, read_metadata_folder
 from processing.corpora.mixture import Mixture
 from processing.corpora.mixture_rows import join_corpora
-from processing.corpora.rows import rows_to_dataset, warn_of_bad_clips
+from processing.corpora.rows import warn_of_bad_clips
 from processing.corpora.shards import MANIFEST_NAME, read_manifest
 from processing.errors import InputError
 
@@ -57,7 +57,7 @@ def _load_local(path: Path, *, skip_bad: bool) -> Dataset:
     if path.suffix.lower() == ".csv" or (path / METADATA_NAME).is_file():
         rows, bad = read_metadata_folder(path, skip_bad=skip_bad)
         warn_of_bad_clips(bad, total=len(rows) + len(bad))
-        return rows_to_dataset(rows)
+        return rows
     if any(path.glob("*.parquet")):
         raise InputError(
             f"{path}: Parquet files without {MANIFEST_NAME}. If `prepare` was interrupted here, "

@@ -1,13 +1,14 @@
 """A folder of audio files with a table `metadata.csv`: the audiofolder convention of `datasets`."""
 
+import codecs
 import csv
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from processing.audio_files import in_one_line
-from processing.corpora.rows import GENDERS, RATINGS, BadClip, Row, check_clips, make_row
+from processing.corpora.rows import GENDERS, RATINGS, Reading, Row, check_clips, make_row
 from processing.corpora.votes import parse_votes, write_votes
 from processing.errors import InputError
 
@@ -19,6 +20,9 @@ _TEXT_COLUMNS = (
     *("id", "speaker", "text", "corpus", "session", "dialogue", "split", "votes"),
     *("age", "language"),
 )
+_RECURRING = ("emotion", "speaker", "corpus", "session", "dialogue")
+
+_BLOCK = 2**20  # bytes
 
 
 def read_metadata_folder(
@@ -27,7 +31,7 @@ def read_metadata_folder(
     skip_bad: bool = False,
     labelled: bool = True,
     allow_outside: bool = False,
-) -> tuple[list[Row], list[BadClip]]:
+) -> Reading:
     """Rows of a folder with `metadata.csv`, or of the folder in which a given CSV file lies.
 
     The table is UTF-8, comma separated, with a header. `file_name` (relative to the table) and
@@ -54,19 +58,43 @@ def read_metadata_folder(
 
 
 def _read_table(table: Path, labelled: bool, outside: bool) -> Iterator[tuple[str, Row]]:
-    try:
-        text = table.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{table}: not UTF-8 (byte {error.start}). Save the table as UTF-8."
-        ) from error
-    if "\0" in text:
-        raise InputError(
-            f"{table}: has a NUL byte in line {text.count(chr(10), 0, text.index(chr(0))) + 1}. It "
-            "is damaged, or no text: write it again from its source."
-        )
+    _check_text(table)
+    with table.open(encoding="utf-8-sig", newline="") as lines:
+        yield from _read_rows(lines, table, labelled, outside)
+
+
+def _check_text(table: Path) -> None:
+    """Raise an InputError if the bytes are no text in UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    num_bytes = num_lines = 0
+    block = None
+    with table.open("rb") as file:
+        while block != b"":
+            block = file.read(_BLOCK)
+            pending, _ = decoder.getstate()
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                place = num_bytes - len(pending) + error.start
+                raise InputError(
+                    f"{table}: not UTF-8 (byte {place}). Save the table as UTF-8."
+                ) from error
+            if (place := block.find(b"\0")) >= 0:
+                line = num_lines + block.count(b"\n", 0, place) + 1
+                raise InputError(
+                    f"{table}: has a NUL byte in line {line}. It is damaged, or no text: write it "
+                    "again from its source."
+                )
+            num_bytes += len(block)
+            num_lines += block.count(b"\n")
+
+
+def _read_rows(
+    lines: TextIO, table: Path, labelled: bool, outside: bool
+) -> Iterator[tuple[str, Row]]:
     emotions: set[str] = set()
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    words: dict[str, str] = {}  # one copy of each that recurs, of however many rows
+    reader = csv.DictReader(lines, strict=True)
     columns = [name.strip() for name in reader.fieldnames or ()]
     needed = ["file_name", "emotion"] if labelled else ["file_name"]
     missing = [name for name in needed if name not in columns]
@@ -80,6 +108,7 @@ def _read_table(table: Path, labelled: bool, outside: bool) -> Iterator[tuple[st
         for cells in reader:
             item = f"{table.name} line {reader.line_num}"
             row = _parse_row(cells, item, table.parent, labelled, outside)
+            row |= {k: words.setdefault(row[k], row[k]) for k in _RECURRING if row[k] is not None}
             emotions.add(row["emotion"])
             if len(emotions) > MOST_EMOTIONS:
                 raise InputError(
@@ -121,7 +150,7 @@ def _parse_row(
             "empty if unknown."
         )
     row = make_row(
-        audio={"bytes": None, "path": str(folder / file_name)},
+        audio={"bytes": None, "path": os.path.join(folder, file_name)},
         emotion=emotion.lower() if emotion else None,
         gender=GENDERS[gender.lower()] if gender else None,
         **{name: values[name] for name in _TEXT_COLUMNS if name in values},

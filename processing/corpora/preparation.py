@@ -18,7 +18,7 @@ from processing.audio_files import encode_flac, read_audio
 from processing.corpora.hub import read_hub
 from processing.corpora.metadata_folder import read_metadata_folder
 from processing.corpora.registry import Corpus, known_corpora
-from processing.corpora.rows import OPTIONAL_FEATURES, BadClip, Row, rows_to_dataset
+from processing.corpora.rows import OPTIONAL_FEATURES, BadClip, Row
 from processing.corpora.schema import ROW_FEATURES, SAMPLING_RATE
 from processing.corpora.shards import MANIFEST_NAME, write_manifest, write_shards
 from processing.corpora.statistics import corpus_statistics, format_statistics, plot_statistics
@@ -183,8 +183,7 @@ def _read_corpus(
         settings = {"configuration": configuration}
     elif corpus == "folder":
         settings = {"allow_outside": options.allow_outside}
-    rows, bad = read(source, skip_bad=options.skip_bad, **settings)
-    return rows_to_dataset(rows), bad
+    return read(source, skip_bad=options.skip_bad, **settings)
 
 
 def _synthesize(corpus: Corpus, source: str) -> Dataset:

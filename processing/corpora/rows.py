@@ -2,13 +2,16 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 from datasets import Dataset, Features, Value
+from datasets.utils import tqdm
 
 from processing.audio_files import audio_duration
 from processing.corpora.schema import ROW_FEATURES
@@ -18,6 +21,11 @@ Row: TypeAlias = dict[str, Any]
 """One utterance with the columns of ROW_FEATURES, and some of OPTIONAL_FEATURES."""
 
 logger = logging.getLogger(__name__)
+
+_RECENT = 1000
+"""Files whose durations are remembered while a corpus is read: several rows may name one."""
+
+_CHUNK = 10_000  # rows
 
 OPTIONAL_FEATURES = Features(
     {
@@ -49,7 +57,7 @@ class BadClip:
     reason: str
 
 
-Reading: TypeAlias = tuple[list[Row], list[BadClip]]
+Reading: TypeAlias = tuple[Dataset, list[BadClip]]
 """What a reader returns: rows with durations in seconds, and the clips that were left out."""
 
 
@@ -109,30 +117,40 @@ def check_clips(clips: Iterable[tuple[str, Row | BadClip]], *, skip_bad: bool = 
         InputError: if a clip is bad and `skip_bad` is not set; if an id occurs twice; if no clip is
             left.
     """
-    rows: list[Row] = []
     bad: list[BadClip] = []
-    for item, row in clips:
-        if isinstance(row, BadClip):
-            bad.append(row)
-            continue
-        try:
-            rows.append({**row, "duration": audio_duration(row["audio"])})
-        except InputError as error:
-            bad.append(BadClip(item, str(error)))
+    num_bad = 0
+    duration = lru_cache(_RECENT)(audio_duration)
+
+    def usable() -> Iterator[Row]:
+        nonlocal num_bad
+        for item, row in tqdm(clips, desc="Audio headers", unit="clip", delay=2, mininterval=1):
+            if isinstance(row, BadClip):
+                clip = row
+            else:
+                try:
+                    yield {**row, "duration": duration(row["audio"]["path"])}
+                    continue
+                except InputError as error:
+                    clip = BadClip(item, str(error))
+            num_bad += 1
+            if skip_bad or num_bad == 1:
+                bad.append(clip)
+
+    rows = rows_to_dataset(usable())
     if bad and not skip_bad:
-        raise InputError(describe_bad_clips(bad, total=len(rows) + len(bad)))
-    if not rows:
+        raise InputError(describe_bad_clip(bad[0], number=num_bad, total=len(rows) + num_bad))
+    if not len(rows):
         found = f"{len(bad)} clips, none usable; first: {bad[0].reason}" if bad else "no audio file"
         raise InputError(f"found {found}. Check that the folder is the one of the corpus.")
-    check_ids_are_unique(rows)
+    check_ids_are_unique(rows["id"])
     return rows, bad
 
 
-def describe_bad_clips(bad: list[BadClip], *, total: int) -> str:
+def describe_bad_clip(first: BadClip, *, number: int, total: int) -> str:
     """One line for the clips that stop the reading of a corpus."""
-    more = f" ({len(bad)} of {total} clips are bad; this is the first)" if len(bad) > 1 else ""
+    more = f" ({number} of {total} clips are bad; this is the first)" if number > 1 else ""
     return (
-        f"{bad[0].item}: {bad[0].reason}{more} "
+        f"{first.item}: {first.reason}{more} "
         "Mend the corpus, or leave bad clips out (--skip-bad; in Python skip_bad=True)."
     )
 
@@ -144,24 +162,28 @@ def warn_of_bad_clips(bad: list[BadClip], *, total: int) -> None:
         logger.warning("left out %d of %d clips:\n%s", len(bad), total, listing)
 
 
-def check_ids_are_unique(rows: Iterable[Mapping[str, Any]]) -> None:
+def check_ids_are_unique(ids: Iterable[str]) -> None:
     """Raise an InputError that names the first id found twice."""
     seen: set[str] = set()
-    for row in rows:
-        if row["id"] in seen:
+    for name in ids:
+        if name in seen:
             raise InputError(
-                f"id {row['id']!r} occurs twice, expected one row for each id. Rename or remove "
-                "one."
+                f"id {name!r} occurs twice, expected one row for each id. Rename or remove one."
             )
-        seen.add(row["id"])
+        seen.add(name)
 
 
-def rows_to_dataset(rows: list[Row]) -> Dataset:
-    """Data set of rows, with those optional columns that any row has."""
-    optional = {
-        name: kind for name, kind in OPTIONAL_FEATURES.items() if any(name in row for row in rows)
-    }
-    # Through Arrow, because Dataset.from_list would ask for torchcodec merely to store a path.
-    return Dataset(
-        pa.Table.from_pylist(rows, schema=Features({**ROW_FEATURES, **optional}).arrow_schema)
-    )
+def rows_to_dataset(rows: Iterable[Row]) -> Dataset:
+    """Data set of rows, with those optional columns that any row has. A million rows need little
+    memory beside their table where they come one by one.
+    """
+    schema = Features({**ROW_FEATURES, **OPTIONAL_FEATURES}).arrow_schema
+    rows, found, tables = iter(rows), set(ROW_FEATURES), [schema.empty_table()]
+    while chunk := list(islice(rows, _CHUNK)):
+        # Through Arrow, because Dataset.from_list would ask for torchcodec merely to store a path.
+        tables.append(pa.Table.from_pylist(chunk, schema=schema))
+        found.update(*chunk)
+    names = [name for name in schema.names if name in found]
+    features = Features({**ROW_FEATURES, **OPTIONAL_FEATURES})
+    described = Features({name: features[name] for name in names})
+    return Dataset(pa.concat_tables(tables).select(names).cast(described.arrow_schema))

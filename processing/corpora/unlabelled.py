@@ -13,9 +13,8 @@ from processing.corpora.metadata_folder import METADATA_NAME, read_metadata_fold
 from processing.corpora.rows import (
     BadClip,
     check_clips,
-    describe_bad_clips,
+    describe_bad_clip,
     make_row,
-    rows_to_dataset,
     warn_of_bad_clips,
 )
 from processing.corpora.schema import ROW_FEATURES
@@ -83,7 +82,7 @@ def read_audio_folder(folder: str | Path, *, skip_bad: bool = False) -> Dataset:
         )
     rows, bad = check_clips(clips, skip_bad=skip_bad)
     warn_of_bad_clips(bad, total=len(clips))
-    return rows_to_dataset(rows)
+    return rows
 
 
 def _load(data: str | Path, skip_bad: bool) -> Dataset:
@@ -91,7 +90,7 @@ def _load(data: str | Path, skip_bad: bool) -> Dataset:
     if path.suffix.lower() == ".csv" or (path / METADATA_NAME).is_file():
         rows, bad = read_metadata_folder(path, skip_bad=skip_bad, labelled=False)
         warn_of_bad_clips(bad, total=len(rows) + len(bad))
-        return rows_to_dataset(rows)
+        return rows
     if not path.is_dir():
         return _complete(join_splits(load_from_hub(str(data))), str(data))
     if (path / MANIFEST_NAME).is_file() or any(path.glob("*.parquet")):
@@ -144,5 +143,5 @@ def _without_damaged(corpus: Dataset) -> Dataset:
             bad[index] = BadClip(row["id"], str(error))
     warn_of_bad_clips(list(bad.values()), total=len(corpus))
     if len(bad) == len(corpus):
-        raise InputError(describe_bad_clips(list(bad.values()), total=len(corpus)))
+        raise InputError(describe_bad_clip(bad[0], number=len(bad), total=len(bad)))
     return corpus.select([i for i in range(len(corpus)) if i not in bad])

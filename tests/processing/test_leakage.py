@@ -13,7 +13,6 @@ from processing.audio_files import encode_flac
 from processing.copies import digest_audio
 from processing.corpora.iemocap import read_iemocap
 from processing.corpora.mixture import read_data
-from processing.corpora.rows import rows_to_dataset
 from processing.errors import InputError
 from processing.folds import fold_names, load_folds
 from processing.leakage import (
@@ -112,7 +111,7 @@ def test_identical_audio_is_counted_by_digests_where_no_copies_are_looked_for():
 
 def test_the_iemocap_protocols_leak_as_declared(tmp_path):
     small_release(tmp_path)
-    corpus = rows_to_dataset(read_iemocap(tmp_path, "all")[0])
+    corpus = read_iemocap(tmp_path, "all")[0]
     reports = {
         protocol: {
             fold: leak_report(load_folds(corpus, protocol, fold))

@@ -6,6 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -202,7 +203,7 @@ def open_output(output: Path, corpus: Dataset, data: str | Mixture, protocol: st
     """Create the folder, or refuse one that holds runs on other turns or by another protocol."""
     path = output / PLAN
     columns = [c for c in ("id", "emotion", "speaker", "text") if c in corpus.column_names]
-    rows = corpus.select_columns(columns).sort("id").to_list()
+    rows = sorted(corpus.select_columns(columns).to_list(), key=itemgetter("id"))
     digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
     named = str(data)
     content = {"protocol": protocol, "data": named, "num_turns": len(corpus), "hash": digest}

@@ -66,7 +66,7 @@ def add_speech(
             turns = corpus.select([i for i, held in enumerate(heldout) if held is wanted])
             splits[split] = concatenate_datasets([splits[split], turns])
     folds = DatasetDict(splits)
-    check_ids_are_unique([{"id": i} for rows in folds.values() for i in rows["id"]])
+    check_ids_are_unique(name for rows in folds.values() for name in rows["id"])
     leaks = leak_report(folds, digests=digests)
     return replace(
         data,

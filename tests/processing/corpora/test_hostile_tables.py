@@ -4,6 +4,7 @@ import csv
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -72,6 +73,46 @@ def test_a_table_that_is_damaged_is_named_with_its_line(folder, content, message
     (folder / "metadata.csv").write_bytes(content)
     with pytest.raises(InputError, match=f"metadata.csv.*{message}"):
         load_corpus(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (b"a.wav,s\0d\n", r"has a NUL byte in line 200002"),
+        (b"b\xe9.wav,sad\n", r"not UTF-8 \(byte 2000019\)"),
+        ("ä.wav".encode()[:1], r"not UTF-8 \(byte 2000018\)"),  # ends within a letter
+    ],
+)
+def test_damage_far_behind_is_named_with_its_place(folder, damage, message):
+    head = b"file_name,emotion\n" + b"a.wav,sad\n" * 200_000
+    (folder / "metadata.csv").write_bytes(head + damage)
+    with pytest.raises(InputError, match=message):
+        load_corpus(folder)
+
+
+@pytest.mark.parametrize("where", [2**20 - 1, 2**20])
+def test_a_letter_may_lie_across_two_blocks(folder, where):
+    line = b"a.wav,sad,"
+    head = b"file_name,emotion,text\n"
+    filled = head + line + b"x" * (where - len(head) - len(line)) + "ä\n".encode()
+    (folder / "metadata.csv").write_bytes(filled)
+    with pytest.raises(InputError, match="field larger than field limit"):
+        load_corpus(folder)
+
+
+def test_rows_take_little_memory_beside_their_table(folder):
+    def peak(number):
+        lines = [f"a.wav,sad,s{k % 100},{k:06}" for k in range(number)]
+        write_table(folder, lines, "file_name,emotion,speaker,id")
+        tracemalloc.start()
+        rows = load_corpus(folder)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(rows) == number and rows[-1]["id"] == lines[-1][-6:]
+        return most
+
+    # bytes a row: 400, with its id as a string; lists of dictionaries took 1,170
+    assert peak(24_000) - peak(12_000) < 12_000 * 700
 
 
 def test_names_with_markup_are_written_as_they_are(folder, tmp_path):
