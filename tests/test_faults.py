@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from support.planted_runs import plant_row
 from support.records import make_record
 from support.tiny_pipeline import save_tiny_model
 from typer.testing import CliRunner
@@ -19,7 +20,9 @@ from typer.testing import CliRunner
 from processing.corpora.loading import load_corpus
 from processing.corpora.preparation import prepare
 from processing.errors import InputError
+from train_scripts.exporting.onnx_export import export_onnx
 from train_scripts.prepare import app
+from train_scripts.reports.writing import report
 from train_scripts.runs.foreseen_errors import describe_foreseen
 from train_scripts.runs.record import read_record, write_json, write_record
 from train_scripts.runs.run_folder import load_model
@@ -88,6 +91,35 @@ def test_a_disk_that_fills_while_a_model_is_saved_leaves_no_half_that_answers(tm
     model.save_pretrained(tmp_path / "new")
     processor.save_pretrained(tmp_path / "new")
     load_model(str(tmp_path / "new"))
+
+
+def content_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("room", [0, 2000, 20_000])
+def test_a_disk_that_fills_leaves_the_report_of_before(tmp_path, room):
+    plant_row(tmp_path / "runs", "table3_ours", seeds=(0,))
+    report([tmp_path / "runs"], tmp_path / "out", num_resamples=2000)
+    expected = content_of(tmp_path / "out")
+    assert len(expected) == 5 and max(map(len, expected.values())) > 20_000
+    plant_row(tmp_path / "runs", "table3_m1", seeds=(0,))
+    with full_disk(room), pytest.raises(OSError) as error:
+        report([tmp_path / "runs"], tmp_path / "out", num_resamples=2000)
+    assert describe_foreseen(error.value, []) is not None
+    assert content_of(tmp_path / "out") == expected
+    report([tmp_path / "runs"], tmp_path / "out", num_resamples=2000)
+    assert len(content_of(tmp_path / "out")) > len(expected)
+
+
+@pytest.mark.parametrize("room", [0, 3000, 50_000])
+def test_a_disk_that_fills_leaves_no_export(tmp_path, room):
+    save_tiny_model(tmp_path / "model")
+    with full_disk(room), pytest.raises(Exception, match="(?i)large|error 27|write|space"):
+        export_onnx(str(tmp_path / "model"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    export_onnx(str(tmp_path / "model"), tmp_path / "out")
+    assert (tmp_path / "out" / "model.onnx").stat().st_size > 50_000
 
 
 def test_a_clock_that_was_set_back_decides_nothing(source, tmp_path):

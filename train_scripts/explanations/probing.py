@@ -36,6 +36,7 @@ from train_scripts.explanations.speech_factors import Factor, find_factors
 from train_scripts.runs.fold_data import with_arrays
 from train_scripts.runs.record import git_commit, package_versions, write_json
 from train_scripts.runs.run_folder import load_model, read_training_rows
+from train_scripts.runs.whole_files import whole_files
 
 logger = logging.getLogger(__name__)
 
@@ -134,12 +135,12 @@ def prepare_turns(
 
 
 def write_report(report: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Add versions and commit; write probe.png, probe.md and, last, probe.json."""
+    """Add versions and commit; write probe.png, probe.md and probe.json."""
     report |= {"versions": package_versions(), "commit": git_commit()}
-    folder.mkdir(parents=True, exist_ok=True)
-    plot_probe(report, folder / "probe.png")
-    (folder / "probe.md").write_text(render_probe(report) + "\n", encoding="utf-8")
-    write_json(folder / REPORT, report)
+    with whole_files(folder) as place:
+        plot_probe(report, place / "probe.png")
+        (place / "probe.md").write_text(render_probe(report) + "\n", encoding="utf-8")
+        write_json(place / REPORT, report)
     return report
 
 

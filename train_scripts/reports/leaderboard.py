@@ -15,6 +15,7 @@ from train_scripts.reports.rows import group_rows
 from train_scripts.reports.scores import score_row
 from train_scripts.runs.archive import read_all_runs
 from train_scripts.runs.record import git_commit, write_json
+from train_scripts.runs.whole_files import whole_files
 
 LEADERBOARD, FIGURE = "leaderboard.md", "leaderboard.png"
 METRIC = "unweighted_average_recall"
@@ -57,13 +58,12 @@ def leaderboard(
         rows += fuse_rows(rows, wanted)
         scored += [score_row(row, num_resamples=num_resamples, seed=seed) for row in rows]
     content = arrange(scored)
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    if content["columns"]:
-        draw(content, folder / FIGURE)
     page = render("leaderboard", commit=git_commit(), figure=FIGURE, **content)
-    (folder / LEADERBOARD).write_text(page, encoding="utf-8")
-    write_json(folder / "leaderboard.json", content)
+    with whole_files(output) as folder:
+        if content["columns"]:
+            draw(content, folder / FIGURE)
+        (folder / LEADERBOARD).write_text(page, encoding="utf-8")
+        write_json(folder / "leaderboard.json", content)
     return content
 
 

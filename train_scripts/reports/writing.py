@@ -30,6 +30,7 @@ from train_scripts.reports.scores import score_row
 from train_scripts.runs.archive import read_all_runs
 from train_scripts.runs.record import git_commit, write_json
 from train_scripts.runs.settings import PRESETS
+from train_scripts.runs.whole_files import whole_files
 
 PAPER_TABLES = PRESETS / "paper" / "tables.yaml"
 REPORT_JSON, REPORT_MARKDOWN = "report.json", "report.md"
@@ -78,30 +79,29 @@ def report(
     chosen, refused = choose_pairs(rows, pairs, allow_mixed=allow_mixed)
     comparisons = [compare(*pair, **draws) for pair in progress(chosen, "Comparisons")]
     correct_p_values(comparisons)
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "commit": git_commit(),
-        "num_resamples": num_resamples,
-        "bootstrap_seed": seed,
-        "rows": scored,
-        "comparisons": comparisons,
-        "cross_corpus": arrange_matrix(scored),
-        "passed_over": [
-            *passed_over,
-            *not_adjusted,
-            *(f"not compared: {line}" for line in refused),
-        ],
-        "corpora": count_classes(scored),
-        "pretraining": report_pretraining(pretraining_runs, folder),
-        "paper": yaml.safe_load(PAPER_TABLES.read_text(encoding="utf-8")),
-        "model_index": [{"row": row["row"], "results": card_results(row)} for row in scored],
-    }
-    draw_rows(scored, folder)
-    if content["cross_corpus"]["systems"]:
-        draw_matrix(content["cross_corpus"], folder / MATRIX)
-    (folder / REPORT_MARKDOWN).write_text(render("report", **content), encoding="utf-8")
-    write_json(folder / REPORT_JSON, content)
+    with whole_files(output) as folder:
+        content = {
+            "commit": git_commit(),
+            "num_resamples": num_resamples,
+            "bootstrap_seed": seed,
+            "rows": scored,
+            "comparisons": comparisons,
+            "cross_corpus": arrange_matrix(scored),
+            "passed_over": [
+                *passed_over,
+                *not_adjusted,
+                *(f"not compared: {line}" for line in refused),
+            ],
+            "corpora": count_classes(scored),
+            "pretraining": report_pretraining(pretraining_runs, folder),
+            "paper": yaml.safe_load(PAPER_TABLES.read_text(encoding="utf-8")),
+            "model_index": [{"row": row["row"], "results": card_results(row)} for row in scored],
+        }
+        draw_rows(scored, folder)
+        if content["cross_corpus"]["systems"]:
+            draw_matrix(content["cross_corpus"], folder / MATRIX)
+        (folder / REPORT_MARKDOWN).write_text(render("report", **content), encoding="utf-8")
+        write_json(folder / REPORT_JSON, content)
     return content
 
 

@@ -27,6 +27,7 @@ from train_scripts.robustness.stress_scores import Answers, score_conditions
 from train_scripts.runs.foreseen_errors import require_package
 from train_scripts.runs.record import RESULTS, git_commit, package_versions, write_json
 from train_scripts.runs.run_folder import load_model, model_identity
+from train_scripts.runs.whole_files import whole_files
 
 ANSWERS = "answers"
 ASKED = "asked.json"
@@ -119,8 +120,9 @@ def stress(
         "commit": git_commit(),
     }
     write_evaluation(output, record, turns, clean)
-    write_json(output / STRESS, report)
-    write_pages(report, output)
+    with whole_files(output) as place:
+        write_json(place / STRESS, report)
+        write_pages(report, place)
     return report
 
 
