@@ -3,9 +3,11 @@
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from processing.folder_locks import sole_writer
 from train_scripts.answers.answer_formats import format_answers
 from train_scripts.answers.answer_store import KEY, AnswerStore
 from train_scripts.answers.input_files import find_inputs
@@ -44,28 +46,30 @@ def predict(
     """Answer recordings, write what was asked for, and say it; the options are those of the verb.
 
     Raises:
-        InputError: if the model, an option or a recording cannot be used.
+        InputError: if the model, an option or a recording cannot be used, or another process
+            writes to the same output.
     """
     listening = Listening(window_seconds, hop_seconds, channels, segments).checked()
     conversations = Conversations(rttm or (), transcript or ())
     sources = find_inputs(inputs)
-    store = AnswerStore(output, form, [source.name for source in sources])
-    try:
-        progress = answer_many(
-            model_name,
-            sources,
-            store,
-            listening=listening,
-            conversations=conversations,
-            batch_size=batch_size,
-            jobs=jobs,
-            skip_bad=skip_bad,
-        )
-    except KeyboardInterrupt:
-        store.finish()
-        if output is None and store.order:
-            print(as_text(store), flush=True)
-        raise
+    with nullcontext() if output is None else sole_writer(output):
+        store = AnswerStore(output, form, [source.name for source in sources])
+        try:
+            progress = answer_many(
+                model_name,
+                sources,
+                store,
+                listening=listening,
+                conversations=conversations,
+                batch_size=batch_size,
+                jobs=jobs,
+                skip_bad=skip_bad,
+            )
+        except KeyboardInterrupt:
+            store.finish()
+            if output is None and store.order:
+                print(as_text(store), flush=True)
+            raise
     warn(progress, len(sources))
     lines = [as_text(store)] if output is None else [describe(progress, output)]
     if summary is not None:
