@@ -169,6 +169,11 @@ class Decomposition(nn.Module):
         )
         self.decoder = SpectrogramDecoder(config) if with_decoder else None
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the encoders compute in."""
+        return next(self.encoders.parameters()).dtype
+
     def forward(
         self,
         mel: Tensor,
@@ -195,7 +200,8 @@ class Decomposition(nn.Module):
         mask = length_mask(lengths, mel.shape[1])
         if self.config.mel_normalization == "utterance":
             mel = mel - masked_mean(mel, lengths)[:, None]
-        mel = mel.masked_fill(~mask[..., None], 0.0)
+        # Rounded after the mean is gone: half precision has too few steps between 0 and 1.
+        mel = mel.masked_fill(~mask[..., None], 0.0).to(self.dtype)
         # In full precision, or the stand-in for unvoiced frames would be infinite.
         contour = log_f0.float().masked_fill(~(voiced & mask), UNVOICED)[..., None]  # (B, T, 1)
         lengths = torch.full_like(lengths, mel.shape[1]) if padded else lengths

@@ -242,8 +242,8 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
             seconds=seconds,
             speech=self.speech_probabilities(waveform),
         )
-        if self.dtype is not None:
-            features = features.to(dtype=self.dtype)
+        if self.dtype is not None:  # of spectrogram and pitch the model rounds what it reads
+            features["input_values"] = features["input_values"].to(self.dtype)
         segment = Segment(start_seconds, start_seconds + seconds, flags)
         return {**features, "segment": segment}
 

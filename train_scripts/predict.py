@@ -83,6 +83,13 @@ Hop = Annotated[
     float | None,
     typer.Option("--hop", help="Seconds from window to window; default half a window."),
 ]
+Fast = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        help="Compute in bfloat16 where the machine can. Probabilities change a little.",
+    ),
+]
 Jobs = Annotated[
     int,
     typer.Option(
@@ -104,6 +111,7 @@ def command(
     summary: Summary = None,
     window_seconds: Window = 10.0,
     hop_seconds: Hop = None,
+    fast: Fast = False,
     batch_size: BatchSize = 1,
     jobs: Jobs = 1,
     skip_bad: SkipBad = False,

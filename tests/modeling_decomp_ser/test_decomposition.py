@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from support.tiny_networks import TINY_SIZES, random_batch, row_of, tiny_autoencoder
@@ -210,3 +212,21 @@ def test_parts_that_are_not_named_do_not_exist():
         model = Decomposition(config, with_decoder=False)
         assert list(model.encoders) == [component]
         assert not any(name.startswith("decoder") for name, _ in model.named_parameters())
+
+
+def test_half_precision_hears_the_same_pitch_and_the_spectrogram_without_its_mean():
+    whole = tiny_decomposition(mel_normalization="utterance")
+    half = copy.deepcopy(whole).to(torch.bfloat16)
+    heard = []
+    for decomposition in (whole, half):
+        for name in ("rhythm", "pitch"):
+            decomposition.encoders[name].register_forward_pre_hook(
+                lambda _, args: heard.append(args[0].float())
+            )
+    batch = random_batch([20000])
+    batch["mel"] = 0.9 + 0.01 * batch["mel"]  # rounded before, four steps would be left
+    for decomposition in (whole, half):
+        encode(decomposition, batch)
+    spectrogram, classes, half_spectrogram, half_classes = heard
+    assert torch.equal(classes, half_classes)
+    assert_close(half_spectrogram, spectrogram, rtol=0.01, atol=1e-5)

@@ -126,6 +126,15 @@ def test_integer_samples_are_scaled(recognize, clip):
     assert difference(recognize(integers), recognize(integers / 32768)) < 1e-5
 
 
+def test_half_precision_rounds_the_waveform_alone(clip):
+    half = tiny_pipeline()
+    half.model.to(torch.bfloat16)
+    (features,) = half.preprocess(clip)
+    assert features["input_values"].dtype == torch.bfloat16
+    assert features["log_f0"].dtype == features["mel"].dtype == torch.float32
+    assert len(half(clip)) == 4
+
+
 def test_channels_are_averaged(recognize, clip):
     other = voice(1.5, seed=1, f0_hz=220)
     both = recognize(np.stack([clip, other]))

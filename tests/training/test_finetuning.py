@@ -213,7 +213,8 @@ def test_a_run_in_bfloat16_is_scored_as_its_saved_model_answers(
     stage, corpus_folder, fold, quick_settings, tmp_path, monkeypatch
 ):
     # in software where the hardware has none
-    monkeypatch.setattr("train_scripts.training.stage.has_bfloat16", lambda: True)
+    for name, found in (("has_bfloat16", lambda: True), ("convolves_right", lambda model: True)):
+        monkeypatch.setattr(f"train_scripts.runs.precision.{name}", found)
     short = ["pretraining.max_steps=1", "finetuning.num_train_epochs=1"]
     run = options(corpus_folder, fold, [*quick_settings, "finetuning.bf16=true", *short])
     results = stage("base", output=tmp_path / "run", **run)
@@ -234,7 +235,7 @@ def test_a_run_in_bfloat16_is_scored_as_its_saved_model_answers(
 def test_a_device_without_bfloat16_is_recorded_as_float32(
     corpus_folder, fold, quick_settings, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("train_scripts.training.stage.has_bfloat16", lambda: False)
+    monkeypatch.setattr("train_scripts.runs.precision.has_bfloat16", lambda: False)
     run = options(corpus_folder, fold, [*quick_settings, "finetuning.bf16=true"])
     results = finetune("table3_m1", output=tmp_path, **run)
     assert results.settings["finetuning"]["bf16"] and results.precision == "float32"

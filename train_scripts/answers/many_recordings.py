@@ -107,7 +107,7 @@ class Pending:
         for source in self.sources:
             try:
                 turns = self.conversations.turns_of(source.name, alone=len(self.sources) == 1)
-                heard = digest([asdict(self.listening), [asdict(t) for t in turns or ()]])
+                heard = digest([self.listening.identity(), [asdict(t) for t in turns or ()]])
                 key = f"{source.content_hash}:{model}:{heard}"
             except ValueError as error:
                 self.refuse(error, skip_bad)

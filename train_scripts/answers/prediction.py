@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from modeling_decomp_ser.audio_windows import window_samples
 from modeling_decomp_ser.pipeline_decomp_ser import WINDOW_SECONDS, DecompSerPipeline
 from modeling_decomp_ser.signal_flags import TOO_QUIET, UNSURE
@@ -14,6 +16,7 @@ from processing.errors import InputError
 from train_scripts.answers.channels import AUTO, MIX, SPLIT, choose_channels
 from train_scripts.answers.segments import SPEECH, TURNS, WINDOWS, Segment, Turn, find_segments
 from train_scripts.runs.foreseen_errors import require_package
+from train_scripts.runs.precision import can_use_bfloat16
 from train_scripts.runs.run_folder import load_model
 
 if TYPE_CHECKING:
@@ -35,12 +38,14 @@ class Listening:
         channels: "auto", "mix", "split", or the number of a channel, from 1.
         segments: "speech", found by the detector; "windows" of all; "auto", which is speech where
             the detector is installed and no hop is given.
+        fast: compute in bfloat16 where the machine can, which changes answers a little.
     """
 
     window_seconds: float = WINDOW_SECONDS
     hop_seconds: float | None = None
     channels: str = AUTO
     segments: str = AUTO
+    fast: bool = False
 
     def checked(self) -> Listening:
         """The same with "auto" of the segments decided.
@@ -61,6 +66,10 @@ class Listening:
         elif segments == SPEECH:
             require_package("silero_vad", "--segments speech")
         return Listening(**{**asdict(self), "segments": segments})
+
+    def identity(self) -> dict[str, Any]:
+        """What answers depend on; those that were not fast have no word of it."""
+        return {name: value for name, value in asdict(self).items() if value is not False}
 
 
 @dataclass
@@ -88,6 +97,8 @@ def load_pipeline(
     torch, None for the first GPU, or the processors where there is none.
     """
     model, processor = load_model(model_name)
+    if listening.fast and can_use_bfloat16(model, "--fast"):
+        model = model.to(torch.bfloat16)
     return DecompSerPipeline(
         model=model,
         feature_extractor=processor.feature_extractor,

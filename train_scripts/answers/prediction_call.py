@@ -39,6 +39,7 @@ def predict(
     summary: Path | None = None,
     window_seconds: float = 10.0,
     hop_seconds: float | None = None,
+    fast: bool = False,
     batch_size: int = 1,
     jobs: int = 1,
     skip_bad: bool = False,
@@ -49,7 +50,7 @@ def predict(
         InputError: if the model, an option or a recording cannot be used, or another process
             writes to the same output.
     """
-    listening = Listening(window_seconds, hop_seconds, channels, segments).checked()
+    listening = Listening(window_seconds, hop_seconds, channels, segments, fast).checked()
     conversations = Conversations(rttm or (), transcript or ())
     sources = find_inputs(inputs)
     with nullcontext() if output is None else sole_writer(output):

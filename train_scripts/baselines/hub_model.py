@@ -190,6 +190,7 @@ def build_trainer(
         folder,
         RunSettings(seed=seed),
         chosen,
+        model,
         eval_strategy=choice,
         save_strategy=choice,
         load_best_model_at_end=selecting,

@@ -230,7 +230,7 @@ def build_trainer(model: Wav2Vec2ForPreTraining, run: EncoderRun) -> EncoderPreT
             )
     return EncoderPreTrainer(
         model=model,
-        args=training_arguments(run.folder, run.settings, stage.arguments),
+        args=training_arguments(run.folder, run.settings, stage.arguments, model),
         train_dataset=in_memory(run.rows, run.sampling_rate),
         data_collator=SpeechCrops(
             run.sampling_rate, round(stage.crop_seconds * run.sampling_rate), run.settings.seed

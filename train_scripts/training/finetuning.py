@@ -399,6 +399,7 @@ def build_trainer(model, run: StageRun) -> DecompSerTrainer:
         run.folder,
         settings,
         stage.arguments,
+        model,
         eval_strategy="epoch" if selecting else "no",
         load_best_model_at_end=selecting,
         metric_for_best_model="unweighted_average_recall" if selecting else None,

@@ -111,7 +111,7 @@ def build_pretrainer(model, run: StageRun) -> DecompSerPreTrainer:
     )
     return DecompSerPreTrainer(
         model=model,
-        args=training_arguments(run.folder, run.settings, stage.arguments),
+        args=training_arguments(run.folder, run.settings, stage.arguments, model),
         train_dataset=keep_in_memory(
             run.data.folds["train"],
             sampling_rate=run.processor.feature_extractor.sampling_rate,

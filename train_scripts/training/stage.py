@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import typer
+from torch import nn
 from transformers import ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from processing import DecompSerProcessor
@@ -20,6 +21,7 @@ from processing.corpora.mixture import Mixture
 from processing.errors import InputError
 from processing.text import ENGLISH_VOCABULARY, make_vocabulary
 from train_scripts.runs.fold_data import FoldData, load_fold_data
+from train_scripts.runs.precision import can_use_bfloat16
 from train_scripts.runs.record import RunRecord, write_record
 from train_scripts.runs.results import describe_fold, summarize
 from train_scripts.runs.run_folder import CHECKPOINTS, LOG, open_run_folder, save_model
@@ -32,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def training_arguments(
-    folder: Path, settings: RunSettings, chosen: Mapping[str, Any], **managed
+    folder: Path, settings: RunSettings, chosen: Mapping[str, Any], model: nn.Module, **managed
 ) -> TrainingArguments:
     """Arguments of the Trainer of a stage.
 
@@ -40,6 +42,7 @@ def training_arguments(
         folder: of the run.
         settings: of the run.
         chosen: fields of TrainingArguments that the settings of the stage give.
+        model: what is trained.
         **managed: fields that the stage sets itself.
 
     Raises:
@@ -57,7 +60,7 @@ def training_arguments(
     }
     fields = {**defaults, **chosen, **managed}
     if fields.get("bf16"):
-        fields["bf16"] = has_bfloat16()
+        fields["bf16"] = can_use_bfloat16(model, "bf16=true")
     try:
         return TrainingArguments(
             output_dir=str(folder / CHECKPOINTS),
@@ -74,17 +77,6 @@ def training_arguments(
 def used_precision(arguments: TrainingArguments) -> str:
     """What training computes in, which may be other than the settings ask for."""
     return "bfloat16" if arguments.bf16 else "float32"
-
-
-def has_bfloat16() -> bool:
-    """Whether the device computes in bfloat16; warns where it would only emulate it."""
-    if torch.cuda.is_available():
-        found = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        found = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    if not found:
-        logger.warning("bf16=true: this device has no bfloat16, float32 is used.")
-    return found
 
 
 @dataclass
