@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart test test-lowest coverage mutate lint format docs bench readme sbom clean
+.PHONY: install quickstart test test-lowest coverage mutate lint format docs bench bench-peers readme sbom clean
 
 install: $(INSTALLED)
 
@@ -58,6 +58,10 @@ bench: install
 	$(BIN)/python tests/benchmarks/inference.py
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/explanation.py
+
+# Beside what people use instead; SpeechBrain where it is installed. `make readme` shows the result.
+bench-peers: install
+	$(BIN)/python tests/benchmarks/peers.py --output model_cards/measurements/peers.json
 
 readme: install
 	$(BIN)/python tests/benchmarks/reproduction_cost.py > model_cards/experiments/cost.md
