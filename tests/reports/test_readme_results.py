@@ -12,6 +12,7 @@ from train_scripts.reports.readme_results import (
     README,
     README_ROWS,
     REPOSITORY,
+    primary_comparison,
     read_pages,
     readme_rows,
     update_text,
@@ -212,3 +213,19 @@ def test_the_table_of_the_readme_says_what_was_on_in_training(tmp_path):
     assert cells["encoders_alone"] == ["no", "no |"]
     assert cells["table3_m1"] == ["-", "no |"]
     assert cells["baseline_compare"] == ["-", "- |"]
+
+
+def test_the_primary_comparison_is_shown_with_its_own_test(tmp_path):
+    for preset, right in (("table3_ours", 0.9), ("undivided", 0.5)):
+        own = {"protocol": "ravdess-published", "right": right, "seeds": (0, 1)}
+        plant_row(tmp_path / "runs" / preset, preset, **own)
+        plant_row(tmp_path / "runs" / f"other-{preset}", preset, seeds=(0,))
+    pairs = [("table3_ours", "undivided")]
+    content = report([tmp_path / "runs"], tmp_path / "out", pairs=pairs, num_resamples=2000)
+    found = next(c for c in content["comparisons"] if c["protocol"] == "ravdess-published")
+    text = render("primary", **primary_comparison(content))
+    difference = found["difference"]["unweighted_average_recall"]["value"]
+    assert difference > 0.2 and f"`table3_ours` minus `undivided`: UAR {difference:+.3f} [" in text
+    assert f"p {found['test']['p']:.2g}, by the test" in text
+    assert [line.split("`")[1] for line in text.splitlines()[2:4]] == ["table3_ours", "undivided"]
+    assert "Intervals count speakers and seeds." in text and "INCOMPLETE" not in text

@@ -6,8 +6,10 @@
 import json
 import re
 import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from processing.errors import InputError
 from train_scripts.reports.pages import render
@@ -40,24 +42,41 @@ README_ROWS = {
 }
 """Rows of the one table of README, and what each of them hears."""
 
+PLAN_EXPERIMENT, PLAN_PROTOCOL = "ravdess_8", "ravdess-published"
+PLAN_ROWS = {
+    "table3_ours": "waveform and the four encoders",
+    "undivided": "waveform and one encoder, which is given the same and learns the same tasks",
+}
+"""The primary comparison of the plan: first minus second."""
 
-def readme_rows(report: dict) -> list[dict]:
-    """The rows of README of a report.json.
+
+def readme_rows(
+    report: dict, presets: Iterable[str] = README_ROWS, protocol: str = README_PROTOCOL
+) -> list[dict]:
+    """The rows of these presets in a report.json.
 
     Raises:
         InputError: if the report does not have each of them once.
     """
     rows = []
-    for preset in README_ROWS:
-        key = (preset, README_PROTOCOL)
+    for preset in presets:
+        key = (preset, protocol)
         same = [row for row in report["rows"] if (row["preset"], row["protocol"]["name"]) == key]
         if len(same) != 1:
             raise InputError(
-                f"the report has {len(same)} rows of {preset} in protocol {README_PROTOCOL}, "
+                f"the report has {len(same)} rows of {preset} in protocol {protocol}, "
                 "expected 1 for README."
             )
         rows += same
     return rows
+
+
+def primary_comparison(report: dict) -> dict[str, Any]:
+    """The two rows of the plan in a report.json, and their comparison."""
+    rows = readme_rows(report, PLAN_ROWS, PLAN_PROTOCOL)
+    names = [row["row"] for row in rows]
+    (comparison,) = (c for c in report["comparisons"] if [c["first"], c["second"]] == names)
+    return {"rows": rows, "comparison": comparison, "heard": PLAN_ROWS}
 
 
 def update_text(text: str, blocks: dict[str, str]) -> str:
@@ -100,6 +119,10 @@ def read_blocks() -> dict[str, str]:
         "results:quickstart": render("quickstart", run=read_record(QUICKSTART)),
         "readme:table": render("readme", rows=readme_rows(report), heard=README_ROWS),
     }
+    primary = EXPERIMENTS_FOLDER / PLAN_EXPERIMENT / "report.json"
+    if primary.is_file():
+        content = primary_comparison(json.loads(primary.read_text("utf-8")))
+        blocks["readme:primary"] = render("primary", **content)
     for path in sorted(MEASUREMENTS_FOLDER.glob("*.json")):
         measured = json.loads(path.read_text("utf-8"))
         blocks[f"measurement:{path.stem}"] = render(path.stem, result=measured)
