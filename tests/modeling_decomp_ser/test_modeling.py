@@ -39,6 +39,7 @@ from modeling_decomp_ser import (
 )
 from modeling_decomp_ser.keyed_random import draw_keys
 from modeling_decomp_ser.multitask_losses import IGNORED
+from train_scripts.runs.precision import convolves_right
 
 SAMPLE_RATE = 16000
 # 0.1 s to 30 s, and less than one frame of either kind
@@ -465,7 +466,9 @@ def test_half_precision_weights_predict(dtype):
     with torch.no_grad():
         expected = model(**batch).logits
         halves = {k: v.to(dtype) if v.is_floating_point() else v for k, v in batch.items()}
-        found = model.to(dtype)(**halves)
+        # some processors compute the positional convolution wrongly, see `convolves_right`
+        with torch.backends.mkldnn.flags(enabled=convolves_right(model)):
+            found = model.to(dtype)(**halves)
     assert found.logits.dtype == dtype
     assert_close(found.logits.float(), expected, atol=0.1 * expected.std().item(), rtol=0.05)
 
