@@ -204,3 +204,25 @@ def test_wrong_input_is_said_in_one_line(planted, tmp_path, capsys):
         assert message in error and "\n" not in error
     with pytest.raises(InputError):
         parse_pair("a:")
+
+
+def test_figures_of_others_on_the_same_folds_are_quoted_with_and_without_their_spread(
+    planted, tmp_path, monkeypatch
+):
+    lines = [
+        {"name": "one figure", "parameters": None, "value": 0.4},
+        {"name": "ten runs", "parameters": "61 M", "value": 0.5, "spread": 0.01},
+    ]
+    place = {"corpus": "planted", "protocol": "speaker-5", "num_labels": 4}
+    table = {**place, "source": "somebody, somewhere", "rows": lines}
+    monkeypatch.setattr("train_scripts.reports.published.published_figures", lambda: [table])
+    runs, _, _ = planted
+    report([runs], tmp_path, num_resamples=2000)
+    page = (tmp_path / "report.md").read_text()
+    quoted = [line for line in page.splitlines() if line.startswith("| *quoted:*")]
+    assert quoted == [
+        "| *quoted:* one figure | - | stated by others, UAR, same folds | - | 40.00 % | - | - | "
+        "quoted, not run here |",
+        "| *quoted:* ten runs | - | stated by others, UAR, same folds | - | 50.00 % ± 1.00 % | "
+        "61 M | - | quoted, not run here |",
+    ]
