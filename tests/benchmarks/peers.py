@@ -15,6 +15,7 @@ recogniser of emotion: wav2vec2, statistics over time, one linear layer.
 import argparse
 import importlib.util
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -122,9 +123,6 @@ def write_clips(folder: Path, number: int) -> list[str]:
 
 def measure_here(name: str, paths: list[str]) -> None:
     """Print processor seconds for all clips and peak memory in 10**6 bytes, as JSON."""
-    import torch
-
-    torch.set_num_threads(1)
     answer = SYSTEMS[name]()
     answer(paths[0])
     begin = time.process_time()
@@ -138,7 +136,8 @@ def measure_here(name: str, paths: list[str]) -> None:
 def measure(name: str, paths: list[str]) -> dict[str, float]:
     """`measure_here` in a process of its own."""
     command = [sys.executable, __file__, "--here", name, *paths]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
 
 
