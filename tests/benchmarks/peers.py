@@ -153,9 +153,6 @@ def main() -> None:
     if arguments.here:
         measure_here(arguments.here[0], arguments.here[1:])
         return
-    from train_scripts.reports.pages import render
-    from train_scripts.runs.record import git_commit, write_json
-
     missing = {"SpeechBrain": "speechbrain", "openSMILE": "opensmile"}
     names = [
         name
@@ -170,6 +167,10 @@ def main() -> None:
         )
         hours = sum(soundfile.info(path).duration for path in paths) / 3600
         rounds = [{name: measure(name, paths) for name in names} for _ in range(arguments.rounds)]
+    # not before: the peak that a process is told includes that of the one that started it
+    from train_scripts.reports.pages import render
+    from train_scripts.runs.record import git_commit, write_json
+
     systems = {
         name: {
             "seconds_an_hour": statistics.median(r[name]["seconds"] for r in rounds) / hours,
