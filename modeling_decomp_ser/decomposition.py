@@ -7,6 +7,7 @@ frames), D features, H hidden.
 
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -112,7 +113,11 @@ class ComponentEncoder(nn.Module):
         self.steps_per_code = config.downsampling // config.conv_stride
 
     def forward(self, x: Tensor, lengths: Tensor, plans: tuple[ResamplingPlan, ...] = ()) -> Codes:
-        """Encode (B, T, D), zeros beyond `lengths` (B,); `plans` resample after each block."""
+        """Encode (B, T, D), zeros beyond `lengths` (B,); `plans` resample after each block. In half
+        precision the input is rounded here and not before: between 0 and 1 there are few steps.
+        """
+        first: Any = self.blocks[0]
+        x = x.to(first.conv.weight.dtype)
         for block, plan in zip_longest(self.blocks, plans[: len(self.blocks)]):
             x, lengths = block(x, lengths)
             if plan is not None:
@@ -169,11 +174,6 @@ class Decomposition(nn.Module):
         )
         self.decoder = SpectrogramDecoder(config) if with_decoder else None
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the encoders compute in."""
-        return next(self.encoders.parameters()).dtype
-
     def forward(
         self,
         mel: Tensor,
@@ -200,8 +200,7 @@ class Decomposition(nn.Module):
         mask = length_mask(lengths, mel.shape[1])
         if self.config.mel_normalization == "utterance":
             mel = mel - masked_mean(mel, lengths)[:, None]
-        # Rounded after the mean is gone: half precision has too few steps between 0 and 1.
-        mel = mel.masked_fill(~mask[..., None], 0.0).to(self.dtype)
+        mel = mel.masked_fill(~mask[..., None], 0.0)
         # In full precision, or the stand-in for unvoiced frames would be infinite.
         contour = log_f0.float().masked_fill(~(voiced & mask), UNVOICED)[..., None]  # (B, T, 1)
         lengths = torch.full_like(lengths, mel.shape[1]) if padded else lengths

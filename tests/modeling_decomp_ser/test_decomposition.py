@@ -220,7 +220,7 @@ def test_half_precision_hears_the_same_pitch_and_the_spectrogram_without_its_mea
     heard = []
     for decomposition in (whole, half):
         for name in ("rhythm", "pitch"):
-            decomposition.encoders[name].register_forward_pre_hook(
+            decomposition.encoders[name].blocks[0].register_forward_pre_hook(
                 lambda _, args: heard.append(args[0].float())
             )
     batch = random_batch([20000])
