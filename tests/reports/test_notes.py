@@ -2,9 +2,10 @@ import pytest
 from support.planted_runs import plant_row, plant_run
 from support.records import edit_record
 
-from train_scripts.reports.notes import note_other_splits
+from train_scripts.reports.notes import note_other_splits, transcript_notes
 from train_scripts.reports.rows import group_rows
 from train_scripts.reports.scores import score_row
+from train_scripts.runs.archive import read_archive, write_archive
 from train_scripts.runs.finished_runs import read_runs
 from train_scripts.runs.record import read_record
 
@@ -61,6 +62,14 @@ def test_memorised_sentences_are_decided_by_their_share(tmp_path, memorised, not
     assert bool(notes) == noted
     if noted:
         assert f"{memorised / 24:.0%} of the test turns" in notes[0] and "of 3 in all" in notes[0]
+
+
+def test_an_archive_which_keeps_no_words_does_not_count_sentences(tmp_path):
+    plant_run(tmp_path / "a", words=True, memorised=24)
+    write_archive(read_runs([tmp_path / "a"])[0], tmp_path / "runs.parquet")
+    (row,) = group_rows(read_archive(tmp_path / "runs.parquet"))
+    (note,) = [n for n in transcript_notes(list(row.runs.values())) if "memorised" in n]
+    assert note.endswith("100% of the test turns say one of training's")
 
 
 def test_a_row_without_words_says_nothing_of_them(tmp_path):

@@ -101,8 +101,8 @@ def transcript_notes(runs: Sequence[Run]) -> list[str]:
         return []
     sentences = len({text for run in runs for text in run.turns["text"] if text})
     return [
-        f"WER measures memorised sentences: {share:.0%} of the test turns say one of training's, "
-        f"of {sentences} in all"
+        f"WER measures memorised sentences: {share:.0%} of the test turns say one of training's"
+        + (f", of {sentences} in all" if sentences else "")  # an archive does not keep them
     ]
 
 
