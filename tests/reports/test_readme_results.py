@@ -10,11 +10,11 @@ from train_scripts.reports import readme_results
 from train_scripts.reports.pages import interval_caption, p_value, render
 from train_scripts.reports.readme_results import (
     README,
+    README_PROTOCOL,
     README_ROWS,
     REPOSITORY,
-    primary_comparison,
     read_pages,
-    readme_rows,
+    readme_table,
     update_text,
 )
 from train_scripts.reports.writing import report
@@ -32,7 +32,7 @@ RESULTS = make_record(
 
 def test_pages_show_what_the_files_beside_them_say():
     pages = read_pages()
-    assert "readme:primary" in pages[README] and all(pages.values())
+    assert "readme:table" in pages[README] and all(pages.values())
     for page, blocks in pages.items():
         text = page.read_text(encoding="utf-8")
         assert update_text(text, blocks) == text, f"{page.name}: run `make readme`"
@@ -177,54 +177,48 @@ def test_a_difference_of_several_seeds_is_given_for_each(tmp_path):
     assert f"; by seed {by_seed[0]:+.3f}, {by_seed[1]:+.3f}" in render("experiment", **content)
 
 
+def readme_report(folder, seeds):
+    """Of the rows of README in their protocol and in another, where they were run as well."""
+    for preset, right in zip(README_ROWS, (0.9, 0.5), strict=True):
+        for protocol in ("speaker", README_PROTOCOL):
+            own = {"protocol": protocol, "right": right, "seeds": seeds}
+            plant_row(folder / "runs" / protocol / preset, preset, **own)
+    return report(
+        [folder / "runs"], folder / "report", pairs=[tuple(README_ROWS)], num_resamples=2000
+    )
+
+
 def test_the_table_of_the_readme_takes_its_rows_from_one_protocol(tmp_path):
-    for preset in README_ROWS:
-        size = None if preset.startswith("baseline") else "small"
-        for protocol in ("speaker", "speaker-5"):
-            folder = tmp_path / protocol / preset
-            plant_row(folder, preset, seeds=(0,), protocol=protocol, size=size)
-    content = report([tmp_path], tmp_path / "report", num_resamples=2000)
+    content = readme_report(tmp_path, seeds=(0,))
     other = [row for row in content["rows"] if row["protocol"]["name"] == "speaker"]
     for row in other:
         row["metrics"]["weighted_accuracy"]["pooled"] = 9.0
-    one = next(row for row in content["rows"] if row not in other and row["preset"] == "table3_m1")
+    one = next(row for row in content["rows"] if row not in other and row["preset"] == "undivided")
     one["notes"] = ["trained on validation speakers as well"]
-    text = render("readme", rows=readme_rows(content), heard=README_ROWS)
+    text = render("readme", **readme_table(content))
     lines = text.splitlines()
-    assert [line.split("`")[1] for line in lines[2:8]] == list(README_ROWS)
-    assert "9.000" not in text and "protocol `speaker-5` version 1" in lines[-1]
-    assert lines[-1].endswith("Trained on validation speakers as well: `table3_m1`.")
+    assert [line.split("`")[1] for line in lines[2:4]] == list(README_ROWS)
+    assert "9.000" not in text and f"protocol `{README_PROTOCOL}` version 1" in lines[-1]
+    assert lines[-1].endswith("Trained on validation speakers as well: `undivided`.")
     content["rows"].remove(one)
-    with pytest.raises(InputError, match="0 rows of table3_m1"):
-        readme_rows(content)
+    with pytest.raises(InputError, match="0 rows of undivided"):
+        readme_table(content)
 
 
 def test_the_table_of_the_readme_says_what_was_on_in_training(tmp_path):
-    for preset in README_ROWS:
-        size = None if preset.startswith("baseline") else "small"
-        plant_row(tmp_path / preset, preset, seeds=(0,), protocol="speaker-5", size=size)
-    content = report([tmp_path], tmp_path / "report", num_resamples=2000)
+    content = readme_report(tmp_path, seeds=(0,))
     for row in content["rows"]:
-        row["resampled"] = {"table3_ours": True, "encoders_alone": False}.get(row["preset"])
+        row["resampled"] = {"table3_ours": True}.get(row["preset"])
         row["pretrained"] = row["preset"] == "table3_ours"
-    text = render("readme", rows=readme_rows(content), heard=README_ROWS)
-    cells = {line.split("`")[1]: line.split(" | ")[-2:] for line in text.splitlines()[2:8]}
-    assert cells["table3_ours"] == ["yes", "yes |"]
-    assert cells["encoders_alone"] == ["no", "no |"]
-    assert cells["table3_m1"] == ["-", "no |"]
-    assert cells["baseline_compare"] == ["-", "- |"]
+    lines = render("readme", **readme_table(content)).splitlines()
+    cells = {line.split("`")[1]: line.split(" | ")[-2:] for line in lines[2:4]}
+    assert cells == {"table3_ours": ["yes", "yes |"], "undivided": ["-", "no |"]}
 
 
-def test_the_primary_comparison_is_shown(tmp_path):
-    for preset, right in (("table3_ours", 0.9), ("undivided", 0.5)):
-        own = {"protocol": "ravdess-published", "right": right, "seeds": (0, 1)}
-        plant_row(tmp_path / "runs" / preset, preset, **own)
-        plant_row(tmp_path / "runs" / f"other-{preset}", preset, seeds=(0,))
-    pairs = [("table3_ours", "undivided")]
-    content = report([tmp_path / "runs"], tmp_path / "out", pairs=pairs, num_resamples=2000)
-    found = next(c for c in content["comparisons"] if c["protocol"] == "ravdess-published")
-    text = render("primary", **primary_comparison(content))
+def test_the_table_of_the_readme_ends_in_the_difference_of_its_rows(tmp_path):
+    content = readme_report(tmp_path, seeds=(0, 1))
+    found = next(c for c in content["comparisons"] if c["protocol"] == README_PROTOCOL)
     difference = found["difference"]["unweighted_average_recall"]["value"]
+    text = render("readme", **readme_table(content))
     assert difference > 0.2 and f"`table3_ours` minus `undivided`: UAR {difference:+.3f} [" in text
-    assert [line.split("`")[1] for line in text.splitlines()[2:4]] == ["table3_ours", "undivided"]
     assert "Intervals count speakers and seeds." in text and "INCOMPLETE" not in text

@@ -6,7 +6,6 @@
 import json
 import re
 import sys
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,52 +30,33 @@ PAGES = (
 MARKER = re.compile(r"<!-- ((?:results|readme|experiment|search|parts|measurement):\S+) -->\n")
 """The start of a block that this script writes."""
 
-README_EXPERIMENT, README_PROTOCOL = "ravdess", "speaker-5"
+README_EXPERIMENT, README_PROTOCOL = "ravdess_8", "ravdess-published"
 README_ROWS = {
-    "baseline_majority": "always the commonest emotion",
-    "table3_m1": "the waveform alone",
-    "table3_m4": "waveform and one undivided encoder",
-    "encoders_alone": "the four encoders alone",
-    "table3_ours": "waveform and the four encoders",
-    "baseline_compare": "hand-made features, support vector machine",
-}
-"""Rows of the one table of README, and what each of them hears."""
-
-PLAN_EXPERIMENT, PLAN_PROTOCOL = "ravdess_8", "ravdess-published"
-PLAN_ROWS = {
     "table3_ours": "waveform and the four encoders",
     "undivided": "waveform and one encoder, which is given the same and learns the same tasks",
 }
-"""The primary comparison of the plan: first minus second."""
+"""The primary comparison of the plan, first minus second, and what each of the rows hears."""
 
 
-def readme_rows(
-    report: dict, presets: Iterable[str] = README_ROWS, protocol: str = README_PROTOCOL
-) -> list[dict]:
-    """The rows of these presets in a report.json.
+def readme_table(report: dict) -> dict[str, Any]:
+    """The rows of README of a report.json, and their comparison.
 
     Raises:
         InputError: if the report does not have each of them once.
     """
     rows = []
-    for preset in presets:
-        key = (preset, protocol)
+    for preset in README_ROWS:
+        key = (preset, README_PROTOCOL)
         same = [row for row in report["rows"] if (row["preset"], row["protocol"]["name"]) == key]
         if len(same) != 1:
             raise InputError(
-                f"the report has {len(same)} rows of {preset} in protocol {protocol}, "
+                f"the report has {len(same)} rows of {preset} in protocol {README_PROTOCOL}, "
                 "expected 1 for README."
             )
         rows += same
-    return rows
-
-
-def primary_comparison(report: dict) -> dict[str, Any]:
-    """The two rows of the plan in a report.json, and their comparison."""
-    rows = readme_rows(report, PLAN_ROWS, PLAN_PROTOCOL)
     names = [row["row"] for row in rows]
     (comparison,) = (c for c in report["comparisons"] if [c["first"], c["second"]] == names)
-    return {"rows": rows, "comparison": comparison, "heard": PLAN_ROWS}
+    return {"rows": rows, "comparison": comparison, "heard": README_ROWS}
 
 
 def update_text(text: str, blocks: dict[str, str]) -> str:
@@ -117,12 +97,8 @@ def read_blocks() -> dict[str, str]:
     report = json.loads((EXPERIMENTS_FOLDER / README_EXPERIMENT / "report.json").read_text("utf-8"))
     blocks = {
         "results:quickstart": render("quickstart", run=read_record(QUICKSTART)),
-        "readme:table": render("readme", rows=readme_rows(report), heard=README_ROWS),
+        "readme:table": render("readme", **readme_table(report)),
     }
-    primary = EXPERIMENTS_FOLDER / PLAN_EXPERIMENT / "report.json"
-    if primary.is_file():
-        content = primary_comparison(json.loads(primary.read_text("utf-8")))
-        blocks["readme:primary"] = render("primary", **content)
     for path in sorted(MEASUREMENTS_FOLDER.glob("*.json")):
         measured = json.loads(path.read_text("utf-8"))
         blocks[f"measurement:{path.stem}"] = render(path.stem, result=measured)
