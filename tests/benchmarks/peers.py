@@ -98,14 +98,15 @@ def speechbrain_recognizer() -> Answer:
     return answer
 
 
-SYSTEMS: dict[str, Callable[[], Answer]] = {
-    "decomp-ser, paper's size": lambda: ours("paper"),
-    "decomp-ser, size small": lambda: ours("small"),
-    "wav2vec2-base, stock pipeline": stock,
-    "openSMILE ComParE 2016": lambda: opensmile_functionals("ComParE_2016"),
-    "openSMILE eGeMAPSv02": lambda: opensmile_functionals("eGeMAPSv02"),
-    "SpeechBrain, wav2vec2-base": speechbrain_recognizer,
+SYSTEMS: dict[str, tuple[str, Callable[[], Answer]]] = {
+    "decomp-ser, paper's size": ("torch", lambda: ours("paper")),
+    "decomp-ser, size small": ("torch", lambda: ours("small")),
+    "wav2vec2-base, stock pipeline": ("torch", stock),
+    "openSMILE ComParE 2016": ("opensmile", lambda: opensmile_functionals("ComParE_2016")),
+    "openSMILE eGeMAPSv02": ("opensmile", lambda: opensmile_functionals("eGeMAPSv02")),
+    "SpeechBrain, wav2vec2-base": ("speechbrain", speechbrain_recognizer),
 }
+"""The package that each needs, and what makes it."""
 
 
 def write_clips(folder: Path, number: int) -> list[str]:
@@ -123,7 +124,7 @@ def write_clips(folder: Path, number: int) -> list[str]:
 
 def measure_here(name: str, paths: list[str]) -> None:
     """Print processor seconds for all clips and peak memory in 10**6 bytes, as JSON."""
-    answer = SYSTEMS[name]()
+    answer = SYSTEMS[name][1]()
     answer(paths[0])
     begin = time.process_time()
     for path in paths:
@@ -153,12 +154,7 @@ def main() -> None:
     if arguments.here:
         measure_here(arguments.here[0], arguments.here[1:])
         return
-    missing = {"SpeechBrain": "speechbrain", "openSMILE": "opensmile"}
-    names = [
-        name
-        for name in SYSTEMS
-        if importlib.util.find_spec(missing.get(name.split()[0].rstrip(","), "torch"))
-    ]
+    names = [name for name, (needed, _) in SYSTEMS.items() if importlib.util.find_spec(needed)]
     with tempfile.TemporaryDirectory() as folder:
         paths = (
             [str(path) for path in sorted(arguments.clips.rglob("*.wav"))[: arguments.number]]
