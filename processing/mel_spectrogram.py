@@ -6,6 +6,8 @@ mel filters, decibels mapped linearly to [0, 1]. Axes: S samples, T frames, D me
 """
 
 from functools import lru_cache
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +17,9 @@ HIGH_PASS_HZ = 30.0
 HIGH_PASS_ORDER = 5
 # filtfilt's default for a filter of six coefficients: three times as many samples at each end.
 HIGH_PASS_PADDING = 3 * (HIGH_PASS_ORDER + 1)
-# The response to an impulse falls by 36 nepers, to the last bit of float64, within this time.
-HIGH_PASS_RINGS_SECONDS = 0.65
+# The filter takes so many samples at once, and so many of these blocks a matrix product: small
+# enough for one thread, whose sums have one order.
+HIGH_PASS_BLOCK, HIGH_PASS_BLOCKS = 64, 32
 HEADROOM = 0.96
 APPENDED_SAMPLE = 1e-6
 # Full scale is 1.0; filters and sample-rate conversion overshoot it a little, integers by far.
@@ -65,35 +68,69 @@ def check_waveform(waveform: np.ndarray) -> None:
         )
 
 
+class _BlockFilter(NamedTuple):
+    """A filter with distinct poles, block by block: x (N,) is a block, s (K,) the complex states of
+    its poles when it begins, one of each conjugate pair. Real and imaginary parts lie side by side.
+    """
+
+    within: np.ndarray  # (N, N): what a block adds to its own output, x @ within
+    entering: np.ndarray  # (N, 2 K): what it adds to the states after it, x @ entering
+    leaving: np.ndarray  # (2 K, N): what the states add to its output, s @ leaving
+    decay: np.ndarray  # (K,) complex: what is left of the states after a block
+
+
 @lru_cache(maxsize=8)
-def _high_pass_response(sampling_rate: int, size: int) -> np.ndarray:
-    """Response of the Butterworth filter at the frequencies of `np.fft.rfft` of this size, (F,).
+def _high_pass_filter(sampling_rate: int) -> _BlockFilter:
+    """The Butterworth filter.
 
     Designed by hand, because importing scipy.signal takes longer than loading a model: the poles of
     the analogue low-pass, turned into those of a high-pass at the warped corner frequency, by the
-    bilinear transform; all zeros lie at 0 Hz.
+    bilinear transform; all zeros lie at 0 Hz. In partial fractions every pole is a filter of the
+    first order, `s[n + 1] = pole s[n] + x[n]`.
     """
+    order = HIGH_PASS_ORDER
     corner = np.tan(np.pi * HIGH_PASS_HZ / sampling_rate)
-    angles = np.pi * (2 * np.arange(HIGH_PASS_ORDER) + HIGH_PASS_ORDER + 1) / (2 * HIGH_PASS_ORDER)
+    angles = np.pi * (2 * np.arange(order) + order + 1) / (2 * order)
     analogue = corner / np.exp(1j * angles)
     poles = (1 + analogue) / (1 - analogue)
-    z = np.exp(2j * np.pi * np.arange(size // 2 + 1) / size)
-    gain = np.prod((1 + poles) / 2)  # 1 at half the sampling rate
-    return gain * np.prod([(z - 1) / (z - pole) for pole in poles], axis=0)
+    gain = np.prod((1 + poles) / 2).real  # 1 at half the sampling rate
+    apart = poles[:, None] - poles + np.eye(order)  # the pole itself counts as 1
+    residues = gain * (poles - 1) ** order / apart.prod(1)
 
+    n = np.arange(HIGH_PASS_BLOCK)
+    powers = poles[:, None] ** n  # (order, N)
+    response = np.concatenate([[gain], (residues @ powers).real[:-1]])  # (N,)
+    delay = n - n[:, None]
+    within = np.where(delay >= 0, response[delay.clip(min=0)], 0.0)
 
-def _fourier_size(num_samples: int) -> int:
-    """4, 5, 6 or 7 times a power of two, not below `num_samples`: quick, and few sizes in all."""
-    power = max(0, (num_samples - 1).bit_length() - 3)
-    return next(m << power for m in (1, 2, 3, 4, 5, 6, 7, 8) if m << power >= num_samples)
+    upper = np.argsort(poles.imag)[order // 2 :]  # the real pole and one of each pair
+    weights = residues[upper] * np.where(np.arange(len(upper)) == 0, 1, 2)
+    entering = powers[upper, ::-1].T
+    leaving = weights[:, None] * powers[upper]
+    return _BlockFilter(
+        within,
+        np.concatenate([entering.real, entering.imag], 1),
+        np.concatenate([leaving.real, -leaving.imag]),
+        poles[upper] ** HIGH_PASS_BLOCK,
+    )
 
 
 def _filter_high_pass(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
     """Filter (S,) as if the first sample had been there for ever; the answer to that is 0."""
-    size = _fourier_size(signal.size + round(HIGH_PASS_RINGS_SECONDS * sampling_rate))
-    spectrum = np.fft.rfft(signal - signal[0], size)
-    filtered = np.fft.irfft(spectrum * _high_pass_response(sampling_rate, size), size)
-    return filtered[: signal.size]
+    filter_ = _high_pass_filter(sampling_rate)
+    products = -(-signal.size // (HIGH_PASS_BLOCK * HIGH_PASS_BLOCKS))
+    blocks = np.zeros((products, HIGH_PASS_BLOCKS, HIGH_PASS_BLOCK))
+    np.subtract(signal, signal[0], out=blocks.reshape(-1)[: signal.size])
+    added = (blocks @ filter_.entering).reshape(-1, 2 * len(filter_.decay))
+    states = np.empty_like(added)
+    for k, decay in enumerate(filter_.decay.tolist()):
+        real, imaginary = k, k + len(filter_.decay)
+        inputs = (added[:, real] + 1j * added[:, imaginary]).tolist()
+        state = accumulate(inputs[:-1], lambda s, x, decay=decay: decay * s + x, initial=0j)
+        states[:, [real, imaginary]] = np.array(list(state)).view(np.float64).reshape(-1, 2)
+    states = states.reshape(products, HIGH_PASS_BLOCKS, -1)
+    filtered = blocks @ filter_.within + states @ filter_.leaving
+    return filtered.reshape(-1)[: signal.size]
 
 
 def high_pass(waveform: np.ndarray, sampling_rate: int, *, hop_length: int) -> np.ndarray:
