@@ -329,6 +329,7 @@ class DecompSerForPreTraining(DecompSerPreTrainedModel):
         frame_mask: Tensor,
         speaker_labels: Tensor | None = None,
         resampling_keys: Tensor | None = None,
+        resampled_frames: int | None = None,
     ) -> DecompSerOutput:
         """Reconstruct crops and recognise their speakers.
 
@@ -340,6 +341,8 @@ class DecompSerForPreTraining(DecompSerPreTrainedModel):
             speaker_labels: (B,) int64, -100 where unknown.
             resampling_keys: randomness of each row, (B,) int64; default drawn from torch's
                 generator. Training only.
+            resampled_frames: what `count_resampled_frames` says of these crops and keys, which
+                saves padding and changes no result; default what the reference allows, 192.
 
         Returns:
             `loss` (equation 7), `losses`, `reconstruction`, `speaker_logits`, `speech_mse`,
@@ -352,7 +355,7 @@ class DecompSerForPreTraining(DecompSerPreTrainedModel):
             size = max(REFERENCE_FRAMES, mel.shape[1])
             mel, log_f0, voiced = (pad_steps(x, size) for x in (mel, log_f0, voiced))
         keys = self.keys_of(mel, resampling_keys)
-        plans = self.draw_plans(lengths, mel.shape[1], keys, padded)
+        plans = self.draw_plans(lengths, mel.shape[1], keys, padded, resampled_frames)
         codes = self.decomposition(mel, log_f0, voiced > 0, lengths, plans, padded)
         signal_lengths = torch.full_like(lengths, mel.shape[1]) if padded else lengths
         reconstruction = self.decomposition.reconstruct(codes, signal_lengths, mel.shape[1])
@@ -371,7 +374,12 @@ class DecompSerForPreTraining(DecompSerPreTrainedModel):
         return self.add_losses(output, tasks)
 
     def draw_plans(
-        self, lengths: Tensor, num_frames: int, keys: Tensor | None, padded: bool
+        self,
+        lengths: Tensor,
+        num_frames: int,
+        keys: Tensor | None,
+        padded: bool,
+        resampled_frames: int | None = None,
     ) -> ResamplingPlans:
         """Random resampling of crops, none in evaluation.
 
@@ -386,9 +394,21 @@ class DecompSerForPreTraining(DecompSerPreTrainedModel):
         size = max(REFERENCE_FRAMES, whole(int(num_frames * longest)))
         if padded:
             limits, size = torch.full_like(lengths, num_frames), num_frames
+        elif resampled_frames is not None:
+            limits, size = limits.clamp(max=resampled_frames), resampled_frames
         return self.decomposition.draw_plans(
             lengths, fold_in(keys, 2), limits=limits, num_frames=size, padded=padded
         )
+
+    def count_resampled_frames(self, lengths: Tensor, resampling_keys: Tensor) -> int:
+        """Frames that crops of `lengths` (B,) need in the encoders once they are resampled: those
+        of the longest, at any stage. For a data loader on the host, since `forward` asks no device.
+        """
+        plans = self.draw_plans(lengths, int(lengths.max()), resampling_keys, padded=False)
+        stages = [plan.lengths * self.config.conv_stride for plan in plans.inner]
+        stages += [plans.input.lengths] if plans.input is not None else []
+        longest = torch.stack([lengths, *stages]).max()
+        return self.decomposition.whole_codes(int(longest))
 
     @property
     def loss_weights(self) -> dict[str, float]:

@@ -23,7 +23,9 @@ from modeling_decomp_ser import (
     DecompSerForAudioClassification,
     DecompSerForPreTraining,
 )
+from modeling_decomp_ser.keyed_random import draw_keys
 from train_scripts.runs.settings import build_config, load_settings
+from train_scripts.training.random_crops import draw_crop_lengths
 
 SAMPLES = 72000  # 4.5 s, the mean turn of IEMOCAP
 SPEAKERS = [f"speaker {i}" for i in range(9)]
@@ -134,26 +136,44 @@ def benchmark_training(repetitions: int) -> None:
         )
 
 
-def benchmark_pretraining(repetitions: int) -> None:
-    """Crops of 64 to 128 frames in batches of 16, padded as in the reference against masked."""
-    lengths = torch.randint(64, 129, (16,), generator=torch.Generator().manual_seed(0))
+def crops_of(lengths: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A batch of crops of these frames."""
     size = int(lengths.max())
-    batch = {
-        "mel": torch.rand(16, size, 80),
-        "log_f0": torch.rand(16, size),
-        "voiced": torch.rand(16, size) > 0.4,
+    return {
+        "mel": torch.rand(len(lengths), size, 80),
+        "log_f0": torch.rand(len(lengths), size),
+        "voiced": torch.rand(len(lengths), size) > 0.4,
         "frame_mask": (torch.arange(size) < lengths[:, None]).to(torch.int64),
-        "speaker_labels": torch.arange(16) % 9,
+        "speaker_labels": torch.arange(len(lengths)) % 9,
     }
+
+
+def benchmark_pretraining(repetitions: int) -> None:
+    """Crops of 64 to 128 frames in batches of 16: padded as in the reference against masked, with
+    crops of any length together and grouped by length (the middle batch of each third of 50).
+    """
+    keys = draw_keys(800, torch.Generator().manual_seed(0))
+    lengths = draw_crop_lengths(torch.full((800,), 500), keys, 64, 128)
+    ways = {"any lengths": lengths, "grouped by length": lengths.sort().values}
     models = {
         padding: DecompSerForPreTraining(
             DecompSerConfig(pretraining_padding=padding, speakers=SPEAKERS)
         )
         for padding in ("padded192", "masked")
     }
-    steps = {name: training_step(model, batch) for name, model in models.items()}
-    name = f"pre-training step, 192 padded frames over {size}"
-    report(name, steps["padded192"], steps["masked"], ">= 1.35", repetitions)
+
+    def steps(padding: str, way: str):
+        model, each = models[padding], []
+        for third in (8, 25, 41):
+            lengths, keys = ways[way].view(50, 16)[third], draw_keys(16)
+            batch = {**crops_of(lengths), "resampling_keys": keys}
+            batch["resampled_frames"] = model.count_resampled_frames(lengths, keys)
+            each.append(training_step(model, batch))
+        return lambda: [step() for step in each]
+
+    for way, bar in (("any lengths", ">= 1.35"), ("grouped by length", ">= 1.6")):
+        name = f"pre-training step, 192 padded frames over {way}"
+        report(name, steps("padded192", "any lengths"), steps("masked", way), bar, repetitions)
 
 
 def benchmark_memory(repetitions: int) -> None:

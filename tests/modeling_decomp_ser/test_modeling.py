@@ -564,6 +564,28 @@ def test_short_crops_may_be_stretched_as_far_as_the_reference_lets_them():
     assert 96 < plans.inner[-1].lengths.max() <= 192
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_counted_frames_hold_all_that_is_resampled_and_change_nothing(seed):
+    model = tiny_autoencoder().train()
+    lengths = torch.tensor([64, 80, 100])
+    keys = torch.arange(3) + 100 * seed
+    frames = model.count_resampled_frames(lengths, keys)
+    plans = model.draw_plans(lengths, 100, keys, padded=False)
+    needed = max(int(p.lengths.max()) * model.config.conv_stride for p in plans.inner)
+    assert needed <= frames < 192 and frames % model.config.downsampling == 0
+    batch = for_pretraining(random_batch([n * 256 - 1 for n in lengths.tolist()]))
+    widths = []
+    model.decomposition.encoders["content"].lstm.register_forward_pre_hook(
+        lambda _, args: widths.append(args[0].shape[1])
+    )
+    expected = model(**batch, resampling_keys=keys)
+    output = model(**batch, resampling_keys=keys, resampled_frames=frames)
+    assert widths == [192 // model.config.conv_stride, frames // model.config.conv_stride]
+    assert_close(output.reconstruction[2], expected.reconstruction[2], atol=1e-5, rtol=1e-5)
+    for name, loss in expected.losses.items():
+        assert_close(output.losses[name], loss, atol=1e-6, rtol=1e-5)
+
+
 # Saving and loading.
 
 

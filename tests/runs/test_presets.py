@@ -5,6 +5,7 @@ from support.tiny_networks import VARIANTS
 
 from train_scripts.runs.settings import (
     PRESETS,
+    SIZES,
     build_config,
     load_settings,
     preset_names,
@@ -28,7 +29,7 @@ def test_a_row_has_the_parts_and_the_task_weights_of_the_specification(preset):
 
 
 @pytest.mark.parametrize("preset", sorted(ROWS))
-@pytest.mark.parametrize("size", ["tiny", "paper"])
+@pytest.mark.parametrize("size", SIZES)
 def test_rows_differ_from_the_base_in_parts_and_weights_only(preset, size):
     base, row = (load_settings(name, [f"size={size}"]).as_dict() for name in ("base", preset))
     allowed = {"components", "single_reads_pitch", "use_speech_encoder", *WEIGHTS}

@@ -3,6 +3,7 @@ import yaml
 
 from processing.errors import InputError
 from train_scripts.runs.settings import (
+    SIZES,
     build_config,
     load_settings,
     parse_override,
@@ -11,7 +12,7 @@ from train_scripts.runs.settings import (
 
 
 @pytest.mark.parametrize("preset", preset_names())
-@pytest.mark.parametrize("size", ["tiny", "paper"])
+@pytest.mark.parametrize("size", SIZES)
 def test_every_preset_loads_in_every_size_and_makes_a_configuration(preset, size):
     settings = load_settings(preset, [f"size={size}"])
     assert settings.preset == preset and settings.size == size
@@ -38,6 +39,19 @@ def test_paper_size_has_the_paper_s_rates():
     assert (stage.shortest_crop, stage.longest_crop) == (64, 128)
     config = build_config(settings)
     assert config.pretraining_speaker_weight == 0.1
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_the_fast_size_has_the_paper_s_network_and_at_most_a_fifth_of_its_steps(preset):
+    paper, fast = (load_settings(preset, [f"size={size}"]) for size in ("paper", "paper-fast"))
+    assert build_config(paper).to_dict() == build_config(fast).to_dict()
+    assert (paper.speech_encoder, paper.features) == (fast.speech_encoder, fast.features)
+    turns = 4480
+    for size, most in ((paper, 1), (fast, 0.2)):
+        stage = size.finetuning.arguments
+        assert turns / stage[BATCH] * stage["num_train_epochs"] <= most * turns * 50
+        assert size.pretraining.arguments["max_steps"] <= most * 1_000_000
+        assert size.augmentation == paper.augmentation
 
 
 @pytest.mark.parametrize("preset", preset_names())

@@ -189,3 +189,10 @@ def test_groups_are_drawn_by_their_shares(lengths):
         assert sorted({small.count(turn) for turn in range(20)}) == [2, 3]
         of_epoch.append({turn for turn in drawn if groups[turn] == "large"})
     assert of_epoch[0] != of_epoch[1] and len(of_epoch[0]) == 50
+
+
+def test_lengths_may_be_those_of_the_epoch():
+    lengths = {0: np.arange(40.0), 1: np.arange(40.0)[::-1]}
+    for epoch, own in lengths.items():
+        found = list(batches(40, lengths=lambda own=own: own, epoch=epoch))
+        assert found == list(batches(40, lengths=own, epoch=epoch))

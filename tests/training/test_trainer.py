@@ -6,14 +6,14 @@ import torch
 from transformers import Trainer, TrainingArguments, set_seed
 
 from modeling_decomp_ser import DecompSerForAudioClassification, DecompSerForPreTraining
-from modeling_decomp_ser.keyed_random import draw_keys
 from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompSerProcessor
 from processing.features import add_signals
 from processing.text import make_vocabulary
 from train_scripts.runs.fold_data import with_arrays
 from train_scripts.runs.rows_in_memory import RowsInMemory
 from train_scripts.runs.settings import AugmentationSettings, build_config, load_settings
-from train_scripts.training.augmentation import crop_at_random
+from train_scripts.training.pretraining import PreTrainingCollator
+from train_scripts.training.random_crops import RandomCrops
 from train_scripts.training.trainer import (
     PARTS,
     DecompSerPreTrainer,
@@ -211,35 +211,6 @@ def test_transcripts_longer_than_their_frames_are_counted_in_the_log(
     assert line["loss_ctc"] == 0
 
 
-def test_crops_lie_within_the_utterance_and_keep_signals_together():
-    frames = torch.arange(300.0).expand(3, 300)
-    lengths = torch.tensor([300, 90, 20])
-    mask = (torch.arange(300) < lengths[:, None]).long()
-    batch = {
-        "mel": frames[..., None].expand(-1, -1, 2),
-        "log_f0": frames,
-        "voiced": torch.ones(3, 300, dtype=torch.bool),
-        "frame_mask": mask,
-        "other": torch.tensor([1, 2, 3]),
-    }
-    sizes = set()
-    for seed in range(40):
-        keys = draw_keys(3, torch.Generator().manual_seed(seed))
-        cut = crop_at_random(batch, keys, 64, 128)
-        crops = cut["frame_mask"].sum(1)
-        sizes.add(int(crops[0]))
-        assert 64 <= crops[0] <= 128 and 64 <= crops[1] <= 90 and crops[2] == 20
-        for row in range(3):
-            inside = cut["log_f0"][row, : crops[row]]
-            start = inside[0]
-            torch.testing.assert_close(inside, start + torch.arange(float(crops[row])))
-            assert start + crops[row] <= lengths[row]
-            torch.testing.assert_close(cut["mel"][row, : crops[row], 1], inside)
-            assert not cut["mel"][row, crops[row] :].any()
-        assert cut["other"] is batch["other"]
-    assert len(sizes) > 15
-
-
 def test_pretraining_minimises_equation_7_on_crops(rows, collator, tmp_path):
     set_seed(0)
     omega = 0.1  # of the paper; the tiny size has its own
@@ -247,32 +218,34 @@ def test_pretraining_minimises_equation_7_on_crops(rows, collator, tmp_path):
     config = build_config(load_settings("base", overrides), speakers=collator.speakers)
     quiet = copy.copy(collator)
     quiet.with_waveform = quiet.with_text = False
-    widths = []
-
-    def collate(batch):
-        inputs = quiet(batch)
-        del inputs["labels"]
-        return inputs
+    model = DecompSerForPreTraining(config)
+    crops = RandomCrops(
+        PreTrainingCollator(quiet),
+        shortest=40,
+        longest=60,
+        seed=1,
+        count_resampled_frames=model.count_resampled_frames,
+    )
+    frames = []
 
     class Watched(DecompSerPreTrainer):
         def perturb(self, inputs, keys):
-            cut = super().perturb(inputs, keys)
-            widths.append(cut["mel"].shape[1])
-            return cut
+            frames.append(inputs["frame_mask"].sum(1))
+            assert inputs["mel"].shape[1] == frames[-1].max(), "no padding beyond the longest"
+            return super().perturb(inputs, keys)
 
     trainer = Watched(
-        model=DecompSerForPreTraining(config),
+        model=model,
         args=arguments(tmp_path, max_steps=2),
         train_dataset=rows,
-        data_collator=collate,
-        crop_frames=(40, 60),
+        data_collator=crops,
     )
     trainer.train()
     line = trainer.state.log_history[0]
     assert line["loss"] == pytest.approx(
         omega * line["loss_speaker"] + (1 - omega) * line["loss_reconstruction"], rel=1e-4
     )
-    assert widths == [60, 60]
+    assert all(((x >= 40) & (x <= 60)).all() for x in frames)
 
 
 def one_step(model, rows, collator, folder, **options):

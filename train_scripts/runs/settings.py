@@ -26,7 +26,7 @@ from train_scripts.corruptions.conditions import check_corruptions
 from train_scripts.runs.yaml_text import parse_yaml, read_yaml
 
 PRESETS = Path(__file__).parents[1] / "presets"
-SIZES = ("tiny", "small", "paper")
+SIZES = ("tiny", "small", "paper", "paper-fast")
 FROM_SCRATCH = "scratch"
 """The explicit choice of a speech encoder without pretrained weights."""
 
@@ -223,8 +223,9 @@ class RunSettings:
     """Everything that decides a run, beside the data and the fold."""
 
     preset: str = "base"  # its name
-    # "tiny", "small" or "paper": sizes of the network and the optimiser that fits them
-    size: Literal["tiny", "small", "paper"] = "paper"
+    # "tiny", "small", "paper" or "paper-fast" (fewer steps): sizes of the network and the optimiser
+    # that fits them
+    size: Literal["tiny", "small", "paper", "paper-fast"] = "paper"
     seed: int = 0  # of weights, order, dropout and perturbation
     # repository id or folder of pretrained weights, or "scratch"
     speech_encoder: str = FROM_SCRATCH

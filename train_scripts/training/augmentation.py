@@ -13,6 +13,7 @@ from torch import Tensor
 from modeling_decomp_ser.keyed_random import fold_in, uniform
 from modeling_decomp_ser.masked_layers import length_mask, select_steps
 from train_scripts.runs.settings import AugmentationSettings
+from train_scripts.training.random_crops import crop_at_random
 
 DECIBELS_OF_FULL_SCALE = 100.0
 """The mel spectrogram's range [0, 1] spans 100 dB (SpeechSplit)."""
@@ -96,32 +97,3 @@ def warp_bands(mel: Tensor, factors: Tensor) -> Tensor:
     weight = (position - lower)[:, None].to(mel.dtype)
     index = lower[:, None].expand(-1, mel.shape[1], -1)
     return torch.lerp(mel.gather(2, index), mel.gather(2, index + 1), weight)
-
-
-def crop_at_random(
-    batch: dict[str, Tensor], keys: Tensor, shortest: int, longest: int
-) -> dict[str, Tensor]:
-    """Cut a random piece out of each utterance; one shorter than its crop is taken whole.
-
-    Args:
-        batch: with `mel` (B, T, M), `log_f0`, `voiced` and `frame_mask` (B, T).
-        keys: randomness of each row, (B,).
-        shortest: frames, inclusive.
-        longest: frames, inclusive.
-
-    Returns:
-        The batch with these four cut to at most `longest` frames.
-    """
-    draws = uniform(fold_in(keys, 3), 2)
-    lengths = batch["frame_mask"].sum(1)
-    crops = shortest + (draws[:, 0] * (longest - shortest + 1)).to(torch.int64)
-    crops = torch.minimum(crops, lengths)
-    starts = (draws[:, 1] * (lengths - crops + 1)).to(torch.int64)
-    size = min(longest, batch["mel"].shape[1])
-    index = starts[:, None] + torch.arange(size, device=keys.device)  # (B, T')
-    index = index.clamp(max=batch["mel"].shape[1] - 1)
-    valid = length_mask(crops, size)
-    cut = {name: batch[name].gather(1, index) * valid for name in ("log_f0", "voiced")}
-    cut["mel"] = batch["mel"].gather(1, index[..., None].expand(-1, -1, batch["mel"].shape[2]))
-    cut["mel"] = cut["mel"] * valid[..., None]
-    return {**batch, **cut, "frame_mask": valid.to(batch["frame_mask"].dtype)}

@@ -184,7 +184,7 @@ class EncoderPreTrainer(DecompSerTrainer):
         super().__init__(*args, loss_weights=weights, **kwargs)
         self.gumbel = gumbel
         self.measured: dict[str, Tensor] = {}
-        self.data_collator.epoch = lambda: int(self.state.epoch or 0)
+        self.data_collator.epoch = self.current_epoch
 
     def gumbel_temperature(self) -> float:
         """Temperature of this step: it falls by the same factor at every step."""

@@ -23,6 +23,7 @@ from train_scripts.runs.run_folder import RESULTS
 from train_scripts.runs.sealed_folds import SealedFolds
 from train_scripts.runs.settings import build_config, load_settings
 from train_scripts.training.loss_plot import plot_omega
+from train_scripts.training.random_crops import RandomCrops
 from train_scripts.training.stage import (
     StageRun,
     model_fields,
@@ -83,7 +84,7 @@ def pretrain(
     model = build_autoencoder(run.settings, run.data, run.processor)
     trainer = build_pretrainer(model, run)
     seconds = train(trainer, run.folder)
-    collator = trainer.data_collator
+    collator = trainer.data_collator.collator  # of whole turns
     accuracy = heldout_accuracy(model, collator, run.data.folds["heldout_turns"])
     selection = measure(model, collator, selection_rows(run.data), accuracy)
     test = measure(model, collator, run.data.folds.open_test(model, run.processor), accuracy)
@@ -109,17 +110,23 @@ def build_pretrainer(model, run: StageRun) -> DecompSerPreTrainer:
         with_text=False,
         with_row_keys=True,
     )
+    rows = keep_in_memory(
+        run.data.folds["train"],
+        sampling_rate=run.processor.feature_extractor.sampling_rate,
+        with_waveform=False,
+    )
     return DecompSerPreTrainer(
         model=model,
         args=training_arguments(run.folder, run.settings, stage.arguments, model),
-        train_dataset=keep_in_memory(
-            run.data.folds["train"],
-            sampling_rate=run.processor.feature_extractor.sampling_rate,
-            with_waveform=False,
+        train_dataset=rows,
+        data_collator=RandomCrops(
+            PreTrainingCollator(collator),
+            shortest=stage.shortest_crop,
+            longest=stage.longest_crop,
+            seed=run.settings.seed,
+            count_resampled_frames=model.count_resampled_frames,
         ),
-        data_collator=PreTrainingCollator(collator),
         corpus_shares=run.data.mixture.shares if run.data.mixture else None,
-        crop_frames=(stage.shortest_crop, stage.longest_crop),
     )
 
 
@@ -149,6 +156,7 @@ class PreTrainingCollator:
     def __init__(self, collator: DecompSerDataCollator):
         self.collator = collator
         self.speakers = collator.speakers
+        self.processor = collator.processor
 
     def __call__(self, rows) -> dict:
         """Collate rows."""

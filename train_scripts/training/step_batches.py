@@ -35,7 +35,8 @@ class StepBatches(Sampler[list[int]]):
         rank: of this process.
         seed: of the order.
         epoch: gives the epoch that an iteration is for.
-        lengths: of the turns, in any unit, to group by length; None for a random order.
+        lengths: of the turns, in any unit, to group by length, or what gives those of the epoch;
+            None for a random order.
         groups: name of the group of each turn, such as its corpus; only with shares.
         shares: share of each group of the draws, with a sum of 1; None draws every turn once.
     """
@@ -47,7 +48,7 @@ class StepBatches(Sampler[list[int]]):
     rank: int
     seed: int
     epoch: Callable[[], int]
-    lengths: Sequence[float] | None = None
+    lengths: Sequence[float] | Callable[[], Sequence[float]] | None = None
     groups: Sequence[str] | None = None
     shares: Mapping[str, float] | None = None
 
@@ -80,7 +81,7 @@ class StepBatches(Sampler[list[int]]):
         turns = self.draw(random)
         if self.lengths is None:
             return self.cut(turns, self.step_size)
-        lengths = np.asarray(self.lengths)
+        lengths = np.asarray(self.lengths() if callable(self.lengths) else self.lengths)
         pieces = self.cut(turns, self.step_size * self.megabatch_steps())
         turns = np.concatenate([p[np.argsort(-lengths[p], kind="stable")] for p in pieces])
         *whole, last = self.cut(turns, self.step_size)

@@ -2,7 +2,7 @@
 randomness.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from modeling_decomp_ser.speech_encoder import encoder_lengths
 from processing.errors import InputError
 from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.settings import AugmentationSettings
-from train_scripts.training.augmentation import augment, crop_at_random
+from train_scripts.training.augmentation import augment
 from train_scripts.training.corrupted_rows import CorruptedRows
 from train_scripts.training.step_batches import StepBatches
 
@@ -87,7 +87,7 @@ class DecompSerTrainer(Trainer):
                 augmentation,
                 self.data_collator.processor.feature_extractor,
                 seed=self.args.seed,
-                epoch=lambda: int(self.state.epoch or 0),
+                epoch=self.current_epoch,
             )
 
     def create_optimizer(self, model=None):
@@ -131,8 +131,8 @@ class DecompSerTrainer(Trainer):
             processes=self.args.world_size,
             rank=self.args.process_index,
             seed=self.args.seed,
-            epoch=lambda: int(self.state.epoch or 0),
-            lengths=rows[self.args.length_column_name] if grouped else None,
+            epoch=self.current_epoch,
+            lengths=self.step_lengths(rows) if grouped else None,
             groups=list(rows["corpus"]) if self.corpus_shares else None,
             shares=self.corpus_shares,
         )
@@ -143,6 +143,14 @@ class DecompSerTrainer(Trainer):
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
+
+    def step_lengths(self, rows) -> Sequence[float] | Callable[[], Sequence[float]]:
+        """Lengths by which turns are grouped."""
+        return rows[self.args.length_column_name]
+
+    def current_epoch(self) -> int:
+        """Number of the epoch that is trained, from 0."""
+        return int(self.state.epoch or 0)
 
     def refuse_shares(self) -> None:
         """Raise InputError where corpora are to be drawn by share and the library draws turns."""
@@ -177,7 +185,7 @@ class DecompSerTrainer(Trainer):
         inputs = dict(inputs)
         row_keys = inputs.pop("row_keys")
         if model.training:
-            keys = fold_in(fold_in(row_keys, self.args.seed), int(self.state.epoch or 0))
+            keys = fold_in(fold_in(row_keys, self.args.seed), self.current_epoch())
             inputs = self.perturb(inputs, keys)
         outputs = model(**inputs)
         if model.training:
@@ -287,20 +295,21 @@ class DecompSerTrainer(Trainer):
 
 
 class DecompSerPreTrainer(DecompSerTrainer):
-    """Trainer of `DecompSerForPreTraining` (equation 7) on random crops.
-
-    Args:
-        crop_frames: shortest and longest crop, both inclusive.
-        **kwargs: as in `DecompSerTrainer`.
+    """Trainer of `DecompSerForPreTraining` (equation 7) on random crops; the collator is a
+    `RandomCrops`, and crops are grouped by their own length.
     """
 
-    def __init__(self, *args, crop_frames: tuple[int, int], **kwargs):
+    def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.crop_frames = crop_frames
+        self.data_collator.epoch = self.current_epoch
 
-    def perturb(self, inputs: dict[str, Tensor], keys: Tensor) -> dict[str, Tensor]:
-        """Crop each utterance and key its resampling."""
-        return {**crop_at_random(inputs, keys, *self.crop_frames), "resampling_keys": keys}
+    def step_lengths(self, rows) -> Callable[[], Sequence[float]]:
+        """Lengths of this epoch's crops."""
+        extractor = self.data_collator.collator.processor.feature_extractor
+        seconds = torch.tensor(rows[self.args.length_column_name])
+        frames = (seconds * extractor.sampling_rate / extractor.hop_length).to(torch.int64)
+        ids = list(rows["id"])
+        return lambda: self.data_collator.lengths(ids, frames).tolist()
 
 
 def part_of(name: str) -> str:
