@@ -6,7 +6,12 @@ from processing.features import add_signals
 from processing.text import make_vocabulary
 from train_scripts.runs import rows_in_memory
 from train_scripts.runs.fold_data import with_arrays
-from train_scripts.runs.rows_in_memory import RowsInMemory, keep_in_memory, num_bytes
+from train_scripts.runs.rows_in_memory import (
+    RowsInMemory,
+    keep_in_memory,
+    loader_processes,
+    num_bytes,
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +45,15 @@ def test_the_size_is_that_of_the_arrays(rows):
 def test_what_does_not_fit_stays_on_the_disk(rows, monkeypatch):
     monkeypatch.setattr(rows_in_memory, "LARGEST_BYTES", 1000)
     assert keep_in_memory(rows, sampling_rate=16000, with_waveform=True) is rows
+
+
+@pytest.mark.parametrize(
+    ("method", "processors", "expected"), [("fork", 8, 2), ("fork", 1, 1), ("spawn", 8, 0)]
+)
+def test_rows_on_the_disk_are_read_ahead(rows, monkeypatch, method, processors, expected):
+    monkeypatch.setattr(rows_in_memory.multiprocessing, "get_start_method", lambda: method)
+    monkeypatch.setattr(
+        rows_in_memory.os, "sched_getaffinity", lambda _: set(range(processors)), raising=False
+    )
+    assert loader_processes(rows) == expected
+    assert loader_processes(RowsInMemory(rows, 16000)) == 0

@@ -211,21 +211,26 @@ def test_transcripts_longer_than_their_frames_are_counted_in_the_log(
     assert line["loss_ctc"] == 0
 
 
-def test_pretraining_minimises_equation_7_on_crops(rows, collator, tmp_path):
-    set_seed(0)
-    omega = 0.1  # of the paper; the tiny size has its own
-    overrides = [*CALM, f"model.pretraining_speaker_weight={omega}"]
-    config = build_config(load_settings("base", overrides), speakers=collator.speakers)
+def crops_of(collator, model):
+    """Collator of crops of 40 to 60 frames."""
     quiet = copy.copy(collator)
     quiet.with_waveform = quiet.with_text = False
-    model = DecompSerForPreTraining(config)
-    crops = RandomCrops(
+    return RandomCrops(
         PreTrainingCollator(quiet),
         shortest=40,
         longest=60,
         seed=1,
         count_resampled_frames=model.count_resampled_frames,
     )
+
+
+def test_pretraining_minimises_equation_7_on_crops(rows, collator, tmp_path):
+    set_seed(0)
+    omega = 0.1  # of the paper; the tiny size has its own
+    overrides = [*CALM, f"model.pretraining_speaker_weight={omega}"]
+    config = build_config(load_settings("base", overrides), speakers=collator.speakers)
+    model = DecompSerForPreTraining(config)
+    crops = crops_of(collator, model)
     frames = []
 
     class Watched(DecompSerPreTrainer):
@@ -246,6 +251,31 @@ def test_pretraining_minimises_equation_7_on_crops(rows, collator, tmp_path):
         omega * line["loss_speaker"] + (1 - omega) * line["loss_reconstruction"], rel=1e-4
     )
     assert all(((x >= 40) & (x <= 60)).all() for x in frames)
+
+
+@pytest.mark.parametrize("stage", ["finetuning", "pretraining"])
+def test_processes_that_read_ahead_change_nothing(model, rows, collator, tmp_path, stage):
+    # Crops, and what is done to the sound, are those of the epoch in every process.
+    def train_with(processes):
+        set_seed(0)
+        kind, options = DecompSerTrainer, {"augmentation": AugmentationSettings(speed=0.2)}
+        own, collate = copy.deepcopy(model), collator
+        if stage == "pretraining":
+            config = build_config(load_settings("base", CALM), speakers=collator.speakers)
+            own, kind, options = DecompSerForPreTraining(config), DecompSerPreTrainer, {}
+            collate = crops_of(collator, own)
+        steps = {"num_train_epochs": 2, "per_device_train_batch_size": 4}
+        trainer = kind(
+            model=own,
+            args=arguments(tmp_path, dataloader_num_workers=processes, **steps),
+            train_dataset=rows,
+            data_collator=collate,
+            **options,
+        )
+        trainer.train()
+        return own
+
+    assert_same_weights(train_with(0), train_with(2), tolerance=0)
 
 
 def one_step(model, rows, collator, folder, **options):

@@ -1,5 +1,7 @@
 """Training rows kept in memory, decoded once, so that a step never waits for the disk."""
 
+import multiprocessing
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from processing.audio_files import read_audio
 
+LOADER_PROCESSES = 2
 LARGEST_BYTES = 3 * 2**30
 """Rows that would take more stay on the disk, from where they are memory-mapped."""
 
@@ -54,6 +57,16 @@ def keep_in_memory(
     if num_bytes(rows["duration"], sampling_rate, with_waveform) > LARGEST_BYTES:
         return rows
     return RowsInMemory(rows, sampling_rate if with_waveform else None)
+
+
+def loader_processes(rows: Dataset | RowsInMemory) -> int:
+    """Processes that read rows while the model computes: none for rows in memory. Started by
+    `fork`, for what rows are perturbed by is not sent to them; elsewhere the main process reads.
+    """
+    can_fork = multiprocessing.get_start_method() == "fork"
+    if isinstance(rows, RowsInMemory) or not can_fork:
+        return 0
+    return min(LOADER_PROCESSES, len(os.sched_getaffinity(0)))
 
 
 def num_bytes(seconds: Sequence[float], sampling_rate: int, with_waveform: bool) -> int:

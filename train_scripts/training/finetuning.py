@@ -28,7 +28,7 @@ from train_scripts.runs.results import (
     score_rows,
     write_predictions,
 )
-from train_scripts.runs.rows_in_memory import keep_in_memory
+from train_scripts.runs.rows_in_memory import keep_in_memory, loader_processes
 from train_scripts.runs.run_folder import (
     RESULTS,
     find_overlap,
@@ -398,7 +398,7 @@ def build_trainer(model, run: StageRun) -> DecompSerTrainer:
     arguments = training_arguments(
         run.folder,
         settings,
-        stage.arguments,
+        {"dataloader_num_workers": loader_processes(rows), **stage.arguments},
         model,
         eval_strategy="epoch" if selecting else "no",
         load_best_model_at_end=selecting,

@@ -18,7 +18,7 @@ from processing.folder_locks import writes_alone
 from train_scripts.runs.fold_data import FoldData, with_arrays
 from train_scripts.runs.inference import predict_turns
 from train_scripts.runs.record import Metrics, RunRecord, read_record, write_json
-from train_scripts.runs.rows_in_memory import keep_in_memory
+from train_scripts.runs.rows_in_memory import keep_in_memory, loader_processes
 from train_scripts.runs.run_folder import RESULTS
 from train_scripts.runs.sealed_folds import SealedFolds
 from train_scripts.runs.settings import build_config, load_settings
@@ -115,9 +115,10 @@ def build_pretrainer(model, run: StageRun) -> DecompSerPreTrainer:
         sampling_rate=run.processor.feature_extractor.sampling_rate,
         with_waveform=False,
     )
+    chosen = {"dataloader_num_workers": loader_processes(rows), **stage.arguments}
     return DecompSerPreTrainer(
         model=model,
-        args=training_arguments(run.folder, run.settings, stage.arguments, model),
+        args=training_arguments(run.folder, run.settings, chosen, model),
         train_dataset=rows,
         data_collator=RandomCrops(
             PreTrainingCollator(collator),

@@ -133,7 +133,7 @@ class DecompSerTrainer(Trainer):
             seed=self.args.seed,
             epoch=self.current_epoch,
             lengths=self.step_lengths(rows) if grouped else None,
-            groups=list(rows["corpus"]) if self.corpus_shares else None,
+            groups=rows["corpus"][:] if self.corpus_shares else None,
             shares=self.corpus_shares,
         )
         return DataLoader(
@@ -146,7 +146,7 @@ class DecompSerTrainer(Trainer):
 
     def step_lengths(self, rows) -> Sequence[float] | Callable[[], Sequence[float]]:
         """Lengths by which turns are grouped."""
-        return rows[self.args.length_column_name]
+        return rows[self.args.length_column_name][:]  # a whole column: one by one takes minutes
 
     def current_epoch(self) -> int:
         """Number of the epoch that is trained, from 0."""
@@ -306,9 +306,9 @@ class DecompSerPreTrainer(DecompSerTrainer):
     def step_lengths(self, rows) -> Callable[[], Sequence[float]]:
         """Lengths of this epoch's crops."""
         extractor = self.data_collator.collator.processor.feature_extractor
-        seconds = torch.tensor(rows[self.args.length_column_name])
+        seconds = torch.tensor(rows[self.args.length_column_name][:])
         frames = (seconds * extractor.sampling_rate / extractor.hop_length).to(torch.int64)
-        ids = list(rows["id"])
+        ids = rows["id"][:]
         return lambda: self.data_collator.lengths(ids, frames).tolist()
 
 
