@@ -20,6 +20,7 @@ RESULTS_FOLDER = REPOSITORY / "model_cards" / "results"
 QUICKSTART = RESULTS_FOLDER / "quickstart.json"
 EXPERIMENTS_FOLDER = REPOSITORY / "model_cards" / "experiments"
 MEASUREMENTS_FOLDER = REPOSITORY / "model_cards" / "measurements"
+PEERS = MEASUREMENTS_FOLDER / "peers.json"
 PAGES = (
     README,
     REPOSITORY / "docs" / "getting-started.md",
@@ -98,6 +99,7 @@ def read_blocks() -> dict[str, str]:
     blocks = {
         "results:quickstart": render("quickstart", run=read_record(QUICKSTART)),
         "readme:table": render("readme", **readme_table(report)),
+        "readme:speed": render("readme_speed", result=json.loads(PEERS.read_text("utf-8"))),
     }
     for path in sorted(MEASUREMENTS_FOLDER.glob("*.json")):
         measured = json.loads(path.read_text("utf-8"))
