@@ -13,6 +13,9 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
 
 COMPONENTS = ("wav2vec2", "rhythm", "content", "pitch", "timbre", "bias")
 """Order of the parts of a logit in `component_shares`; M4's single code stands as "content"."""
@@ -183,6 +186,8 @@ class DecompSerConfig(PreTrainedConfig):
             "unsure", fitted on validation speakers; 0 never.
         weights_digest: SHA-256 of the weights that were saved with this configuration, which
             loading compares; set by saving.
+        signals_digest: SHA-256 over the settings of the feature extractor that it was trained with,
+            set by training; see `warn_of_other_signals`.
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: if a field has another type, or if fields
@@ -263,6 +268,7 @@ class DecompSerConfig(PreTrainedConfig):
     temperature: float | int = 1.0
     abstain_below: float | int = 0.0
     weights_digest: str | None = None
+    signals_digest: str | None = None
 
     def __post_init__(self, **kwargs):
         if not self.use_speech_encoder:
@@ -361,6 +367,18 @@ class DecompSerConfig(PreTrainedConfig):
             encoder["_name_or_path"] = ""
         sealed = {**content, "settings_digest": settings_digest(content)}
         return json.dumps(sealed, indent=2, sort_keys=True) + "\n"
+
+    def warn_of_other_signals(self, feature_extractor: Any) -> None:
+        """Log a warning where a feature extractor has other settings than that of training, as
+        after its file was swapped, or after it was changed in Python, which may be meant.
+        """
+        if self.signals_digest not in (None, feature_extractor.settings_digest()):
+            logger.warning(
+                "The feature extractor has other settings than the one that this model was trained "
+                "with, so its answers are not those that were measured. Where that is meant, set "
+                "model.config.signals_digest = None and save the model; else load the processor "
+                "from the model's own folder."
+            )
 
     def check_labels(self):
         """Raise ValueError for emotions that are not told apart by their names."""

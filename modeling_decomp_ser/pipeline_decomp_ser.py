@@ -118,13 +118,16 @@ class DecompSerPipeline(ChunkPipeline, AudioClassificationPipeline):
     feature_extractor: Any
 
     def check_model_type(self, supported_models):
-        """Refuse a model whose emotion head was never trained."""
+        """Refuse a model whose emotion head was never trained, and warn where it was trained on
+        other signals than the feature extractor gives.
+        """
         if not getattr(self.model.config, "emotion_head_trained", False):
             raise ValueError(
                 f"The emotion head of '{self.model.name_or_path}' was never trained: its answers "
                 "would be random. Fine-tune the model (decomp-ser finetune), or set "
                 "model.config.emotion_head_trained = True after your own training."
             )
+        self.model.config.warn_of_other_signals(self.feature_extractor)
 
     def __call__(self, inputs: Any, **kwargs) -> Any:
         """Recognise the emotion of one sound or of many.

@@ -6,15 +6,21 @@ import shutil
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from support.tiny_networks import tiny_classifier, unsealed
 from support.tiny_pipeline import save_tiny_model
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    pipeline,
+)
 
 from modeling_decomp_ser import DecompSerConfig, DecompSerForAudioClassification, saved_weights
 from processing import DecompSerProcessor
 from processing.errors import InputError
-from train_scripts.runs.run_folder import load_model
+from train_scripts.runs.run_folder import load_model, save_model
 
 WEIGHTS, CONFIG, PROCESSOR = "model.safetensors", "config.json", "processor_config.json"
 
@@ -170,6 +176,35 @@ def test_settings_that_are_changed_in_python_and_saved_are_new_ones(folder):
     assert overridden.f0_method == "rapt"
     assert AutoConfig.from_pretrained(folder, temperature=3.0).temperature == 3.0
     assert DecompSerProcessor.from_pretrained(folder).feature_extractor.f0_range == "gender"
+
+
+def warnings_of(load, caplog):
+    """What loading warned of."""
+    caplog.clear()
+    load()
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_swapped_processor_is_told_unless_it_is_meant(folder, tmp_path, caplog):
+    model, processor = load_model(str(folder))
+    rows = Dataset.from_dict({"id": ["a"], "speaker": ["b"]})
+    save_model(tmp_path / "own", model, processor, rows)
+    processor.feature_extractor.f0_range = "gender"
+    processor.save_pretrained(tmp_path / "other")
+    own = str(tmp_path / "own")
+
+    def through_pipeline():
+        pipeline("audio-classification", model=own, trust_remote_code=True)
+
+    for load in (through_pipeline, lambda: load_model(own)):
+        assert not warnings_of(load, caplog)
+    shutil.copy(tmp_path / "other" / PROCESSOR, tmp_path / "own" / PROCESSOR)
+    for load in (through_pipeline, lambda: load_model(own)):
+        (message,) = warnings_of(load, caplog)
+        assert "signals_digest = None" in message
+    model.config.signals_digest = None
+    model.save_pretrained(own)
+    assert not warnings_of(lambda: load_model(own), caplog)
 
 
 def test_more_weights_than_memory_are_refused_before_there_are_any(folder, monkeypatch):

@@ -29,6 +29,7 @@ NOT_OF_PRETRAINING = frozenset(
         *("resampling_in_finetuning", "emotion_weight", "ctc_weight", "speaker_weight"),
         *("reconstruction_weight", "ctc_reduction", "vocab_size", "pad_token_id", "speakers"),
         *("emotion_head_trained", "temperature", "abstain_below", "dimensions_weight"),
+        "signals_digest",
     )
 )
 """Fields of DecompSerConfig that pre-training does not read; of `speaker_weight` it reads whether

@@ -167,6 +167,7 @@ def save_model(
         encoder: folder or repository id of the speech encoder that it went on from, likewise.
         corpora: names of the corpora of a mixture.
     """
+    model.config.signals_digest = processor.feature_extractor.settings_digest()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     speakers, ids, mixed = set(train["speaker"]), set(train["id"]), set(corpora)
@@ -225,6 +226,7 @@ def load_model(name: str, *, pretraining: bool = False):
             f"model '{name}': its emotion head was never trained, so its answers would be random. "
             "Fine-tune it first."
         )
+    model.config.warn_of_other_signals(processor.feature_extractor)
     return model.eval(), processor
 
 

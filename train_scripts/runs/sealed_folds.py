@@ -95,7 +95,8 @@ def fingerprint(model, processor) -> str | None:
         return None
     config = getattr(model, "config", None)  # a network of another system has none
     content = json.loads(config.to_json_string(use_diff=False)) if config else {}
-    content.pop("weights_digest", None)  # set by saving
+    for name in ("weights_digest", "signals_digest"):  # set by saving
+        content.pop(name, None)
     digest = hashlib.sha256(json.dumps(content).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
