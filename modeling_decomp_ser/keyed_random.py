@@ -47,6 +47,7 @@ def uniform(keys: Tensor, count: int) -> Tensor:
 
 
 def draw_keys(batch_size: int, generator: torch.Generator | None = None, device=None) -> Tensor:
-    """Draw int64 keys (B,) for rows that have none, from `generator` (default: torch's own)."""
-    keys = torch.randint(2**62, (batch_size,), generator=generator)
-    return keys.to(device) if device is not None else keys
+    """Draw int64 keys (B,) for rows that have none, on `device` (default: the processor) and from
+    `generator` of that device (default: torch's own), so that the host waits for nothing.
+    """
+    return torch.randint(2**62, (batch_size,), generator=generator, device=device)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .masked_layers import length_mask
+from .masked_layers import full_precision, length_mask
 
 IGNORED = -100
 """Label of a row or position that has none (the convention of torch and transformers)."""
@@ -49,14 +49,21 @@ def classification_loss(
     return TaskLoss(per_row, labels != IGNORED)
 
 
-def concordance(answers: Tensor, ratings: Tensor) -> Tensor:
+def concordance(answers: Tensor, ratings: Tensor, counted: Tensor | None = None) -> Tensor:
     """Concordance correlation coefficient of N answers with N ratings, (N, D) each -> (D,): twice
     the covariance over both variances and the squared difference of the means (Lin, Biometrics
     45(1), 1989). It is 0 for a constant answer.
+
+    `counted` (N,) bool leaves rows out, which have to be finite; default none.
     """
-    means, wanted = answers.mean(0), ratings.mean(0)
-    covariance = ((answers - means) * (ratings - wanted)).mean(0)
-    spread = answers.var(0, unbiased=False) + ratings.var(0, unbiased=False)
+    if counted is None:
+        counted = torch.ones_like(answers[:, 0], dtype=torch.bool)
+    # by weights: to pick the rows, the host would have to wait for their number
+    shares = (counted / counted.sum().clamp(min=1))[:, None].to(full_precision(answers))
+    means, wanted = (answers * shares).sum(0), (ratings * shares).sum(0)
+    answers, ratings = answers - means, ratings - wanted
+    covariance = (answers * ratings * shares).sum(0)
+    spread = ((answers.square() + ratings.square()) * shares).sum(0)
     return 2 * covariance / (spread + (means - wanted).square()).clamp(min=1e-8)
 
 
@@ -68,9 +75,11 @@ def dimensions_loss(answers: Tensor, ratings: Tensor) -> TaskLoss:
     that of several batches in a step each weighs as many rows as it has.
     """
     counted = ratings.isfinite().all(1)
+    enough = counted.sum() > 1
+    known = ratings.masked_fill(~counted[:, None], 0.0)
+    loss = torch.where(enough, 1 - concordance(answers, known, counted).mean(), 0.0)
     # the answers of all rows keep their gradient, of 0, where nothing is known
-    loss = 1 - concordance(answers[counted], ratings[counted]).mean() if counted.sum() > 1 else 0.0
-    return TaskLoss(loss + 0.0 * answers.float().sum(1), counted & (counted.sum() > 1))
+    return TaskLoss(loss + 0.0 * answers.float().sum(1), counted & enough)
 
 
 def reconstruction_loss(reconstruction: Tensor, mel: Tensor, lengths: Tensor) -> TaskLoss:

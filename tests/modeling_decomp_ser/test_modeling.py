@@ -494,20 +494,6 @@ def test_attention_implementations_agree():
     assert_close(sdpa(**batch).logits, eager(**batch).logits, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_the_forward_never_waits_for_the_device(training):
-    # A FakeTensor has no values: any question about one would raise.
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    # the CTC loss of torch copies the lengths to the host, and is left out
-    model = tiny_classifier("table3_m3", speech={"mask_time_prob": 0.3}).train(training)
-    batch = {**random_batch([20000, 9000]), "resampling_keys": torch.arange(2)}
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        fake = {k: mode.from_tensor(v) for k, v in batch.items()}
-        output = model(**fake)
-    assert output.logits.shape == (2, 4) and output.loss.shape == ()
-
-
 @pytest.mark.slow
 def test_torch_compile_agrees_with_eager():
     model = tiny_classifier().eval()

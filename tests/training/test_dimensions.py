@@ -53,6 +53,17 @@ def test_rows_without_all_ratings_do_not_count():
     assert not alone.counted.any() and alone.mean().item() == 0
 
 
+def test_rows_that_do_not_count_change_no_gradient():
+    answers = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    ratings = torch.randn(6, 3, dtype=torch.float64)
+    ratings[1, 2] = ratings[4, 0] = torch.nan
+    kept = torch.tensor([0, 2, 3, 5])
+    picked = 1 - concordance(answers[kept], ratings[kept]).mean()
+    expected = torch.autograd.grad(picked, answers)[0]
+    found = torch.autograd.grad(dimensions_loss(answers, ratings).mean(), answers)[0]
+    torch.testing.assert_close(found, expected)
+
+
 def test_a_model_has_no_head_unless_it_has_a_weight():
     config = {"components": ["pitch"], "use_speech_encoder": False, "speaker_weight": 0}
     config |= {"ctc_weight": 0, "pitch_conv_channels": 16, "decoder_hidden_size": 8}
