@@ -1,5 +1,5 @@
-"""Every model on a GPU that has no values: nothing in forward and backward asks for one, and nothing
-is made in the memory of the host.
+"""Every model on a GPU that has no values: nothing in forward and backward asks for one, and
+nothing is made in the memory of the host.
 """
 
 import pytest

@@ -1,5 +1,5 @@
-"""A GPU without values: tensors on `cuda` that know their shape, type and device, and whose contents
-nobody can ask for.
+"""A GPU without values: tensors on `cuda` that know their shape, type and device, and whose
+contents nobody can ask for.
 
 What waits for a true GPU (`.item()`, the truth of a tensor, indexing by a mask) raises here, and so
 does an operation that makes a tensor in the memory of the host.

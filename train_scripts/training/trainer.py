@@ -75,11 +75,13 @@ class DecompSerTrainer(Trainer):
         self.loss_weights = loss_weights or self.model.loss_weights
         self.score_turns: Any = score_turns
         self.augmentation = augmentation
+        if class_weights is not None:
+            class_weights = class_weights.to(self.args.device)
         self.class_weights = class_weights
         self.corpus_shares = corpus_shares
         self.rates = rates or {}
         self.logged: dict[str, Tensor] = {}
-        self.gradient_norms: dict[str, float] = {}
+        self.gradient_norms: dict[str, Tensor] = {}
         self.logged_steps: set[int] = set()
         if augmentation is not None and augmentation.changes_sound:
             self.train_dataset: Any = CorruptedRows(
@@ -171,9 +173,10 @@ class DecompSerTrainer(Trainer):
             return batches, None
         per_batch = [count_turns(batch, self.model_config) for batch in batches]
         counts: dict[str, Any] = {k: sum(c[k] for c in per_batch) for k in per_batch[0]}
-        return batches, {
-            k: self.accelerator.reduce(v.to(device), "sum").clamp(min=1) for k, v in counts.items()
-        }
+        # in one piece, so that device and other processes are asked once a step
+        on_device = torch.stack(list(counts.values())).to(device, non_blocking=True)
+        total: Any = self.accelerator.reduce(on_device, "sum")
+        return batches, dict(zip(counts, total.clamp(min=1), strict=True))
 
     @property
     def model_config(self):
@@ -260,7 +263,7 @@ class DecompSerTrainer(Trainer):
                     logs[f"weighted_{name}"] = self.loss_weights[task] * logs[name]
                 elif value.item():
                     logs[name] = int(value.item())
-            logs.update({f"gradient_norm_{k}": v for k, v in self.gradient_norms.items()})
+            logs.update({f"gradient_norm_{k}": v.item() for k, v in self.gradient_norms.items()})
             self.logged, self.logged_steps, self.gradient_norms = {}, set(), {}
         super().log(logs, start_time)
 
@@ -322,14 +325,14 @@ def part_of(name: str) -> str:
     return name.removeprefix("module.").split(".")[0]
 
 
-def gradient_norms(losses: dict[str, Tensor], model) -> dict[str, float]:
-    """Norm of each loss's gradient over all trained parameters; the graph is kept."""
+def gradient_norms(losses: dict[str, Tensor], model) -> dict[str, Tensor]:
+    """Norm of each loss's gradient over all trained parameters, scalars; the graph is kept."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     norms = {}
     for name, loss in losses.items():
         if loss.requires_grad:
             found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-            norms[name] = torch.stack([g.norm() for g in found if g is not None]).norm().item()
+            norms[name] = torch.stack([g.norm() for g in found if g is not None]).norm()
     return norms
 
 
