@@ -42,3 +42,23 @@ def test_one_that_was_being_written_is_deleted_and_the_one_before_taken(
     assert last_whole_checkpoint(tmp_path) == str(whole)
     assert not broken.exists()
     assert "checkpoint-20 is not whole" in caplog.text
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["in one piece", "in shares"])
+@pytest.mark.parametrize("missing", ["nothing", "weights", "optimizer"])
+def test_checkpoints_of_sharded_models_are_whole_where_all_parts_are(tmp_path, shared, missing):
+    path = save_checkpoint(tmp_path, 10)
+    (path / "optimizer.pt").rename(path / "optimizer.bin")
+    (path / "rng_state.pth").rename(path / "rng_state_0.pth")
+    parts = {"weights": path / "model.safetensors", "optimizer": path / "optimizer.bin"}
+    if shared:
+        for part, name in (("weights", "pytorch_model_fsdp_0"), ("optimizer", "optimizer_0")):
+            parts[part].unlink()
+            (path / name).mkdir()
+            parts[part] = path / name / ".metadata"
+            parts[part].touch()
+    if missing != "nothing":
+        parts[missing].unlink()
+    found = last_whole_checkpoint(tmp_path)
+    assert found == (str(path) if missing == "nothing" else None)
+    assert path.exists() == (found is not None)

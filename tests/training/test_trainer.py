@@ -397,6 +397,22 @@ def trainer_of(model, rows, collator, folder, *, kind=DecompSerTrainer, options=
     return trainer
 
 
+def test_random_states_of_all_processes_are_there_before_a_checkpoint_counts_as_whole(
+    model, rows, collator, tmp_path, monkeypatch
+):
+    trainer = trainer_of(model, rows, collator, tmp_path)
+    trainer.create_optimizer_and_scheduler(1)
+    waited = []
+    monkeypatch.setattr(
+        trainer.accelerator,
+        "wait_for_everyone",
+        lambda: waited.append(sorted(path.name for path in tmp_path.glob("*/*"))),
+    )
+    trainer._save_checkpoint(trainer.model, None)
+    # the Trainer's state, which is written last, is what tells
+    assert waited and "rng_state.pth" in waited[-1] and "trainer_state.json" not in waited[-1]
+
+
 def keys_heard(trainer, batch, epoch=0):
     """Keys of the random draws that the model is given for a batch."""
     heard = []

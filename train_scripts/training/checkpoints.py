@@ -11,13 +11,22 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from transformers.trainer import (
+    FSDP_MODEL_NAME,
     OPTIMIZER_NAME,
+    OPTIMIZER_NAME_BIN,
     SCHEDULER_NAME,
     TRAINER_STATE_NAME,
 )
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 logger = logging.getLogger(__name__)
+
+SHARDED = "_0/.metadata"
+"""Ends the file that FSDP writes last where each process saves its own share, in a folder beside
+the others."""
+
+OPTIMIZERS = (OPTIMIZER_NAME, OPTIMIZER_NAME_BIN, OPTIMIZER_NAME.removesuffix(".pt") + SHARDED)
+"""State of the optimiser: of one process or DDP, of FSDP in one piece, of FSDP in shares."""
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:
@@ -49,10 +58,15 @@ def find_damage(checkpoint: Path) -> str | None:
     if not random_states:
         return "it has no random state"
     weights = list(checkpoint.glob("*.safetensors"))
-    named = [SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME]
+    named = [SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, FSDP_MODEL_NAME + SHARDED]
     if not any((checkpoint / name).is_file() for name in named):
         return "it has no weights"
-    zipped = [checkpoint / OPTIMIZER_NAME, checkpoint / SCHEDULER_NAME, *random_states]
+    optimizers = [checkpoint / name for name in OPTIMIZERS]
+    optimizer = next((path for path in optimizers if path.is_file()), optimizers[0])
+    zipped = [checkpoint / SCHEDULER_NAME, *random_states]
+    zipped += checkpoint.glob(f"{FSDP_MODEL_NAME}.bin")
+    if optimizer.suffix:  # shares are no archives
+        zipped.append(optimizer)
     checks = [(check_json, checkpoint / TRAINER_STATE_NAME)]
     checks += [(check_safetensors, path) for path in weights]
     checks += [(check_zip, path) for path in zipped]

@@ -267,6 +267,13 @@ class DecompSerTrainer(Trainer):
             self.logged, self.logged_steps, self.gradient_norms = {}, set(), {}
         super().log(logs, start_time)
 
+    def _save_rng_state(self, output_dir: str) -> None:
+        """As in transformers, and wait for the states of the other processes: the file that is
+        written next tells that a checkpoint is whole.
+        """
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()
+
     def evaluate(
         self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval"
     ) -> dict:
