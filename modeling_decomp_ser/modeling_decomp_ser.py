@@ -129,7 +129,7 @@ class DecompSerPreTrainedModel(PreTrainedModel):
     input_modalities = "audio"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _supports_flash_attn = True  # dispatched by the library, not tested: it needs a GPU
+    _supports_flash_attn = True  # dispatched by the library; its kernels were never run
     # The loss is a mean, so the Trainer has to divide it by its accumulation steps.
     accepts_loss_kwargs = False
 
@@ -216,6 +216,9 @@ class DecompSerPreTrainedModel(PreTrainedModel):
         if push_to_hub:
             repo_id = of_hub.pop("repo_id", os.path.basename(os.path.abspath(save_directory)))
             self.push_to_hub(repo_id, **of_hub)
+
+    def get_input_embeddings(self) -> None:
+        """There is no table of embeddings; FSDP asks for one, to wrap it by itself."""
 
     def post_init(self):
         """As in transformers; refuses sizes that no memory would hold before there are any."""

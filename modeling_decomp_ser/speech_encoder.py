@@ -69,6 +69,10 @@ def build_speech_encoder(config: PreTrainedConfig) -> PreTrainedModel:
         encoder.encoder.pos_conv_embed = MaskedPositionLayers(positions.layers)
     if getattr(positions, "batch_norm", None) is not None:
         positions.batch_norm = RunningBatchNorm(config.hidden_size)
+    # units of sharding, which the library names for HuBERT alone; without, each step of FSDP would
+    # gather the whole model
+    layers = {type(layer).__name__ for layer in encoder.encoder.layers}
+    encoder._no_split_modules = layers | set(encoder._no_split_modules or ())
     return encoder
 
 

@@ -484,6 +484,14 @@ def test_gradient_checkpointing_changes_no_gradient():
         assert_close(a.grad, b.grad)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_layers_of_every_encoder_are_units_of_sharding(family):
+    model = tiny_classifier("table3_m1", speech=FAMILIES[family])
+    layers = {type(layer).__name__ for layer in model.speech_encoder.encoder.layers}
+    assert layers and layers <= set(model._no_split_modules)
+    assert model.get_input_embeddings() is None  # FSDP asks
+
+
 def test_attention_implementations_agree():
     batch = random_batch([20000, 9000])
     sdpa = tiny_classifier().eval()

@@ -40,6 +40,8 @@ from train_scripts.training.calibration import calibrate_on, measure_on_test
 from train_scripts.training.lora import add_adapters, merge_adapters
 from train_scripts.training.stage import (
     StageRun,
+    check_sharding,
+    gather,
     model_fields,
     open_run,
     train,
@@ -97,7 +99,9 @@ def finetune(
     overlap = check_pretrained(pretrained, encoder, run.data, allow_overlap)
     model = start_model(run, pretrained)
     trainer = build_trainer(model, run)
+    check_sharding(trainer, run.settings.finetuning.lora_rank)
     seconds = train(trainer, run.folder)
+    model = gather(trainer, model)
     if run.settings.finetuning.lora_rank:
         merge_adapters(model)
     model.config.emotion_head_trained = True

@@ -26,6 +26,8 @@ from train_scripts.training.loss_plot import plot_omega
 from train_scripts.training.random_crops import RandomCrops
 from train_scripts.training.stage import (
     StageRun,
+    check_sharding,
+    gather,
     model_fields,
     open_run,
     train,
@@ -83,7 +85,9 @@ def pretrain(
     set_seed(run.settings.seed)
     model = build_autoencoder(run.settings, run.data, run.processor)
     trainer = build_pretrainer(model, run)
+    check_sharding(trainer)
     seconds = train(trainer, run.folder)
+    model = gather(trainer, model)
     collator = trainer.data_collator.collator  # of whole turns
     accuracy = heldout_accuracy(model, collator, run.data.folds["heldout_turns"])
     selection = measure(model, collator, selection_rows(run.data), accuracy)

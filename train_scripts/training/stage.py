@@ -14,6 +14,8 @@ from typing import Any
 import torch
 import typer
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.fsdp import FSDPModule
 from transformers import ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from processing import DecompSerProcessor
@@ -232,6 +234,42 @@ def train(trainer, folder: Path) -> float:
     # accelerate has put its autocast around the very model, not a wrapper of it
     trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     return seconds
+
+
+def check_sharding(trainer: Trainer, lora_rank: int = 0) -> None:
+    """Raise InputError where FSDP was asked for, and accelerate would train without it, or the
+    model has adapters, which `gather` does not know.
+    """
+    if trainer.is_fsdp_enabled and lora_rank:
+        raise InputError(
+            f"finetuning.lora_rank={lora_rank}: adapters are not trained with FSDP. Set it to 0, "
+            "or leave --use_fsdp out: adapters need little memory."
+        )
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    if asked and not trainer.is_fsdp_enabled:
+        raise InputError(
+            "FSDP was asked for (ACCELERATE_USE_FSDP), but accelerate shards a model over GPUs "
+            "alone, several of them. Leave it out: without it each process holds the whole model."
+        )
+
+
+def gather(trainer, model) -> Any:
+    """The trained model in one piece, on every process, as it is scored and saved; where FSDP has
+    sharded it, a new one.
+
+    Args:
+        trainer: that has trained.
+        model: that it was given.
+    """
+    if not trainer.is_fsdp_enabled:
+        return model
+    options = StateDictOptions(full_state_dict=True)
+    weights = get_model_state_dict(trainer.model, options=options)
+    # sharding has given the model a class of torch's, whose code would be saved with it
+    kind = next(c for c in type(model).__mro__ if not issubclass(c, FSDPModule))
+    whole: Any = kind(model.config)
+    whole.load_state_dict(weights)
+    return whole.to(trainer.args.device)
 
 
 def read_log(folder: Path) -> list[dict]:
