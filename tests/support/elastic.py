@@ -14,6 +14,10 @@ from typing import Any
 
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+NEW_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+"""With it each start has a store of its own. torch 2.14 otherwise keeps one for all, and what
+is started again may connect to the addresses of those that died: it hangs, or is refused."""
+
 
 def launch(call: Callable[[], Any], *, processes: int = 2, restarts: int = 0) -> int:
     """Run a call in processes that torchrun's agent starts, and starts again where one dies.
@@ -34,6 +38,7 @@ def launch(call: Callable[[], Any], *, processes: int = 2, restarts: int = 0) ->
         call()
 
     def agent() -> None:
+        os.environ[NEW_STORE] = "1"
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,

@@ -236,10 +236,13 @@ def train(trainer, folder: Path) -> float:
     return seconds
 
 
-def check_sharding(trainer: Trainer, lora_rank: int = 0) -> None:
-    """Raise InputError where FSDP was asked for, and accelerate would train without it, or the
-    model has adapters, which `gather` does not know.
+def check_sharding(trainer: Any, lora_rank: int = 0) -> None:
+    """Raise InputError where FSDP was asked for, and accelerate would train without it, or by its
+    first version, whose parameters are no tensors of the graph that norms of gradients are taken
+    of; or where the model has adapters, which `gather` does not know.
     """
+    if trainer.is_fsdp_enabled and not trainer.accelerator.is_fsdp2:
+        raise InputError("FSDP version 1 is not supported. Give accelerate --fsdp_version 2.")
     if trainer.is_fsdp_enabled and lora_rank:
         raise InputError(
             f"finetuning.lora_rank={lora_rank}: adapters are not trained with FSDP. Set it to 0, "
