@@ -238,8 +238,8 @@ def train(trainer, folder: Path) -> float:
 
 def check_sharding(trainer: Any, lora_rank: int = 0) -> None:
     """Raise InputError where FSDP was asked for, and accelerate would train without it, or by its
-    first version, whose parameters are no tensors of the graph that norms of gradients are taken
-    of; or where the model has adapters, which `gather` does not know.
+    first version, which transformers is about to drop; or where the model has adapters, which
+    `gather` does not know.
     """
     if trainer.is_fsdp_enabled and not trainer.accelerator.is_fsdp2:
         raise InputError("FSDP version 1 is not supported. Give accelerate --fsdp_version 2.")

@@ -230,7 +230,11 @@ class DecompSerTrainer(Trainer):
         outputs.task_losses["emotion"] = TaskLoss(per_row, labels != IGNORED)
 
     def wants_gradient_norms(self) -> bool:
-        """Whether the step that is about to end a log line is one of those that carry them."""
+        """Whether the step that is about to end a log line is one of those that carry them; none
+        with FSDP, whose gradients of single layers are out of reach of a second backward pass.
+        """
+        if self.is_fsdp_enabled:
+            return False
         step, every = self.state.global_step + 1, max(1, int(self.state.logging_steps or 1))
         lines = max(1, self.state.max_steps // every // GRADIENT_NORM_LINES)
         return step % (every * lines) == 0 and not self.gradient_norms
