@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,9 +53,8 @@ def train(corpus_folder, fold, quick_settings, tmp_path_factory):
     def prepared(name, *settings, preset="base"):
         options = {"data": str(corpus_folder), "protocol": "speaker", "fold": fold}
         overrides = [*quick_settings, *SETTINGS, *settings]
-        return root / name, lambda: finetune(
-            preset, output=root / name, overrides=overrides, **options
-        )
+        folder = root / name
+        return folder, partial(finetune, preset, output=folder, overrides=overrides, **options)
 
     return prepared
 
@@ -88,20 +88,22 @@ def watched(trainer, model):
 
 def shard(state_dict: str, call):
     """A call whose model FSDP shards, as `accelerate launch --use_fsdp` would have it."""
+    import support.fsdp_on_cpu  # noqa: F401
 
-    def sharded():
-        import support.fsdp_on_cpu  # noqa: F401
+    os.environ.update(
+        ACCELERATE_USE_FSDP="true",
+        FSDP_VERSION="2",
+        FSDP_AUTO_WRAP_POLICY="TRANSFORMER_BASED_WRAP",
+        FSDP_STATE_DICT_TYPE=state_dict,
+    )
+    finetuning.gather = watched
+    call()
 
-        os.environ.update(
-            ACCELERATE_USE_FSDP="true",
-            FSDP_VERSION="2",
-            FSDP_AUTO_WRAP_POLICY="TRANSFORMER_BASED_WRAP",
-            FSDP_STATE_DICT_TYPE=state_dict,
-        )
-        finetuning.gather = watched
-        call()
 
-    return sharded
+def die(step, call):
+    """A call of which one process is killed at a step, the first time."""
+    die_once(step)
+    call()
 
 
 def test_two_processes_train_what_one_does_by_accumulation(train, two):
@@ -125,7 +127,7 @@ def test_two_processes_train_what_one_does_by_accumulation(train, two):
 @pytest.mark.slow
 def test_a_model_that_was_trained_in_shards_is_saved_in_one_piece(train, two):
     folder, call = train("sharded", *CALM)
-    assert launch(shard("FULL_STATE_DICT", call)) == 0
+    assert launch(partial(shard, "FULL_STATE_DICT", call)) == 0
     assert_same_weights(two, folder, 1e-5)
     for line, expected in zip(lines_of(folder), lines_of(two), strict=True):
         kept = {k: v for k, v in expected.items() if not k.startswith("gradient_norm_")}
@@ -166,14 +168,10 @@ def test_after_a_worker_dies_all_are_restarted_and_end_the_same(train, state_dic
     for kind in ("left_alone", "restarted"):
         folder, call = train(f"{name}_{kind}")
         folders.append(folder)
-        prepared = call if state_dict is None else shard(state_dict, call)
-
-        def dying(prepared=prepared):
-            die_once(step=6)
-            prepared()
-
+        prepared = call if state_dict is None else partial(shard, state_dict, call)
         alone = kind == "left_alone"
-        assert launch(prepared if alone else dying, restarts=0 if alone else 1) == 0
+        planned = prepared if alone else partial(die, 6, prepared)
+        assert launch(planned, restarts=0 if alone else 1) == 0
     whole, restarted = folders
     # the steps of the second epoch that were done are done again
     text = (restarted / "log.jsonl").read_text("utf-8")

@@ -9,6 +9,7 @@ from transformers import TrainingArguments
 
 from modeling_decomp_ser import decomposition, modeling_decomp_ser
 from train_scripts.runs.settings import AugmentationSettings
+from train_scripts.training.random_crops import RandomCrops
 from train_scripts.training.trainer import PARTS, DecompSerPreTrainer, DecompSerTrainer
 
 WITHOUT_CTC = "table3_m3"
@@ -89,9 +90,12 @@ def test_a_step_of_fine_tuning_waits_for_nothing(tmp_path, monkeypatch):
 
 
 def test_a_step_of_pretraining_waits_for_nothing(tmp_path, monkeypatch):
-    trainer = trainer_of(
-        tiny_autoencoder("table2_timbre"), tmp_path, kind=DecompSerPreTrainer, crop_frames=(1, 2)
+    model = tiny_autoencoder("table2_timbre")
+    # crops are cut, and the frames of the resampled ones counted, on the host by the loader
+    crops = RandomCrops(
+        None, shortest=1, longest=2, seed=0, count_resampled_frames=model.count_resampled_frames
     )
+    trainer = trainer_of(model, tmp_path, kind=DecompSerPreTrainer, data_collator=crops)
     batch = {**for_pretraining(batch_of()), "row_keys": torch.arange(2)}
     step_on_fakes(trainer, batch, monkeypatch)
 
