@@ -5,9 +5,9 @@
 All modules of judges.yaml, or those named; with digits, of the mutants of each function only those
 whose number ends in one of them: 37 is a fifth.
 
-Words of messages are left alone. What survives is listed as a change of a line, with the reason
-that survivors.yaml gives; the exit code is 1 if a module has survivors without a reason or kills
-less than LEAST_KILLED of its mutants.
+Words of messages and progress bars are left alone. What survives is listed as a change of a line,
+with the reason that survivors.yaml gives; the exit code is 1 if a module has survivors without a
+reason or kills less than LEAST_KILLED of its mutants.
 """
 
 import argparse
@@ -34,15 +34,31 @@ pytest_add_cli_args_test_selection = [{tests}]
 pytest_add_cli_args = ["-p", "no:xdist", "-p", "no:cacheprovider"]
 also_copy = [{copied}]
 use_git_change_detection = false
-# seconds beyond 15 times what the tests took, for a machine that is busy
-timeout_constant = 60.0
+# a mutant may take 15 times this many seconds more than the tests took, for a machine that is busy
+timeout_constant = 4.0
 track_dependencies = false
-# lines that are words of a message: a string with a space in it, and nothing else
-do_not_mutate_patterns = ['^\\s*f?"[^"]* [^"]*",?$']
+# lines that are words of a message, a string with a space in it and nothing else; progress bars
+do_not_mutate_patterns = ['^\\s*f?"[^"]* [^"]*",?$', '^\\s*progress = tqdm\\(']
 [tool.pytest.ini_options]
 addopts = "--strict-markers -m 'not slow and not gpu and not iemocap'"
 markers = ["slow", "gpu", "iemocap"]
 """
+FOR_MUTANTS = """
+
+from threading import RLock
+
+from hypothesis import Phase, settings
+from tqdm import tqdm
+
+# one example that fails is enough, and the same ones are tried every time
+settings.register_profile(
+    "mutation", phases=[Phase.explicit, Phase.generate], derandomize=True, database=None
+)
+settings.load_profile("mutation")
+# the lock of before is one for all processes: a mutant that ends while it holds it stops the others
+tqdm.set_lock(RLock())
+"""
+"""Added to the copied conftest.py."""
 SHOW = """
 import sys
 from mutmut.__main__ import find_mutant, get_diff_for_mutant
@@ -61,6 +77,8 @@ def prepare(module: str, tests: list[str]) -> Path:
     for name in ("tests/conftest.py", *tests):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, folder / name)
+    with (folder / "tests/conftest.py").open("a", encoding="utf-8") as conftest:
+        conftest.write(FOR_MUTANTS)
     data = [
         path.relative_to(folder).as_posix()
         for name in PACKAGES
