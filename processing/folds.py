@@ -9,9 +9,10 @@ these agree.
 import hashlib
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -235,7 +236,7 @@ def _speaker_groups(rows: Sequence[Row]) -> list[list[str]]:
     ]
     dealt = [own for home, own in by_home.items() if home not in small]
     together = [row for home in small for row in by_home[home]]
-    parts = [_deal_speakers(own) for own in (*dealt, *([together] if together else []))]
+    parts = [_deal_speakers(own) for own in (*dealt, together)]
     groups = [
         sorted(speaker for part in parts for speaker in part[k]) for k in range(NUM_SPEAKER_GROUPS)
     ]
@@ -254,9 +255,7 @@ def _deal_speakers(rows: Sequence[Row]) -> list[list[str]]:
     that gender, then the fewest speakers, then the fewest turns; ties by name and by group number.
     """
     genders = _speaker_table(rows, "gender")
-    num_turns = dict.fromkeys(genders, 0)
-    for row in rows:
-        num_turns[row["speaker"]] += 1
+    num_turns = Counter(row["speaker"] for row in rows)
     groups: list[list[str]] = [[] for _ in range(NUM_SPEAKER_GROUPS)]
     for gender in sorted({g or "" for g in genders.values()}):
         members = [s for s in genders if (genders[s] or "") == gender]
@@ -274,7 +273,8 @@ def _deal_speakers(rows: Sequence[Row]) -> list[list[str]]:
 
 def _assign_speaker_5(rows: Sequence[Row], fold: str) -> dict[str, str]:
     """Fold k tests group k; a tenth of the others, taken from the next group on, validates: of each
-    corpus of a mixture a tenth.
+    corpus of a mixture a tenth. One with one or two others has none to spare; if all are so small,
+    a tenth of all together validates.
     """
     groups, genders = _speaker_groups(rows), _speaker_table(rows, "gender")
     homes = {row["speaker"]: home_of(row) for row in rows}
@@ -284,13 +284,13 @@ def _assign_speaker_5(rows: Sequence[Row], fold: str) -> dict[str, str]:
         for shift in range(1, NUM_SPEAKER_GROUPS)
         for s in groups[(index + shift) % NUM_SPEAKER_GROUPS]
     ]
+    by_home: dict[str | None, list[str]] = defaultdict(list)
+    for speaker in later:
+        by_home[homes[speaker]].append(speaker)
     validation: set[str] = set()
-    for home in dict.fromkeys(homes[s] for s in later):
-        own = [s for s in later if homes[s] == home]
+    for own in [own for own in by_home.values() if len(own) > 2] or [later]:
         count = max(1, round(VALIDATION_FRACTION * len(own)))
-        # a corpus of one or two speakers has none to spare, if others validate
-        if len(own) > 2 or len(own) == len(later):
-            validation.update(_alternate_genders(own, genders, index)[:count])
+        validation.update(_alternate_genders(own, genders, index)[:count])
     test = set(groups[index])
     return _mark(rows, lambda row: row["speaker"] in test, lambda row: row["speaker"] in validation)
 
@@ -417,20 +417,16 @@ def _ravdess_actor(row: Row) -> int:
     return int(found[1])
 
 
-def _ravdess_protocol(
-    name: str, folds: Mapping[str, tuple[Sequence[int], Sequence[int]]]
-) -> Protocol:
-    """A protocol of published lists of actors, {fold: (test, validation)}."""
-
-    def assign(rows: Sequence[Row], fold: str) -> dict[str, str]:
-        tested, validating = folds[fold]
-        return _mark(
-            rows,
-            lambda row: _ravdess_actor(row) in tested,
-            lambda row: _ravdess_actor(row) in validating,
-        )
-
-    return Protocol(name, 1, "speaker", lambda rows: list(folds), assign)
+def _assign_published(
+    folds: Mapping[str, tuple[Sequence[int], Sequence[int]]], rows: Sequence[Row], fold: str
+) -> dict[str, str]:
+    """Published lists of actors, {fold: (test, validation)}."""
+    tested, validating = folds[fold]
+    return _mark(
+        rows,
+        lambda row: _ravdess_actor(row) in tested,
+        lambda row: _ravdess_actor(row) in validating,
+    )
 
 
 # --- the table of protocols ----------------------------------------------------------------------
@@ -464,8 +460,20 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol("corpus", 1, "corpus", _corpora, _assign_corpus),
         Protocol("predefined", 1, "split", lambda rows: [PREDEFINED_FOLD], _assign_predefined),
-        _ravdess_protocol("ravdess-published", RAVDESS_PUBLISHED),
-        _ravdess_protocol("ravdess-emobox", EMOBOX_RAVDESS),
+        Protocol(
+            "ravdess-published",
+            1,
+            "speaker",
+            lambda rows: list(RAVDESS_PUBLISHED),
+            partial(_assign_published, RAVDESS_PUBLISHED),
+        ),
+        Protocol(
+            "ravdess-emobox",
+            1,
+            "speaker",
+            lambda rows: list(EMOBOX_RAVDESS),
+            partial(_assign_published, EMOBOX_RAVDESS),
+        ),
     )
 }
 """The protocols of the command line by name."""

@@ -1,11 +1,14 @@
 import hashlib
 import random
+from pathlib import Path
 
 import pytest
 from datasets import Dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.tone_corpora import write_tones
 
+from processing.corpora.loading import load_corpus
 from processing.errors import InputError
 from processing.folds import (
     PROTOCOLS,
@@ -201,6 +204,7 @@ def test_a_predefined_split_is_taken_as_it_is():
         ("speaker-5", {"speaker": None}, "needs the speaker"),
         ("session", {"session": None}, r"needs the session .*Use 'speaker' or 'speaker-5'"),
         ("session", {"session": "one"}, "at least 2 sessions, found 1"),
+        ("session", {"session": "one", "speaker": None}, "needs the speaker"),
         ("dialogue-prefix", {}, "needs the dialogue"),
         ("dialogue-prefix", {"dialogue": "Ses01F_impro01"}, "train split is empty"),
         ("predefined", {}, "needs the split"),
@@ -220,6 +224,17 @@ def test_what_a_protocol_lacks_is_said_with_the_way_out(protocol, change, messag
 def test_an_unknown_fold_is_answered_with_the_list():
     with pytest.raises(InputError, match="no fold '9'. Choose one of: s00, s01, s02"):
         split_rows(corpus_of([4, 4, 4]), "speaker", "9")
+
+
+def test_a_corpus_without_rows_is_refused():
+    with pytest.raises(InputError, match="^the corpus has no rows"):
+        fold_names([], "predefined")
+
+
+def test_folds_are_named_from_a_folder_too(tmp_path):
+    folder = write_tones(tmp_path / "tones", corpus="tones", num_speakers=2, turns_each=1)
+    for data in (folder, Path(folder), load_corpus(folder)):
+        assert fold_names(data, "speaker-paper") == ["s0", "s1"]
 
 
 def test_sessions_that_share_their_speakers_are_refused():
@@ -390,6 +405,71 @@ def test_the_hash_of_a_split_can_be_made_without_this_package():
     text += '"train": ["b0", "c0"], "validation": []}]'
     assert entry["hash"] == hashlib.sha256(text.encode()).hexdigest()[:16]
     assert entry == {**entry, "name": "speaker-paper", "version": 1, "leaks": False}
+
+
+def mixture_of(**sizes):
+    """Rows of a mixture: corpora by name, with as many speakers each, of both genders."""
+    return [
+        {
+            "id": f"{corpus}/{s:02d}-{k}",
+            "speaker": f"{corpus}/{s:02d}",
+            "gender": ("female", "male")[s % 2],
+            "corpus": corpus,
+            "emotion": EMOTIONS[k],
+        }
+        for corpus, size in sizes.items()
+        for s in range(size)
+        for k in range(3)
+    ]
+
+
+@pytest.mark.parametrize(("sizes", "validate"), [({"a": 7, "b": 8}, "ab"), ({"a": 9, "b": 2}, "a")])
+def test_of_each_corpus_with_speakers_to_spare_one_validates_in_five_groups(sizes, validate):
+    rows = mixture_of(**sizes)
+    for fold in fold_names(rows, "speaker-5"):
+        _, validation = speakers_of_splits(rows, "speaker-5", fold)
+        assert "".join(name[0] for name in validation) == validate
+
+
+def test_where_no_corpus_has_speakers_to_spare_one_of_all_validates():
+    rows = mixture_of(a=2, b=2, c=2)
+    for fold in fold_names(rows, "speaker-5"):
+        tested, validation = speakers_of_splits(rows, "speaker-5", fold)
+        assert len(validation) == 1 and not set(validation) & set(tested)
+
+
+def test_corpora_of_few_speakers_are_dealt_together_and_others_alone():
+    # a and b together have five speakers, dealt by name within a gender: women 00 and 02, men 01
+    rows = mixture_of(a=3, b=2, c=5)
+    tested = [speakers_of_splits(rows, "speaker-5", str(k))[0] for k in range(1, 6)]
+    assert tested == [
+        ["a/00", "c/00"],
+        ["a/02", "c/02"],
+        ["b/00", "c/04"],
+        ["a/01", "c/01"],
+        ["b/01", "c/03"],
+    ]
+
+
+def test_a_speaker_is_validated_within_its_corpus_of_a_mixture_where_that_has_others():
+    rows = mixture_of(a=3, b=3, c=1)
+    # of the same gender and the same corpus, where that has more than one speaker
+    assert speakers_of_splits(rows, "speaker", "b/02") == [["b/02"], ["b/00"]]
+    assert speakers_of_splits(rows, "speaker", "c/00") == [["c/00"], ["a/00"]]
+
+
+def test_of_each_corpus_that_trains_a_tenth_of_the_speakers_validates():
+    rows = mixture_of(a=4, b=26, c=2, d=3)
+    unknown = {"id": "b/x", "speaker": None, "gender": None, "corpus": "b", "emotion": "sad"}
+    tested, validation = speakers_of_splits([*rows, unknown], "corpus", "a")
+    assert tested == ["a/00", "a/01", "a/02", "a/03"]
+    # of 26 three, women and men in turn; of two none; of the third corpus a woman again
+    assert validation == ["b/00", "b/01", "b/02", "d/00"]
+    splits = split_rows([*rows, unknown], "corpus", "a")
+    assert len(rows) in splits["train"]
+    _, validation = speakers_of_splits(rows, "corpus", "b")
+    # the first corpus begins with a woman, the third with one too
+    assert validation == ["a/00", "d/00"]
 
 
 PINNED = {
