@@ -72,7 +72,9 @@ def leaks(
         copies = find_copies(fingerprint_audio(progress))
     columns = _compared_columns(corpus)
     reports = {}
-    for fold in tqdm(folds or names, desc="folds", unit="fold", mininterval=1.0, leave=False):
+    chosen = folds or names
+    progress = tqdm(chosen, desc="folds", unit="fold", mininterval=1.0, leave=False)
+    for fold in progress:
         splits = {
             name: _take(columns, indices)
             for name, indices in split_rows(rows, protocol, fold).items()
@@ -173,15 +175,16 @@ def format_leak_table(reports: Mapping[str, Mapping[str, Any]], *, against: str 
     """A text table of the reports of `leak_report` by fold: a line for each fold, a column for each
     kind of leak with number and share, against the "train" or the "validation" turns.
     """
-    folds, of_fold = pd.Index(reports, name="fold"), list(reports.values())
-    turns = pd.DataFrame([r["turns"] for r in of_fold], folds, ["test", against], dtype=object)
-    counts = pd.DataFrame([r[f"in_{against}"] for r in of_fold], folds, LEAK_KINDS, dtype=float)
+    of_fold = list(reports.values())
+    names = ["test", against]
+    turns = pd.DataFrame([r["turns"] for r in of_fold], list(reports), names, dtype=object)
+    counts = pd.DataFrame([r[f"in_{against}"] for r in of_fold], dtype=float)
     if len(reports) > 1:  # a sum of which a part is unknown is unknown
         turns.loc["all"] = [turns["test"].sum(), ""]
         counts.loc["all"] = counts.sum(skipna=False)
     for kind in LEAK_KINDS:
         turns[kind.replace("_", " ")] = list(map(_share, counts[kind], turns["test"]))
-    return turns.rename_axis(index=None, columns="fold").to_string()
+    return turns.rename_axis(columns="fold").to_string()
 
 
 def _compared_columns(rows: Dataset, digests: Mapping[str, str] | None = None) -> Columns:

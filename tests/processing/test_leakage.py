@@ -21,6 +21,7 @@ from processing.leakage import (
     format_leak_table,
     leak_report,
     leaks,
+    same_people,
 )
 
 
@@ -86,6 +87,33 @@ def test_the_table_has_a_line_for_each_fold_and_their_sum():
     assert len(lines) == 4
     assert lines[1].split()[:5] == ["x", "2", "1", "1", "(50.0%)"]
     assert lines[3].split()[:4] == ["all", "4", "2", "(50.0%)"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_table_reads_as_a_whole():
+    folds = folds_of(
+        train=[("a", "s1", "d1", "Yes"), ("z", "s4", "d1", "Yes")],
+        test=[("b", "s1", "d2", "yes"), ("c", "s2", "d1", "no"), ("d", "s3", "d3", None)],
+    )
+    report = leak_report(folds, [("a", "b", 0.9)])
+    lines = [line.split() for line in format_leak_table({"x": report, "y": report}).splitlines()]
+    kinds = [word for kind in LEAK_KINDS for word in kind.split("_")]
+    shares = "1 (33.3%) 1 (33.3%) 1 (33.3%) 0 (0.0%) 0 (0.0%) 1 (33.3%)"
+    assert lines == [
+        ["fold", "test", "train", *kinds],
+        ["x", "3", "2", *shares.split()],
+        ["y", "3", "2", *shares.split()],
+        ["all", "6", *shares.replace("1 ", "2 ").split()],
+    ]
+
+
+def test_speakers_of_two_names_are_listed_with_the_most_shared_recordings_first():
+    columns = {"id": list("abcdefg"), "speaker": ["s3", "s1", "s2", "s1", None, "s4", "s2"]}
+    pairs = [("g", "f"), ("a", "f"), ("c", "d"), ("b", "d"), ("e", "a"), ("f", "a")]
+    found = same_people(columns, [(*pair, 0.9) for pair in pairs])
+    assert found == [("s3", "s4", 2), ("s1", "s2", 1), ("s2", "s4", 1)]
+    with pytest.raises(ValueError, match="shorter"):
+        same_people({"id": ["a", "b"], "speaker": ["s1"]}, [])
 
 
 def test_shared_speakers_are_refused_unless_the_protocol_declares_them():
