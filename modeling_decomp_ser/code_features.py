@@ -54,6 +54,8 @@ def encode_waveforms(
     """
     features = feature_extractor(waveforms, sampling_rate=sampling_rate, return_tensors="pt")
     features = features.to(model.device)
+    # of spectrogram and pitch the model rounds what it reads
+    features["input_values"] = features["input_values"].to(model.dtype)
     was_training = model.training
     model.eval()
     seen: list[tuple[Tensor, Tensor, Tensor]] = []  # in the order of the parts

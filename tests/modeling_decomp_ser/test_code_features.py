@@ -53,6 +53,32 @@ def test_times_run_through_the_utterance():
     assert times[:2].tolist() == pytest.approx([0.0125, 0.0325])
 
 
+def test_a_code_stands_for_the_middle_of_its_frames():
+    # 8 frames of 16 ms: the middle of the first eight lies 3.5 frames after that of the first
+    [speech] = tiny_classifier().encode(voice(1.0), EXTRACTOR, 16000)
+    for name in ("rhythm", "content", "pitch", "timbre"):
+        assert speech.parts[name].times[:3].tolist() == pytest.approx([0.056, 0.184, 0.312])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_encoding_knows_the_rate_and_leaves_the_mode_and_no_gradients(training):
+    model = tiny_classifier().train(training)
+    [speech] = model.encode(voice(1.0), EXTRACTOR, 16000)
+    assert model.training is training and model.decomposition.training is training
+    for part in speech.parts.values():
+        assert not part.frames.requires_grad and not part.pooled.requires_grad
+    [slow] = model.encode(voice(1.0), EXTRACTOR, 8000)  # the same samples last twice as long
+    assert len(slow.parts["rhythm"].frames) == pytest.approx(
+        2 * len(speech.parts["rhythm"].frames), abs=1
+    )
+
+
+def test_features_of_half_precision_are_given_in_full():
+    [speech] = tiny_classifier().to(torch.bfloat16).encode(voice(1.0), EXTRACTOR, 16000)
+    for part in speech.parts.values():
+        assert part.frames.dtype == part.pooled.dtype == torch.float32
+
+
 def test_a_click_is_heard_at_its_time():
     """The codes that change most are those whose time is that of the change."""
     model = tiny_classifier()
