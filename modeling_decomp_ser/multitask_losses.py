@@ -30,9 +30,7 @@ class TaskLoss(NamedTuple):
         several batches; 0 with a gradient of 0 where no row counts.
         """
         # where, not a product: a row that does not count may be infinite
-        total = torch.where(
-            self.counted, self.per_row, 0.0 * self.per_row.nan_to_num(0.0, 0.0, 0.0)
-        ).sum()
+        total = torch.where(self.counted, self.per_row, 0.0 * self.per_row.nan_to_num()).sum()
         return total / (self.counted.sum().clamp(min=1) if divisor is None else divisor)
 
 
