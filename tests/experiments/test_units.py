@@ -5,7 +5,14 @@ import yaml
 from support.records import plant_record
 
 from processing.errors import InputError
-from train_scripts.experiments.units import check_folder, plan_units, pretraining_settings
+from train_scripts.experiments.units import (
+    Unit,
+    check_folder,
+    flatten,
+    plan_units,
+    pretraining_settings,
+    read_stored_settings,
+)
 from train_scripts.runs.settings import build_config, load_settings
 
 SHARED = {"data": "corpus", "protocol": "speaker"}
@@ -24,6 +31,47 @@ def test_every_preset_seed_and_fold_has_its_own_folder_and_seed():
         assert unit.kind == "finetune" and unit.pretrained is None
     # a whole round of all presets before the next seed
     assert [unit.seed for unit in units] == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_every_unit_carries_what_its_verb_needs(tmp_path):
+    presets = ["table3_m3", "baseline_majority"]
+    options = {"overrides": ["size=tiny"], "skip_bad": True, "processes": 3, **SHARED}
+    pretraining, run, baseline = plan_units(presets, ["a"], 1, tmp_path, **options)
+    for unit in (pretraining, run, baseline):
+        assert (unit.data, unit.protocol, unit.fold, unit.seed) == ("corpus", "speaker", "a", 0)
+        assert unit.skip_bad and unit.processes == 3
+        assert not unit.finished
+        unit.folder.mkdir(parents=True)
+        (unit.folder / "results.json").touch()
+        assert unit.finished
+    assert [unit.kind for unit in (pretraining, run, baseline)] == [
+        "pretrain",
+        "finetune",
+        "baseline",
+    ]
+    assert run.overrides == baseline.overrides == ("size=tiny", "seed=0")
+    assert (run.preset, run.row, run.preset_text) == ("table3_m3", "table3_m3", "")
+    assert run.folder == tmp_path / "table3_m3" / "seed-0" / "fold-a"
+    assert run.pretrained == pretraining.folder and baseline.pretrained is None
+    assert str(run) == "table3_m3 seed 0 fold a"
+    # all settings of a pre-training but its seed are in a preset of its own, named by a hash
+    assert pretraining.overrides == ("seed=0",)
+    name = Path(pretraining.preset).stem
+    assert Path(pretraining.preset) == tmp_path / "pretrained" / f"{name}.yaml"
+    assert pretraining.row == f"pretrained/{name}"
+    assert pretraining.folder == tmp_path / "pretrained" / name / "seed-0" / "fold-a"
+    content = yaml.safe_load(pretraining.preset_text)
+    settings = load_settings("table3_m3", run.overrides)
+    assert list(content) == list(pretraining_settings(settings))  # in the order of settings
+    components, digest = name.rsplit("-", 1)
+    assert components == "-".join(content["model"]["components"]) and len(digest) == 8
+    assert content["pretraining"]["max_steps"] > 0 and "features" in content
+    assert not content.keys() & {"seed", "preset", "finetuning", "vocabulary"}
+
+
+def test_a_preset_may_not_be_called_as_the_folder_of_pretrainings():
+    with pytest.raises(InputError, match="^preset 'pretrained': .*has this name. Rename.$"):
+        plan(["elsewhere/pretrained.yaml"])
 
 
 def test_presets_whose_pretraining_is_the_same_share_one():
@@ -127,10 +175,10 @@ def test_other_systems_are_units_and_a_deterministic_one_has_one_seed():
 @pytest.mark.parametrize(
     ("presets", "overrides", "message"),
     [
-        (["base", "base"], [], "given 2 times"),
+        (["base", "base"], [], "^preset 'base' is given 2 times. Give it once.$"),
         (["nothing"], [], "preset 'nothing'"),
         (["rival_hub"], [], "which model"),
-        (["base"], ["seed=3"], "--seeds"),
+        (["base"], ["seed=3"], "^seed: --seeds N runs the seeds 0 to N-1. Leave the setting out.$"),
         (["base"], ["finetuning.num_train_epoch=3"], "finetuning.num_train_epochs"),
     ],
 )
@@ -159,3 +207,55 @@ def test_a_folder_of_other_settings_is_refused_by_name(finished, tmp_path):
     store({**settings, "finetuning": {**settings["finetuning"], "num_train_epochs": 3}})
     with pytest.raises(InputError, match="finetuning.num_train_epochs=3 there and 25.0 now"):
         check_folder(unit)
+
+
+def test_of_many_settings_that_differ_five_are_named_and_of_other_kinds_none(tmp_path):
+    unit = plan_units(["table3_m1"], ["a"], 1, tmp_path, overrides=["size=tiny"], **SHARED)[0]
+    now = flatten(load_settings("table3_m1", unit.overrides).as_dict())
+    number = {name: value for name, value in now.items() if type(value) is float}
+    assert len(number) > 5
+    stored = load_settings("table3_m1", unit.overrides).as_dict()
+    for name in number:
+        *groups, last = name.split(".")
+        group = stored
+        for part in groups:
+            group = group[part]
+        group[last] = 12345.0
+    unit.folder.mkdir(parents=True)
+    plant_record(unit.folder, settings=stored)
+    names = sorted(number)
+    with pytest.raises(InputError) as raised:
+        check_folder(unit)
+    assert str(raised.value) == (
+        f"{unit.folder}: holds a run with other settings: {', '.join(names[:5])} differ, such as "
+        f"{names[0]}=12345.0 there and {number[names[0]]!r} now. Choose another --output or delete "
+        "the folder."
+    )
+    for kind in ("baseline", "pretrain"):
+        check_folder(Unit(**{**vars(unit), "kind": kind}))
+
+
+def test_settings_are_read_of_finished_and_interrupted_runs_alone(tmp_path):
+    assert read_stored_settings(tmp_path) is None
+    (tmp_path / "settings.yaml").write_text("seed: 3\nmodel: {pooling: mean}\n")
+    assert read_stored_settings(tmp_path) is None  # it ended before its first checkpoint
+    (tmp_path / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    assert read_stored_settings(tmp_path) == {"seed": 3, "model": {"pooling": "mean"}}
+    plant_record(tmp_path, settings={"seed": 4})
+    assert read_stored_settings(tmp_path) == {"seed": 4}
+
+
+def test_settings_are_flattened_to_dotted_names_whatever_their_depth():
+    tree = {"a": 1, "b": {"c": (1, 2), "d": {"e": None, "f": [3]}}, "g": {}}
+    assert flatten(tree) == {"a": 1, "b.c": [1, 2], "b.d.e": None, "b.d.f": [3]}
+
+
+def test_the_weight_of_the_speaker_is_told_from_none_and_not_from_another():
+    def made(*overrides):
+        found = pretraining_settings(load_settings("base", ["size=tiny", *overrides]))
+        return found["model"]["speaker_weight"], found["model"]["ctc_weight"]
+
+    assert made("model.speaker_weight=0.3", "model.ctc_weight=0.3") == (1.0, 0.0)
+    assert made("model.speaker_weight=0.0") == (0.0, 0.0)
+    for preset, overrides in (("table3_m1", []), ("base", ["pretraining.max_steps=0"])):
+        assert pretraining_settings(load_settings(preset, ["size=tiny", *overrides])) is None
