@@ -1,5 +1,7 @@
 import numpy as np
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modeling_decomp_ser.keyed_random import draw_keys, fold_in, mix, uniform
 
@@ -11,6 +13,31 @@ def test_the_hash_is_splitmix64():
     states = [(1234567 + (i + 1) * gamma) % 2**64 for i in range(3)]
     signed = torch.tensor([s - 2**64 if s >= 2**63 else s for s in states])
     assert [int(x) % 2**64 for x in mix(signed)] == expected
+
+
+GAMMA = 0x9E3779B97F4A7C15
+
+
+def split_mix(state):
+    """SplitMix64's finaliser in Python's own integers."""
+    z = state % 2**64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    return z ^ z >> 31
+
+
+@given(key=st.integers(-(2**63), 2**63 - 1), number=st.integers(0, 2**40))
+def test_draws_and_derived_keys_stay_what_they_are(key, number):
+    draws = [(split_mix(key + k * GAMMA) >> 40) / 2**24 for k in (1, 2, 3)]
+    assert uniform(torch.tensor([key]), 3).tolist() == [draws]
+    derived = int(fold_in(torch.tensor([key]), number)[0])
+    assert derived % 2**64 == split_mix(key + (number + 1) * GAMMA % 2**63)
+
+
+def test_draws_are_made_where_the_keys_are():
+    # the meta device refuses tensors of any other
+    keys = draw_keys(3, device="meta")
+    assert uniform(fold_in(keys, 1), 5).device.type == "meta"
 
 
 def test_a_row_does_not_depend_on_its_batch_or_on_the_number_of_draws():
