@@ -3,10 +3,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from modeling_decomp_ser import DecompSerForAudioClassification, DecompSerForPreTraining
 from processing import DecompSerDataCollator, DecompSerFeatureExtractor, DecompSerProcessor
+from processing.errors import InputError
 from processing.features import add_signals
 from processing.text import make_vocabulary
 from train_scripts.runs.fold_data import with_arrays
@@ -19,6 +20,8 @@ from train_scripts.training.trainer import (
     DecompSerPreTrainer,
     DecompSerTrainer,
     count_turns,
+    gradient_norms,
+    part_of,
 )
 
 LABELS = ["angry", "happy", "sad", "neutral"]
@@ -615,3 +618,136 @@ def test_an_evaluation_scores_what_it_is_given_and_names_what_is_known(
     assert seen == [(3, 3), (5, 5)]
     assert trainer.state.log_history[-1]["test_uar"] == 0.25
     assert trainer.logged == {}
+
+
+def test_a_part_is_named_whatever_wraps_the_model():
+    names = ("speech_encoder.masked_spec_embed", "module.ctc_head.bias", "emotion_head.weight")
+    assert [part_of(name) for name in names] == ["speech_encoder", "ctc_head", "emotion_head"]
+
+
+def test_the_optimiser_is_of_the_model_that_is_given(model, rows, collator, tmp_path, monkeypatch):
+    trainer = trainer_of(model, rows, collator, tmp_path, options={"rates": {"ctc_head": 0.5}})
+    other, asked = torch.nn.ModuleDict({"ctc_head": torch.nn.Linear(2, 3)}), []
+    kind = trainer.get_optimizer_cls_and_kwargs
+    monkeypatch.setattr(
+        trainer,
+        "get_optimizer_cls_and_kwargs",
+        lambda args, model: asked.append(model) or kind(args, model),
+    )
+    optimizer = trainer.create_optimizer(other)
+    assert asked == [other]
+    given = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert given == {id(p) for p in other.parameters()}
+    assert {group["lr"] for group in optimizer.param_groups} == {0.05}
+    # it is made once
+    assert trainer.create_optimizer() is trainer.optimizer is optimizer
+
+
+def test_gradient_norms_by_hand():
+    model = torch.nn.ParameterDict({"a": torch.tensor([3.0, 4.0]), "b": torch.tensor([5.0])})
+    model["frozen"] = torch.nn.Parameter(torch.tensor([7.0]), requires_grad=False)
+    losses = {
+        "half the square": model["a"].square().sum() / 2,
+        "both": model["a"].sum() + 2 * model["b"].sum() + model["frozen"].sum(),
+        "without a gradient": model["frozen"].sum(),
+    }
+    expected = {"half the square": 5.0, "both": 6**0.5}
+    for _ in range(2):  # the graph is kept
+        assert gradient_norms(losses, model) == pytest.approx(expected)
+    assert model["a"].grad is None
+
+
+def test_ratings_count_where_two_turns_have_them_all(model):
+    keys, nan = torch.arange(4), float("nan")
+    rated = torch.tensor([[1.0, 2, 3], [1.0, nan, 3], [4.0, 5, 6], [nan] * 3])
+    for labels, expected in ((rated, 2), (rated[[0, 1, 1, 3]], 0)):
+        counts = count_turns({"row_keys": keys, "dimension_labels": labels}, model.config)
+        assert {k: int(v) for k, v in counts.items()} == {
+            "reconstruction": 4,
+            "dimensions": expected,
+        }
+
+
+def test_over_processes_losses_are_averaged_and_counts_added(model, rows, collator, tmp_path):
+    trainer = trainer_of(model, rows, collator, tmp_path)
+    trainer.accelerator = SimpleNamespace(
+        reduce=lambda value, how: {"sum": 2.0, "mean": 1.5}[how] * value
+    )
+    trainer.logged = {
+        "loss_emotion": torch.tensor(8.0),
+        "transcripts_longer_than_frames": torch.tensor(3.0),
+    }
+    trainer.logged_steps = {4, 5}
+    line = {"loss": 1.0}
+    trainer.log(line)
+    weight = trainer.loss_weights["emotion"]
+    assert line["loss_emotion"] == 6 and line["weighted_loss_emotion"] == weight * 6
+    assert line["transcripts_longer_than_frames"] == 6
+    assert trainer.logged == {} and trainer.logged_steps == set()
+    trainer.logged, trainer.logged_steps = {"transcripts_longer_than_frames": torch.zeros(1)}, {1}
+    line = {"loss": 1.0}
+    trainer.log(line)
+    assert "transcripts_longer_than_frames" not in line
+
+
+def test_callbacks_hear_of_an_evaluation_made_in_batches(model, rows, collator, tmp_path):
+    heard, sizes = [], []
+
+    class Listener(TrainerCallback):
+        def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+            heard.append((args, state, metrics))
+            control.should_training_stop = True
+            return control
+
+    options = {
+        "score_turns": lambda dataset, turns: {"uar": 0.25},
+        "eval_dataset": RowsInMemory(rows[:5], 16000),
+        "callbacks": [Listener()],
+    }
+    fields = {"per_device_eval_batch_size": 2}
+    trainer = trainer_of(model, rows, collator, tmp_path, options=options, **fields)
+    trainer.model.register_forward_pre_hook(
+        lambda module, args, kwargs: sizes.append(len(kwargs["mel"])), with_kwargs=True
+    )
+    metrics = trainer.evaluate()
+    assert sorted(sizes) == [1, 2, 2]
+    ((args, state, seen),) = heard
+    assert args is trainer.args and state is trainer.state and seen == metrics
+    assert trainer.control.should_training_stop
+
+
+def test_the_loader_has_the_workers_and_memory_that_are_asked_for(model, rows, collator, tmp_path):
+    trainer = trainer_of(model, RowsInMemory(rows, 16000), collator, tmp_path)
+    assert trainer.get_train_dataloader().pin_memory is False
+    trainer.args.dataloader_pin_memory, trainer.args.dataloader_num_workers = True, 2
+    loader = trainer.get_train_dataloader()
+    assert loader.pin_memory is True and loader.num_workers == 2
+    assert loader.collate_fn is collator and loader.dataset is trainer.train_dataset
+
+
+def test_corpora_are_drawn_by_their_shares_or_not_at_all(model, rows, collator, tmp_path):
+    mixed = [{**row, "corpus": "ab"[k > 1]} for k, row in enumerate(rows)]
+    kept = RowsInMemory(mixed, 16000)
+    options = {"corpus_shares": {"a": 0.5, "b": 0.5}}
+    trainer = trainer_of(model, kept, collator, tmp_path, options=options)
+    drawn = [i for batch in trainer.get_train_dataloader().batch_sampler for i in batch]
+    # two of the eight turns are of the first corpus
+    assert sum(i < 2 for i in drawn) == len(drawn) / 2 == 4
+    stock = {"train_sampling_strategy": "sequential"}
+    trainer = trainer_of(model, kept, collator, tmp_path, options=options, **stock)
+    with pytest.raises(InputError, match="^train_sampling_strategy=.*sequential: draws no corpora"):
+        trainer.get_train_dataloader()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_shares_of_votes_weigh_as_their_labels_do(smoothing, model, rows, collator, tmp_path):
+    weights = torch.tensor([0.5, 1.0, 1.5, 2.0])
+    options, fields = {"class_weights": weights}, {"label_smoothing_factor": smoothing}
+    trainer = trainer_of(model, rows, collator, tmp_path, options=options, **fields)
+    batch, votes = collator(rows), torch.tensor([0.5, 0.25, 0.25, 0.0]).expand(8, -1)
+    with torch.no_grad():
+        inputs = {**batch, "label_distribution": votes}
+        _, output = trainer.compute_loss(trainer.model, inputs, return_outputs=True)
+    target = (1 - smoothing) * votes + smoothing / 4
+    expected = -(target * output.logits.log_softmax(-1)).sum(1) * (0.25 + 0.25 + 0.375)
+    torch.testing.assert_close(output.task_losses["emotion"].per_row, expected)
