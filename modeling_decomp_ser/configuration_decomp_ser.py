@@ -93,18 +93,11 @@ def check_speech_sizes(config: Any) -> None:
         f"speech_config.hidden_size={config.hidden_size} is no multiple of num_attention_heads="
         f"{config.num_attention_heads}.",
     )
-    lists = {name: getattr(config, name) for name in ("conv_dim", "conv_kernel", "conv_stride")}
-    for name, sizes in lists.items():
-        refuse_if(
-            not isinstance(sizes, list | tuple) or not 1 <= len(sizes) <= MOST_LAYERS,
-            f"speech_config.{name}={sizes!r}: expected a list of sizes, one a convolution.",
-        )
-        for size in sizes:
+    # that they are lists of one length is checked by the library
+    check_range("speech_config: number of convolutions", len(config.conv_dim), 1, MOST_LAYERS)
+    for name in ("conv_dim", "conv_kernel", "conv_stride"):
+        for size in getattr(config, name):
             check_range(f"speech_config.{name}", size, 1, MOST_UNITS)
-    refuse_if(
-        len({len(sizes) for sizes in lists.values()}) > 1,
-        "speech_config: conv_dim, conv_kernel and conv_stride have different lengths.",
-    )
 
 
 @strict
@@ -282,14 +275,14 @@ class DecompSerConfig(PreTrainedConfig):
             not isinstance(self.id2label, dict | None),
             f"id2label={self.id2label!r}: expected an emotion by its number.",
         )
-        label2id = kwargs.get("label2id") or getattr(self, "label2id", None)
+        label2id: Any = self.label2id
         refuse_if(
             not isinstance(label2id, dict | None),
             f"label2id={label2id!r}: expected a number by its emotion.",
         )
         dtype = self.dtype or kwargs.get("torch_dtype")
         refuse_if(
-            isinstance(dtype, str) and dtype.removeprefix("torch.") not in DTYPES,
+            isinstance(dtype, str) and dtype not in DTYPES,
             f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.",
         )
         if self.id2label is None and label2id:

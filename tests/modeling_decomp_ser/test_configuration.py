@@ -1,12 +1,15 @@
 import dataclasses
+import hashlib
 import json
 
 import pytest
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from support.tiny_networks import tiny_config
 from transformers import AutoConfig, HubertConfig, Wav2Vec2Config
 
 from modeling_decomp_ser import DecompSerConfig
+from modeling_decomp_ser.configuration_decomp_ser import WEIGHTS
 
 
 def test_the_defaults_are_the_papers_full_system():
@@ -105,11 +108,146 @@ def test_without_a_speech_encoder_there_is_no_configuration_of_one():
         ({"abstain_below": float("nan")}, "abstain_below=nan: expected a probability"),
         ({"speech_config": {"model_type": "bert"}}, "model_type 'bert', expected one of"),
         ({"speech_config": {"add_adapter": True}}, "add_adapter=True"),
+        ({"pad_token_id": None}, "pad_token_id=None: CTC needs it as its blank"),
+        ({"temperature": float("inf")}, "temperature=inf: expected a positive number"),
+        ({"resampling_min_length": 1}, "resampling_min_length=1 and .*: expected 2 frames or more"),
+        ({"resampling_min_scale": 1.6}, "min_scale=1.6 and resampling_max_scale=1.5: expected pos"),
+        *(
+            ({name: value}, f"{name}={value}: expected {expected}")
+            for names, values, expected in (
+                (("part_dropout", "head_dropout"), (-0.1, 1.0, 1), "0 or more, below 1.$"),
+                (WEIGHTS, (-0.1, float("inf"), float("nan")), "a number of 0 or more.$"),
+                (("pretraining_speaker_weight",), (-0.1, 1.1), "0 to 1.$"),
+            )
+            for name in names
+            for value in values
+        ),
+        ({"id2label": {0: "a", 2: "b"}}, "expected the numbers from 0 on, each with a name of its"),
+        ({"id2label": {0: "a", 1: "a"}}, "each with a name of its own"),
+        ({"id2label": {0: "a", 1: ""}}, "each with a name of its own"),
+        ({"id2label": {0: "a", 1: 7}}, "each with a name of its own"),
+        (
+            {"id2label": {0: "a", 1: "b"}, "label2id": {"a": 1, "b": 0}},
+            "label2id={'a': 1, 'b': 0} does not fit id2label={0: 'a', 1: 'b'}",
+        ),
     ],
 )
 def test_contradictions_are_named(fields, message):
     with pytest.raises(StrictDataclassError, match=message):
         DecompSerConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"part_dropout": 0, "head_dropout": 0.99},
+        {"pretraining_speaker_weight": 0},
+        {"pretraining_speaker_weight": 1},
+        {"abstain_below": 0},
+        {"abstain_below": 1},
+        {"conv_kernel_size": 1},
+        {"resampling_min_length": 2, "resampling_max_length": 2},
+        {"resampling_min_scale": 1e-3, "resampling_max_scale": 1e-3},
+        {"pad_token_id": None, "ctc_weight": 0},
+        {"components": ["single"]},
+        {"components": [], "speaker_weight": 0, "reconstruction_weight": 0},
+        {"components": ["pitch"], "speaker_weight": 0},
+        dict.fromkeys(WEIGHTS, 0),
+    ],
+)
+def test_the_ends_of_ranges_are_accepted(fields):
+    config = DecompSerConfig(**fields)
+    expected = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    assert {name: getattr(config, name) for name in fields} == expected
+
+
+def test_the_speaker_head_reads_timbre_or_the_undivided_codes():
+    for components, expected in ((["single"], "single"), (["pitch"], None), (None, "timbre")):
+        given = {} if components is None else {"components": components}
+        assert DecompSerConfig(speaker_weight=0, **given).speaker_component == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        *((f"{part}_layers", 1, 1000) for part in ("rhythm_conv", "single_lstm", "decoder")),
+        *((f"{part}_hidden_size", 1, 1_000_000) for part in ("timbre", "decoder")),
+        ("content_conv_channels", 1, 1_000_000),
+        *((name, 1, 1_000_000) for name in ("num_mel_bins", "num_f0_bins", "vocab_size")),
+        ("conv_channels_per_group", 1, 1_000_000),
+        ("speech_config.num_hidden_layers", 1, 1000),
+        ("speech_config.intermediate_size", 1, 1_000_000),
+        ("speech_config.num_conv_pos_embeddings", 1, 1_000_000),
+    ],
+)
+def test_sizes_that_no_network_has_are_refused(name, least, most):
+    def build(value):
+        group, _, field = name.rpartition(".")
+        fields = {field: value}
+        return DecompSerConfig(**({group: fields} if group else fields))
+
+    for value in (least, most):
+        build(value)
+    for value in (least - 1, most + 1):
+        with pytest.raises(StrictDataclassError, match=f"{name}={value}: expected a whole number"):
+            build(value)
+
+
+CONVOLUTIONS = ("conv_dim", "conv_kernel", "conv_stride")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_attention_heads": 5}, "hidden_size=768 is no multiple of num_attention_heads=5."),
+        ({name: [1] * 1001 for name in CONVOLUTIONS}, "number of convolutions=1001: expected a wh"),
+        ({name: [] for name in CONVOLUTIONS}, "expected a whole number, 1 to"),
+        *(({name: [8, 8]}, "Configuration for convolutional layers") for name in CONVOLUTIONS),
+        *(({name: 8}, f"'{name}' expected a list") for name in CONVOLUTIONS),
+        ({"conv_kernel": [10, 3, 3, 3, 3, 2, 0]}, r"conv_kernel=0: expected a whole number, 1 to"),
+    ],
+)
+def test_a_speech_encoder_that_cannot_be_built_is_refused(fields, message):
+    with pytest.raises((StrictDataclassError, ValueError), match=message):
+        DecompSerConfig(speech_config=fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"id2label": ["a", "b"]}, "id2label=.*: expected an emotion by its number"),
+        ({"label2id": ["a", "b"]}, "label2id=.*: expected a number by its emotion"),
+        ({"dtype": "int8"}, "dtype='int8': expected one of float32, float16, bfloat16, float64"),
+        ({"torch_dtype": "float8"}, "dtype='float8': expected one of"),
+        ({"dtype": "torch.float32"}, "dtype='torch.float32': expected one of float32, float16"),
+    ],
+)
+def test_labels_and_types_of_another_form_are_refused(fields, message):
+    with pytest.raises((StrictDataclassError, ValueError), match=message):
+        DecompSerConfig(**fields)
+
+
+def test_types_are_known_by_name():
+    for dtype in ("float32", "float16", "bfloat16", "float64", torch.float16):
+        DecompSerConfig(dtype=dtype)
+
+
+def test_a_stored_configuration_is_sealed_and_names_no_path(tmp_path):
+    for place, kept in (("/home/x/wav2vec2", ""), ("./model", ""), ("~/model", ""), ("a/b", "a/b")):
+        config = DecompSerConfig(speech_config=Wav2Vec2Config(_name_or_path=place))
+        config.speech_config._name_or_path = place
+        stored = json.loads(config.to_json_string())
+        assert stored["speech_config"].get("_name_or_path", "") == kept
+    assert "settings_digest" not in json.loads(config.to_json_string(use_diff=False))
+    # the digest is of all that changes an answer, and what a library writes is left out
+    free = ("settings_digest", "transformers_version", "auto_map", "architectures")
+    text = json.dumps({k: v for k, v in stored.items() if k not in free}, sort_keys=True)
+    assert stored["settings_digest"] == hashlib.sha256(text.encode()).hexdigest()
+    assert DecompSerConfig.from_dict({**stored, "transformers_version": "0"}).pooling == "mean"
+    without = {k: v for k, v in stored.items() if k != "settings_digest"}
+    assert DecompSerConfig.from_dict({**without, "pooling": "statistics"}).pooling == "statistics"
+    with pytest.raises(ValueError, match="^config.json was changed after saving"):
+        DecompSerConfig.from_dict({**stored, "pooling": "statistics"})
 
 
 @pytest.mark.parametrize(
