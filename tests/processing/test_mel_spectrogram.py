@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.signal import butter, sosfiltfilt, sosfreqz
 
 from processing.mel_spectrogram import (
+    _fourier_size,
     check_waveform,
     high_pass,
     log_mel_spectrogram,
@@ -160,21 +161,65 @@ def test_the_settings_are_those_asked_for():
     np.testing.assert_array_equal(log_mel_spectrogram(samples, **SPEECHSPLIT), usual)
 
 
-def test_bands_beyond_half_the_sampling_rate_are_refused():
-    with pytest.raises(ValueError, match="90 to 7600 Hz.*0 and 4000 Hz"):
-        log_mel_spectrogram(np.zeros(3000), **{**SPEECHSPLIT, "sampling_rate": 8000})
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"sampling_rate": 8000}, "^mel bands from 90 to 7600 Hz.*0 and 4000 Hz, half the"),
+        ({"f_min": -1.0}, "from -1 to 7600 Hz"),
+        ({"f_min": 500.0, "f_max": 500.0}, "from 500 to 500 Hz"),
+        ({"f_max": 8000.5}, "to 8000.5 Hz.* 0 and 8000 Hz"),
+    ],
+)
+def test_bands_that_do_not_ascend_within_half_the_sampling_rate_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        log_mel_spectrogram(np.zeros(3000), **SPEECHSPLIT | changed)
+
+
+@pytest.mark.parametrize("num_samples", [1, 511, 512, 513, 1000])
+def test_what_is_too_short_to_be_reflected_is_followed_by_zeros(num_samples):
+    samples = 0.3 * np.random.RandomState(0).standard_normal(num_samples)
+    # a frame hears 512 samples to either side of its middle
+    if num_samples > 512:
+        extended = np.pad(samples, 512, mode="reflect")
+    else:
+        before = np.concatenate([samples, np.zeros(1024 - num_samples)])[512:0:-1]
+        extended = np.concatenate([before, samples, np.zeros(1024)])
+    window = np.hanning(1025)[:-1]
+    magnitudes = np.abs(np.fft.rfft(extended[:1024] * window))
+    mel = log_mel_spectrogram(samples, **SPEECHSPLIT, dtype=torch.float64)
+    # the bands of Slaney are triangles of area 1 on the frequencies of the transform
+    points, frequencies = mel_points(), np.arange(513) * RATE / 1024
+    for band in (0, 40, 79):
+        low, centre, high = points[band : band + 3]
+        rise, fall = (frequencies - low) / (centre - low), (high - frequencies) / (high - centre)
+        weights = np.maximum(0, np.minimum(rise, fall)) * 2 / (high - low)
+        level = (20 * np.log10(max(1e-5, weights @ magnitudes)) + 84) / 100
+        assert mel[0, band] == pytest.approx(min(max(level, 0), 1), abs=1e-4)
+
+
+def test_transforms_are_of_few_and_quick_sizes():
+    sizes = {n: _fourier_size(n) for n in range(1, 3000)}
+    for n, size in sizes.items():
+        odd = size // (size & -size)
+        assert n <= size < 1.34 * n and odd in (1, 3, 5, 7)
+    used = sorted({size for n, size in sizes.items() if n > 1024})
+    assert used == [1280, 1536, 1792, 2048, 2560, 3072]
 
 
 @pytest.mark.parametrize(
     ("waveform", "message"),
     [
-        (np.zeros(0), "0 samples"),
+        (np.zeros(0), "^waveform of 0 samples, expected at least 1.$"),
         (np.zeros((2, 100)), r"shape \(2, 100\), expected one channel"),
-        (np.array([0.1, np.nan, 0.1]), "NaN or infinity"),
+        (
+            np.array([0.1, np.nan, 0.1]),
+            "^waveform holds NaN or infinity, expected finite samples.$",
+        ),
         (np.array([0.1, np.inf]), "NaN or infinity"),
         (np.array([0.1, -np.inf]), "NaN or infinity"),
         (np.array([3, -20000], np.int16), "peak of 20000.*32768"),
-        (np.array([0.0, -32768.0]), "peak of 32768"),
+        (np.array([0.0, -32768.0]), "^waveform with a peak of 32768"),
+        (np.array([16.1, 0.0]), "peak of 16.1, expected full scale 1.0. Divide 16-bit"),
     ],
 )
 def test_wrong_waveforms_are_named(waveform, message):
@@ -186,3 +231,4 @@ def test_wrong_waveforms_are_named(waveform, message):
 
 def test_a_little_overshoot_is_accepted():
     check_waveform(np.array([1.5, -1.5]))
+    check_waveform(np.array([16.0, -16.0]))
