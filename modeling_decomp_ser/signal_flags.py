@@ -101,7 +101,7 @@ def are_several(waveform: np.ndarray) -> bool:
     if len(waveform) < 16000:  # a word has no pauses
         return False
     frames = waveform[: len(waveform) // 320 * 320].reshape(-1, 320)
-    levels = np.sqrt(np.mean(np.square(frames, dtype=np.float64), axis=1))
+    levels = np.sqrt(np.mean(np.square(frames), axis=1))
     if levels.std() >= MOST_EVEN * levels.mean():
         return False
     windows = np.lib.stride_tricks.sliding_window_view(waveform, 512)[::320] * np.hanning(512)

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from support.tiny_pipeline import RATE
 
-from modeling_decomp_ser.signal_flags import is_in_notes, signal_flags
+from modeling_decomp_ser.signal_flags import (
+    are_several,
+    is_in_notes,
+    is_narrow,
+    is_steady,
+    signal_flags,
+)
 from processing import DecompSerFeatureExtractor
 from processing.audio_files import read_audio
 
@@ -82,3 +88,128 @@ def test_chords_are_no_speech():
         sound += 0.05 * envelope * sum(partials)
     extractor = DecompSerFeatureExtractor(f0_method="rapt")
     assert flags_of(sound.astype(np.float32), extractor) == ("not_speech_like",)
+
+
+def flags_by_rule(level=0.1, voiced=0.5, *, seconds=2.0, **options):
+    """Flags of a sound of one level, 100 frames of a broad and gliding voice, some voiced."""
+    waveform = np.full(int(RATE * seconds), level)
+    signals = np.ones((100, 80)), np.sin(np.arange(100) / 9), np.arange(100) < 100 * voiced
+    return signal_flags(waveform, *signals, seconds=seconds, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        ({}, ()),
+        ({"seconds": 0.5}, ()),
+        ({"seconds": 0.49}, ("too_short",)),
+        ({"level": 0.001}, ()),  # -60 dB
+        ({"level": 0.00099}, ("too_quiet",)),
+        ({"level": 0.00099, "voiced": 0.0, "seconds": 0.4}, ("too_short", "too_quiet")),
+        ({"voiced": 0.1}, ()),
+        ({"voiced": 0.09}, ("not_speech_like",)),
+        ({"voiced": 0.98}, ()),
+        ({"voiced": 0.99}, ("not_speech_like",)),
+        ({"voiced": 0.99, "seconds": 0.9}, ()),
+        ({"voiced": 0.0, "seconds": 0.4}, ("too_short", "not_speech_like")),
+    ],
+)
+def test_each_limit_is_where_it_is_said_to_be(options, flags):
+    assert flags_by_rule(**options) == flags
+
+
+@pytest.mark.parametrize(
+    ("spoken", "frames", "flags"),
+    [
+        (8, 100, ()),
+        (7, 100, ("not_speech_like",)),
+        (0, 5, ("not_speech_like",)),
+        (5, 5, ()),  # a sound of less than a quarter of a second that is speech throughout
+        (4, 5, ("not_speech_like",)),
+    ],
+)
+def test_a_detector_decides_instead_of_the_rules(spoken, frames, flags):
+    speech = np.where(np.arange(frames) < spoken, 0.5, 0.49)
+    for voiced in (0.0, 0.5, 1.0):
+        assert flags_by_rule(voiced=voiced, speech=speech) == flags
+
+
+def several_tones(band_decibels, *, level_deviation=0.0, seconds=2.0):
+    """A tone in each of 15 bands, a third of a second loud and soft in turn, even bands against
+    odd ones: deviation of the level of bands in dB, and of that of the whole over its mean.
+    """
+    time = np.arange(int(seconds * RATE)) / RATE
+    turn = np.where((time * 3).astype(int) % 2, 1.0, -1.0)
+    bands = [
+        10 ** (turn * (-1) ** k * band_decibels / 20)
+        * np.sin(2 * np.pi * (250 * k + 234.375) * time + k * k)
+        for k in range(15)
+    ]
+    return 0.02 * (1 + level_deviation * turn) * sum(bands)
+
+
+@pytest.mark.parametrize(
+    ("sound", "several"),
+    [
+        (several_tones(7.0), True),
+        (several_tones(5.0), False),  # as steady as noise
+        (several_tones(7.0, level_deviation=0.45), True),
+        (several_tones(7.0, level_deviation=0.65), False),  # with the pauses of one voice
+        (several_tones(7.0, seconds=1.0), True),
+        (several_tones(7.0, seconds=0.99), False),
+        (0.1 * np.random.default_rng(0).standard_normal(2 * RATE), False),
+    ],
+)
+def test_several_voices_are_even_as_a_whole_and_not_in_their_bands(sound, several):
+    assert are_several(sound) is several
+    signals = np.ones((100, 80)), np.sin(np.arange(100) / 9), np.ones(100, bool)
+    for share, counts in ((0.51, True), (0.5, False)):  # of the frames are speech
+        speech = (np.arange(100) < 100 * share).astype(float)
+        flags = signal_flags(sound, *signals, seconds=len(sound) / RATE, speech=speech)
+        assert flags == (("several_voices",) if several and counts else ())
+
+
+def test_only_bands_of_speech_tell_several_voices():
+    time = np.arange(2 * RATE) / RATE
+    turn = np.where((time * 3).astype(int) % 2, 1.0, -1.0)
+    steady = 0.1 * np.random.default_rng(0).standard_normal(len(time))
+    for low, high in ((40, 90), (4200, 6000)):  # below 125 Hz and above 3875 Hz
+        changing = [
+            0.3 * (1 + sign * 0.9 * turn) * np.sin(2 * np.pi * frequency * time)
+            for sign, frequency in ((1, low), (-1, high))
+        ]
+        assert not are_several(steady + sum(changing))
+
+
+def test_a_steady_sound_is_voiced_in_more_than_98_percent_of_a_second():
+    for voiced, seconds, steady in ((99, 1.0, True), (98, 1.0, False), (100, 0.99, False)):
+        assert is_steady(np.arange(100) < voiced, seconds) is steady
+
+
+def test_half_of_the_loud_frames_of_a_narrow_sound_fill_few_bands():
+    def frames(*filled, peak=0.8, beside=0.5):
+        """Frames whose first bands are within 30 dB of the peak and others just beyond."""
+        mel = np.full((len(filled), 100), beside - 0.01)
+        for row, number in zip(mel, filled, strict=True):
+            row[:number], row[0] = beside, peak
+        return mel
+
+    assert is_narrow(frames(7, 7, 7)) and not is_narrow(frames(8, 8, 8))
+    assert is_narrow(frames(7, 7, 50)) and not is_narrow(frames(7, 50, 50))
+    # broad noise in the pauses changes nothing
+    pauses = frames(90, 90, peak=0.3, beside=0.2)
+    assert is_narrow(np.concatenate([frames(7, 7, 7), pauses]))
+
+
+@pytest.mark.parametrize(
+    ("size", "steps", "notes"),
+    [(0.14, 10, True), (0.16, 10, False), (0.14, 9, False)],
+)
+def test_notes_step_by_less_than_15_percent_of_the_mean_in_the_median(size, steps, notes):
+    # steps of one size but for the last, a jump that makes their mean 1
+    heights = np.full(steps, size)
+    heights[-1] = steps - size * (steps - 1)
+    log_f0 = np.concatenate([[0.0], np.cumsum(heights)])
+    assert is_in_notes(log_f0, np.ones(steps + 1, int)) is notes
+    mixed = np.concatenate([log_f0, [99.0, -99.0]])  # unvoiced frames say nothing
+    assert is_in_notes(mixed, np.arange(steps + 3) <= steps) is notes
