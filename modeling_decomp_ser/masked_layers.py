@@ -108,7 +108,7 @@ def masked_statistics(x: Tensor, lengths: Tensor) -> Tensor:
     variance = masked_mean((full - mean[:, None]).square(), lengths)
     # The root has no gradient at 0, which a row of one step would ask for.
     deviation = (variance + 1e-8).sqrt()
-    largest = full.masked_fill(~mask, float("-inf")).amax(1)
+    largest = full.masked_fill(~mask, -torch.inf).amax(1)
     return torch.cat([mean, deviation, largest], dim=-1).to(x.dtype)
 
 

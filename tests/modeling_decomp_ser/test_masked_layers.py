@@ -88,10 +88,11 @@ def copy_to_packed(lstm: BiLSTM) -> nn.LSTM:
 
 
 @settings(max_examples=15, deadline=None)
-@given(lengths=LENGTHS, seed=st.integers(0, 1000))
-def test_blstm_equals_torchs_on_packed_sequences(lengths, seed):
+@given(lengths=LENGTHS, seed=st.integers(0, 1000), layers=st.integers(1, 3))
+def test_blstm_equals_torchs_on_packed_sequences(lengths, seed, layers):
     torch.manual_seed(seed)
-    lstm = BiLSTM(3, 5, num_layers=2)
+    lstm = BiLSTM(3, 5, num_layers=layers)
+    assert len(lstm.forward_layers) == len(lstm.backward_layers) == layers
     x = torch.randn(len(lengths), max(lengths), 3)
     packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
     expected, _ = pad_packed_sequence(copy_to_packed(lstm)(packed)[0], batch_first=True)
@@ -144,3 +145,34 @@ def test_pooling_ignores_any_padding_and_has_a_gradient_at_one_step(pool):
 def test_padding_steps_cuts_and_fills():
     assert pad_steps(torch.ones(1, 2), 3).tolist() == [[1, 1, 0]]
     assert pad_steps(torch.ones(1, 2, 1), 1).tolist() == [[[1]]]
+
+
+@pytest.mark.parametrize("pool", [masked_mean, masked_statistics])
+def test_pooling_sums_in_full_precision_and_keeps_the_type(pool):
+    x = 1 + torch.arange(20000.0).remainder(2)[None, :, None]  # 1 and 2 in turn
+    wanted = [1.5] if pool is masked_mean else [1.5, 0.5, 2.0]
+    for dtype in (torch.bfloat16, torch.float32, torch.float64):
+        pooled = pool(x.to(dtype), torch.tensor([20000]))
+        assert pooled.dtype == dtype and pooled[0].tolist() == pytest.approx(wanted, rel=1e-5)
+    # what float32 would round off
+    fine = pool(x.double() + 1e-12, torch.tensor([20000]))[0, 0]
+    assert float(fine) - 1.5 == pytest.approx(1e-12, rel=0.01)
+
+
+def test_group_norm_in_double_precision_counts_in_double():
+    torch.manual_seed(0)
+    norm, reference = MaskedGroupNorm(2, 4).double(), nn.GroupNorm(2, 4).double()
+    x = torch.randn(1, 4, 50).double()
+    assert_close(norm(x, torch.ones(1, 50, dtype=torch.bool)), reference(x), atol=1e-12, rtol=0)
+
+
+def test_layers_compute_where_their_input_is():
+    # the meta device refuses tensors of any other
+    x, lengths = torch.empty(2, 5, 4, device="meta"), torch.ones(2, device="meta").long()
+    found = [
+        length_mask(lengths, 5),
+        select_steps(x, torch.ones(2, 3, device="meta").long()),
+        reverse_by_length(x, lengths),
+        masked_statistics(x, lengths),
+    ]
+    assert {y.device.type for y in found} == {"meta"}
