@@ -157,3 +157,19 @@ def test_nothing_is_drawn_from_the_global_generator():
     state = torch.get_rng_state()
     draw([50], 0, 75, 50)
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_plans_are_made_where_the_keys_are():
+    # the meta device refuses tensors of any other
+    keys = torch.arange(2, device="meta")
+    plan = draw_plan(keys + 9, keys, limits=keys + 9, max_length=40, num_frames=40, **RANGES)
+    x = resample(torch.empty(2, 40, 3, device="meta"), plan)
+    assert {tensor.device.type for tensor in (*plan, x)} == {"meta"}
+
+
+def test_half_precision_is_resampled_in_its_type():
+    plan, _, _ = draw([60], 2, 96, 60)
+    x = torch.rand(1, 60, 2)
+    half = resample(x.to(torch.bfloat16), plan)
+    assert half.dtype == torch.bfloat16
+    assert_close(half.float(), resample(x, plan), atol=0.01, rtol=0)
