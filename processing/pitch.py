@@ -97,7 +97,7 @@ def _rapt_contours(
     same_range = defaultdict(list)
     for index in sorted(range(len(waveforms)), key=lambda index: len(waveforms[index])):
         same_range[ranges[index]].append(index)
-    contours: list[np.ndarray] = [np.empty(0)] * len(waveforms)
+    contours: dict[int, np.ndarray] = {}
     for (f0_min, f0_max), members in same_range.items():
         for start in range(0, len(members), RAPT_BATCH_SIZE):
             batch = members[start : start + RAPT_BATCH_SIZE]
@@ -115,7 +115,7 @@ def _rapt_contours(
             )
             for row, index in enumerate(batch):
                 contours[index] = f0_hz[row, : num_frames(int(lengths[row]), hop_length)].copy()
-    return contours
+    return [contours[index] for index in range(len(waveforms))]
 
 
 def _import_pyworld() -> ModuleType:
@@ -204,7 +204,7 @@ def normalize_log_f0(
     log_f0 = np.zeros(f0_hz.shape, np.float32)
     if statistics is None:
         statistics = f0_statistics([f0_hz])
-    if statistics is not None and voiced.any():
+    if statistics is not None:
         mean, deviation = statistics
         reach = NORMALISED_DEVIATIONS * (deviation + DEVIATION_FLOOR)
         log_f0[voiced] = 0.5 + np.clip((np.log(f0_hz[voiced]) - mean) / reach, -1, 1) / 2

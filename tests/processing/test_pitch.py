@@ -12,6 +12,7 @@ from processing.pitch import (
     METHODS,
     RAPT_BATCH_SIZE,
     f0_contours,
+    f0_deviation_within,
     f0_statistics,
     normalize_log_f0,
 )
@@ -128,6 +129,32 @@ def test_missing_pyworld_is_explained_and_rapt_needs_none(monkeypatch):
     f0_contours([voice(100)], RATE, f0_range=(50, 600), hop_length=HOP)
 
 
+@pytest.mark.filterwarnings("error")
+def test_of_the_warnings_of_pyworld_one_is_hidden(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    keywords = {"method": "dio", "f0_range": (50, 600), "hop_length": HOP}
+    for words, hidden in (("pkg_resources is deprecated as an API", True), ("it is old", False)):
+        (tmp_path / "pyworld.py").write_text(f"import warnings; warnings.warn('{words}')")
+        importlib.invalidate_caches()
+        monkeypatch.delitem(sys.modules, "pyworld", raising=False)
+        if hidden:
+            f0_contours([np.zeros(9)], RATE, **keywords)
+        else:
+            with pytest.raises(UserWarning, match=words):
+                f0_contours([np.zeros(9)], RATE, **keywords)
+        (tmp_path / "pyworld.py").unlink()
+
+
+@every_method
+def test_the_f0_of_single_precision_is_that_of_double(method):
+    samples = voice(150, RATE // 2).astype(np.float32)
+    keywords = {"method": method, "f0_range": (50, 600), "hop_length": HOP}
+    (single,), (double,) = (
+        f0_contours([x], RATE, **keywords) for x in (samples, samples.astype(np.float64))
+    )
+    np.testing.assert_array_equal(single, double)
+
+
 @needs_pyworld
 @pytest.mark.parametrize("method", ["harvest", "dio"])
 def test_world_never_sees_what_is_too_short_for_it(method, monkeypatch):
@@ -153,6 +180,16 @@ def test_statistics_pool_the_voiced_frames_of_all_contours():
     assert f0_statistics([]) is None
 
 
+def test_the_deviation_within_contours_is_about_the_mean_of_each():
+    # two frames an octave apart, ln 2 / 2 from their mean; then two and three frames at one height
+    contours = [[100.0, 0, 200.0], [400.0, 400.0, 0], [0.0], [150.0, 150.0, 150.0]]
+    expected = np.sqrt(2 * (np.log(2) / 2) ** 2 / 7)
+    assert f0_deviation_within(contours) == pytest.approx(expected)
+    assert f0_deviation_within([np.array([0.0, 2.0, 1.0])]) == pytest.approx(np.log(2) / 2)
+    assert f0_deviation_within([np.zeros(5)]) is None
+    assert f0_deviation_within([]) is None
+
+
 @given(contour)
 def test_normalised_f0_lies_in_range_and_keeps_the_order(f0_hz):
     f0_hz = np.array(f0_hz)
@@ -171,6 +208,15 @@ def test_statistics_of_the_utterance_remove_its_level(f0_hz, factor):
     own, _ = normalize_log_f0(f0_hz)
     shifted, _ = normalize_log_f0(factor * f0_hz)
     np.testing.assert_allclose(shifted, own, atol=1e-4)
+
+
+def test_a_contour_of_single_precision_is_normalised_in_double():
+    f0_hz = np.random.default_rng(0).uniform(50, 600, 200).astype(np.float32)
+    for statistics in (None, (5.0, 0.2)):
+        single, _ = normalize_log_f0(f0_hz, statistics)
+        double, _ = normalize_log_f0(f0_hz.astype(np.float64), statistics)
+        np.testing.assert_array_equal(single, double)
+    assert normalize_log_f0([100, 0, 200], (np.log(100), 0.2))[0][0] == 0.5
 
 
 def test_statistics_of_others_keep_the_level():
