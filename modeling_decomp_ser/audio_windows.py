@@ -91,11 +91,13 @@ def cut_spans(
     for first, last in waiting:
         if not 0 <= first < last:
             raise ValueError(f"{name}: a span of samples {first} to {last}, expected some.")
+    if not waiting:
+        return
     for block in itertools.chain(blocks, [None]):
         if block is not None:
             held.append(block)
             total += len(block)
-        while waiting and (block is None or waiting[0][1] <= total):
+        while block is None or waiting[0][1] <= total:
             first, last = waiting.pop(0)
             if first >= total:
                 raise ValueError(
@@ -103,13 +105,13 @@ def cut_spans(
                 )
             joined = np.concatenate(held)
             yield first, joined[first - held_from : last - held_from]
+            if not waiting:
+                return
             # what no span that is left needs
-            needed = min(max(waiting[0][0] - held_from, 0), len(joined)) if waiting else 0
+            needed = min(max(waiting[0][0] - held_from, 0), len(joined))
             held, held_from = [joined[needed:]], held_from + needed
-        while held and waiting and held_from + len(held[0]) <= waiting[0][0]:
+        while held and held_from + len(held[0]) <= waiting[0][0]:
             held_from += len(held.pop(0))
-        if not waiting:
-            return
 
 
 def window_samples(window_seconds: float, hop_seconds: float | None, rate: int) -> tuple[int, int]:

@@ -11,24 +11,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.tiny_networks import VARIANTS, tiny_classifier
 from support.tiny_pipeline import RATE, as_dict, encode, save_tiny_model, tiny_pipeline, voice
 from test_hub_files import hide_installed_packages
 from transformers.pipelines.pt_utils import KeyDataset
 
 from modeling_decomp_ser import COMPONENTS, pipeline_decomp_ser
-from modeling_decomp_ser.audio_windows import (
-    RollingWindows,
-    cut_windows,
-    own_spans,
-    window_samples,
-)
 from modeling_decomp_ser.pipeline_decomp_ser import DecompSerPipeline, Segment
 from modeling_decomp_ser.timeline_formats import timeline_csv, timeline_rttm
 from processing import DecompSerFeatureExtractor, audio_files
-from processing.audio_files import BLOCK_SAMPLES, read_audio
+from processing.audio_files import read_audio
 from train_scripts.runs.run_folder import load_model
 
 
@@ -346,55 +338,6 @@ def test_a_long_file_has_the_windows_of_its_samples(recognize, long_sound, tmp_p
     for window, same in zip(of_file["timeline"], of_samples["timeline"], strict=True):
         assert window["start"] == same["start"]
         assert difference(window["scores"], same["scores"]) < 0.02  # 16 bits
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    num_samples=st.integers(0, 200),
-    size=st.integers(1, 50),
-    hop=st.integers(1, 50),
-    cuts=st.lists(st.integers(0, 200), max_size=8),
-)
-def test_windows_cover_a_sound_whatever_the_pieces_it_comes_in(num_samples, size, hop, cuts):
-    hop = min(hop, size)
-    sound = np.arange(num_samples)
-    pieces = np.split(sound, sorted(min(cut, num_samples) for cut in cuts))
-    windows = list(cut_windows(pieces, size, hop))
-    assert all((w == sound[s : s + len(w)]).all() for s, w in windows)
-    assert {i for s, w in windows for i in range(s, s + len(w))} == set(range(num_samples))
-    assert {len(w) for _, w in windows} <= {min(size, num_samples)}
-    starts = [s for s, _ in windows]
-    assert starts[:-1] == [k * hop for k in range(len(starts[:-1]))]
-    if num_samples:
-        assert starts[-1] + len(windows[-1][1]) == num_samples
-    if num_samples > size and len(starts) > 1:
-        assert 0 < starts[-1] - starts[-2] <= hop
-
-
-def test_no_more_than_two_windows_and_a_block_are_held():
-    windows = RollingWindows(10 * RATE, 5 * RATE)
-    most = 0
-    for _ in range(100):
-        windows.push(np.zeros(BLOCK_SAMPLES, np.float32))
-        # a view would keep what it is a part of
-        most = max(most, sum(len(p if p.base is None else p.base) for p in windows.pieces))
-    assert 10 * RATE < most <= 20 * RATE + BLOCK_SAMPLES
-
-
-def test_window_seconds_become_samples_of_the_source():
-    assert window_samples(10.0, None, 44100) == (441000, 220500)
-    assert window_samples(3.0, 1.0, 8000) == (24000, 8000)
-
-
-@given(st.lists(st.floats(0.1, 5), min_size=1, max_size=9), st.floats(5, 20))
-def test_own_spans_follow_each_other_inside_their_windows(hops, size):
-    starts = np.cumsum([0.0, *hops])
-    windows = [(s, s + size) for s in starts]
-    spans = own_spans(windows)
-    assert spans[0][0] == 0
-    assert spans[-1][1] == windows[-1][1]
-    assert all(left[1] == right[0] for left, right in zip(spans, spans[1:], strict=False))
-    assert all(w[0] <= s[0] <= s[1] <= w[1] for w, s in zip(windows, spans, strict=True))
 
 
 @pytest.mark.parametrize(("form", "write"), [("csv", timeline_csv), ("rttm", timeline_rttm)])

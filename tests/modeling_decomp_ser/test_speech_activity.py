@@ -7,7 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeling_decomp_ser.audio_windows import cut_spans
 from modeling_decomp_ser.speech_activity import (
     FRAME_SECONDS,
     load_detector,
@@ -111,23 +110,3 @@ def test_long_speech_is_cut_at_its_pause():
     assert len(spans) == 2
     assert 240 * FRAME_SECONDS <= spans[0][1] <= 246 * FRAME_SECONDS
     assert spans[0][1] == pytest.approx(spans[1][0])
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 90), st.integers(1, 30)), min_size=1, max_size=8),
-    st.lists(st.integers(1, 40), min_size=1, max_size=30),
-)
-def test_spans_are_cut_from_blocks_as_from_the_whole(spans, sizes):
-    total = sum(sizes)
-    whole = np.arange(total)
-    blocks = np.split(whole, np.cumsum(sizes)[:-1])
-    limits = [(a, a + n) for a, n in spans]
-    if max(a for a, _ in limits) >= total:
-        with pytest.raises(ValueError, match="the sound ends"):
-            list(cut_spans(iter(blocks), limits, "a"))
-        return
-    for (first, samples), (a, b) in zip(
-        cut_spans(iter(blocks), limits, "a"), sorted(limits), strict=True
-    ):
-        assert first == a
-        assert np.array_equal(samples, whole[a:b])
