@@ -257,3 +257,16 @@ def test_the_true_explanation_deletes_faster_than_a_wrong_one_on_planted_models(
 def test_subsets_are_counted_in_binary():
     members = subset_members(5)
     assert members.shape == (32, 5) and members[19].tolist() == [True, True, False, False, True]
+
+
+def test_of_parts_of_one_importance_the_first_is_deleted_first():
+    values = torch.tensor([[0.0, 1.0, 4.0, 10.0]])
+    assert deletion_curve(values, torch.tensor([[1.0, 1.0]])).tolist() == [[10.0, 4.0, 0.0]]
+
+
+def test_explanations_are_made_where_the_shares_are():
+    # the meta device refuses tensors of any other
+    found = explain_prediction(torch.empty(2, 6, 4, device="meta"))
+    curve = chance_deletion_curve(found.subset_probability)
+    assert {x.device.type for x in (*vars(found).values(), curve)} == {"meta"}
+    assert curve.shape == (2, 6) and found.log_odds.shape == (2, 5)
