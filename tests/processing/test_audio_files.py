@@ -1,17 +1,29 @@
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processing import DecompSerFeatureExtractor, audio_files
-from processing.audio_files import audio_duration, encode_flac, read_audio
+from processing.audio_files import (
+    BLOCK_SAMPLES,
+    audio_duration,
+    audio_name,
+    check_rate,
+    encode_flac,
+    in_one_line,
+    open_audio,
+    read_audio,
+)
 from processing.errors import InputError
 
 RATE = 16000
@@ -193,8 +205,9 @@ def test_what_is_too_long_for_memory_is_refused_as_soon_as_that_is_known(monkeyp
     if streamed:  # the header of a stream does not know its length
         content = announcing(content, b"fLaC", 17, bytes([content[21] & 0xF0, 0, 0, 0, 0]))
     monkeypatch.setattr(audio_files, "LONGEST_SECONDS", 5.0)
+    told = "(5|6) s" if streamed else "10 s"
     for function in (read_audio, audio_duration):
-        with pytest.raises(InputError, match="(10|5|6) s or more, expected at most 5 s"):
+        with pytest.raises(InputError, match=f": {told} or more, expected at most 5 s"):
             function({"bytes": content})
     blocks = DecompSerFeatureExtractor().open_audio(content).blocks
     assert sum(len(block) for block in blocks) == 10 * RATE
@@ -213,6 +226,8 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             read_audio(str(path))
+    with pytest.raises(InputError, match=r": a link that leads to no file\. Check the path"):
+        read_audio(loop)
 
 
 def test_a_name_that_is_no_text_is_opened_and_told_in_one_line(tmp_path):
@@ -295,3 +310,221 @@ def test_the_decoder_of_mp3_keeps_its_notes_to_itself(tmp_path):
         text=True,
     )
     assert (done.stdout, done.stderr) == ("decoded\n", "still there\n")
+
+
+def test_a_stream_of_unknown_length_lasts_as_long_as_it_has_samples():
+    content = encode(TONE[:12345], file_format="FLAC")
+    content = announcing(content, b"fLaC", 17, bytes([content[21] & 0xF0, 0, 0, 0, 0]))
+    assert audio_duration({"bytes": content}) == 12345 / RATE
+    assert open_audio(content, 1).num_samples is None
+
+
+# Whatever holds a sound.
+
+CLIP = TONE[:9000].astype(np.float32)
+
+
+class Decoder:
+    """As torchcodec's."""
+
+    def get_all_samples(self):
+        return SimpleNamespace(data=torch.tensor(CLIP)[None], sample_rate=RATE)
+
+
+def samples_of(stream):
+    blocks = list(stream.blocks)
+    return np.concatenate(blocks) if blocks else np.zeros(0)
+
+
+def test_a_sound_may_be_given_in_any_form(tmp_path, monkeypatch):
+    path, wav = tmp_path / "clip.wav", encode(CLIP, subtype="FLOAT")
+    path.write_bytes(wav)
+    asked = []
+
+    def fetch(url, timeout):
+        asked.append((url, timeout))
+        return io.BytesIO(wav)
+
+    monkeypatch.setattr("urllib.request.urlopen", fetch)
+    array, bare, bytes_name, url = "the array given", 8000, "the bytes given", "https://a.b/c.wav"
+    ways = [
+        (CLIP, array, bare),
+        (CLIP.tolist(), array, bare),
+        (torch.tensor(CLIP, requires_grad=True), array, bare),
+        (torch.tensor(CLIP).double(), array, bare),
+        (CLIP[:, None], array, bare),
+        (CLIP[None], array, bare),
+        (Decoder(), array, RATE),
+        ({"array": CLIP, "sampling_rate": RATE, "bytes": b"", "path": "x"}, array, RATE),
+        ({"array": None, "raw": CLIP, "sampling_rate": RATE}, array, RATE),
+        (wav, bytes_name, RATE),
+        (bytearray(wav), bytes_name, RATE),
+        (memoryview(wav), bytes_name, RATE),
+        ({"bytes": wav, "path": None}, bytes_name, RATE),
+        ({"bytes": bytearray(wav), "path": "gone\n.wav"}, "gone\\n.wav", RATE),
+        (path, str(path), RATE),
+        (str(path), str(path), RATE),
+        (os.fsencode(path).decode(), str(path), RATE),
+        ({"bytes": None, "path": str(path)}, str(path), RATE),
+        (url, url, RATE),
+        ("http://a.b/c.wav", "http://a.b/c.wav", RATE),
+        ({"path": url}, url, RATE),
+    ]
+    ways += [({"audio": sound, "id": "row"}, name, rate) for sound, name, rate in ways]
+    for sound, name, rate in ways:
+        stream = open_audio(sound, bare)
+        assert (stream.name, stream.sampling_rate, stream.num_samples) == (name, rate, 9000)
+        assert np.array_equal(samples_of(stream).reshape(-1), CLIP), type(sound)
+    assert asked[0] == (url, 60)
+
+
+def test_channels_are_mixed_kept_or_heard_alone(tmp_path):
+    stereo = np.stack([CLIP, -0.5 * CLIP], axis=1)
+    wav, path = encode(stereo, subtype="FLOAT"), tmp_path / "two.wav"
+    path.write_bytes(wav)
+    array = {"array": stereo.T, "sampling_rate": RATE}
+    for sound in (wav, str(path), {"bytes": wav}, {"path": str(path)}, {"audio": {"bytes": wav}}):
+        assert np.allclose(samples_of(open_audio(sound, RATE)), 0.25 * CLIP, atol=1e-7)
+        assert np.array_equal(samples_of(open_audio(sound, RATE, mix=False)), stereo)
+    for sound in ({"bytes": wav}, {"path": str(path)}, {"audio": {"bytes": wav}}, array):
+        for channel in (1, 2):
+            stream = open_audio({**sound, "channel": channel}, 1)
+            assert (stream.sampling_rate, stream.num_samples) == (RATE, 9000)
+            assert np.array_equal(samples_of(stream), stereo[:, channel - 1])
+        for channel in (0, 3):
+            stream = open_audio({**sound, "channel": channel}, 1)
+            message = f"^{re.escape(stream.name)}: channel {channel}, expected 1 to 2.$"
+            with pytest.raises(InputError, match=message):
+                list(stream.blocks)
+    mono = {"array": CLIP, "sampling_rate": RATE, "channel": 1}
+    assert np.array_equal(samples_of(open_audio(mono, 1)), CLIP)
+    bare = open_audio({"audio": CLIP, "channel": 1}, 8000)  # whose rate is that of bare samples
+    assert bare.sampling_rate == 8000
+
+
+def test_an_array_comes_in_blocks_and_its_longer_axis_is_time():
+    long = np.arange(2.0 * BLOCK_SAMPLES + 5)
+    for sound in (long, np.stack([long, long]), np.stack([long, long], axis=1)):
+        stream = open_audio(sound, RATE)
+        blocks = list(stream.blocks)
+        assert [len(block) for block in blocks] == [BLOCK_SAMPLES, BLOCK_SAMPLES, 5]
+        joined = np.concatenate(blocks)
+        assert np.array_equal(joined if joined.ndim == 1 else joined[:, 1], long)
+        assert stream.num_samples == len(long)
+    square = np.array([[1.0, 2.0], [3.0, 4.0]])  # time is first where both are as long
+    assert np.array_equal(samples_of(open_audio(square, RATE)), square)
+    for empty in (np.zeros(0), np.zeros((2, 0)), np.zeros((0, 2))):
+        stream = open_audio(empty, RATE)
+        assert stream.num_samples == 0 and list(stream.blocks) == []
+
+
+@pytest.mark.parametrize(
+    ("given_as", "message"),
+    [
+        ({"array": CLIP}, '^a dict with samples but without "sampling_rate", expected both. Add'),
+        ({"raw": CLIP, "sampling_rate": None}, '^a dict with samples but without "sampling_rate"'),
+        ({"b": 1, "a": 2}, r"^a dict with \['a', 'b'\], expected \"array\" or \"raw\" and"),
+        ({"bytes": None, "path": None}, r"^a dict with \['bytes', 'path'\], expected"),
+        (np.zeros((2, 2, 2)), r"^ndarray of type float64 and shape \(2, 2, 2\), expected a path"),
+        (np.zeros(9, np.uint8), "^ndarray of type uint8"),
+        (1.5, r"^float of type float64 and shape \(\)"),
+        ([[1.0], [1.0, 2.0]], r"^list of type object and shape \(0,\)"),
+        (None, "^NoneType of type object"),
+    ],
+)
+def test_what_holds_no_sound_is_told_by_its_kind(given_as, message):
+    with pytest.raises(InputError, match=message):
+        open_audio(given_as, RATE)
+
+
+def test_rates_are_whole_numbers_of_hertz_within_reason():
+    for rate, expected in (
+        (1000, 1000),
+        (768000, 768000),
+        (44100.4, 44100),
+        (np.int64(8000), 8000),
+    ):
+        found = check_rate(rate, "a")
+        assert found == expected and type(found) is int
+    for rate in (999, 768001, 0, -16000, "16k", None, float("nan"), True):
+        with pytest.raises(InputError, match=f"^a: sampling rate of {rate!r} Hz, expected 1000"):
+            check_rate(rate, "a")
+    with pytest.raises(InputError, match="^the array given: sampling rate of 7 Hz"):
+        open_audio(CLIP, 7)
+
+
+def test_names_are_told_in_one_line():
+    assert in_one_line("two words é.wav") == "two words é.wav"
+    assert in_one_line("a\tb\nc\udcff é") == "a\\tb\\nc\\udcff é"
+    assert audio_name(Path("a.wav")) == audio_name({"path": "a.wav"}) == "a.wav"
+    assert audio_name({"bytes": b"", "path": None}) == audio_name({}) == "embedded audio"
+    assert audio_name("a\n") == audio_name({"path": "a\n"}) == "a\\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("no route.\n  Try  later."), "no route. Try later"),
+        (ValueError(""), "the data are damaged"),
+        (ConnectionResetError("reset"), "reset"),
+    ],
+)
+def test_what_cannot_be_downloaded_is_told_with_the_reason(error, said, monkeypatch):
+    def fail(url, timeout):
+        raise error
+
+    monkeypatch.setattr("urllib.request.urlopen", fail)
+    message = rf"^http://a\.b/c: cannot be downloaded \({re.escape(said)}\)\.$"
+    with pytest.raises(InputError, match=message):
+        open_audio("http://a.b/c", RATE)
+
+
+def test_without_soundfile_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setattr(audio_files, "soundfile", None)
+    with pytest.raises(ImportError, match="^Reading sound files needs soundfile: pip install"):
+        open_audio(b"RIFF", RATE)
+    assert np.array_equal(samples_of(open_audio(CLIP, RATE)), CLIP)
+
+
+def test_a_container_is_opened_by_its_own_reader(monkeypatch):
+    stereo = np.stack([CLIP, -0.5 * CLIP], axis=1)
+    monkeypatch.setattr(
+        audio_files, "is_container", lambda beginning: beginning == b"no sound of li"
+    )
+    monkeypatch.setattr(
+        audio_files, "open_container", lambda source, name: (8000.0, iter([stereo[:5], stereo[5:]]))
+    )
+    stream = open_audio(b"no sound of li", 1)
+    assert (stream.name, stream.sampling_rate, stream.num_samples) == (
+        "the bytes given",
+        8000,
+        None,
+    )
+    assert np.allclose(samples_of(stream), 0.25 * CLIP)
+    assert np.array_equal(samples_of(open_audio(b"no sound of li", 1, mix=False)), stereo)
+
+
+def test_the_decoder_is_quoted_without_the_name_that_it_adds():
+    message = r"^a\.wav: cannot be decoded as audio \(Format not recognised\)\. Expected WAV, FLAC"
+    with pytest.raises(InputError, match=message):
+        read_audio({"bytes": b"this is a text, not audio" * 50, "path": "a.wav"})
+
+
+def test_the_length_that_an_mp3_announces_is_an_estimate():
+    content = encode(np.tile(TONE, 4), file_format="MP3", subtype="MPEG_LAYER_III")
+    announced = open_audio(content, 1).num_samples
+    heard = len(read_audio({"bytes": content[: int(0.94 * len(content))]}))
+    assert 0.9 * announced <= heard < announced
+    with pytest.raises(InputError, match="ends after .* samples its header announces"):
+        read_audio({"bytes": content[: len(content) // 2]})
+
+
+def test_notes_of_the_decoder_are_kept_off_this_process_too(capfd):
+    content = encode(np.tile(TONE, 2), file_format="MP3", subtype="MPEG_LAYER_III")
+    damaged = bytearray(content)
+    for position in range(2000, len(damaged), 97):
+        damaged[position] ^= 255
+    for odd in (content + b"x" * 5000, damaged):
+        assert len(read_audio({"bytes": odd})) > RATE
+    os.write(2, b"still there")
+    assert capfd.readouterr().err == "still there"
