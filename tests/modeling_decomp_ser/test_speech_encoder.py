@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -18,9 +20,12 @@ from modeling_decomp_ser.speech_encoder import (
     build_speech_encoder,
     encode_speech,
     encoder_lengths,
+    init_position_weights,
     load_speech_encoder,
     receptive_field,
+    report_in_hand,
     span_mask,
+    spec_augment,
 )
 
 
@@ -79,7 +84,91 @@ def test_less_than_a_receptive_field_gives_one_finite_frame_alone_or_in_a_batch(
             assert_close(states[i, : lengths[i]], alone[0], atol=1e-5, rtol=1e-5)
 
 
+def test_lengths_after_some_convolutions_are_those_of_the_library():
+    config, samples = Wav2Vec2Config(), torch.tensor([400, 401, 16000])
+    # kernels of 10 and 3, steps of 5 and 2
+    first = (samples - 10) // 5 + 1
+    assert encoder_lengths(config, samples, 1).tolist() == first.tolist()
+    assert encoder_lengths(config, samples, 2).tolist() == ((first - 3) // 2 + 1).tolist()
+
+
+@pytest.mark.parametrize("name", ["wav2vec2", "wav2vec2-large"])
+def test_gradients_are_those_of_the_stock_encoder(name):
+    stock, own = stock_and_own(name)
+    waveform = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    states, _ = encode_speech(own, waveform, torch.tensor([4000]), None)
+    weight = torch.arange(states[0].numel()).reshape(states.shape).remainder(7.0)
+    (states * weight).sum().backward()
+    (stock(waveform).last_hidden_state * weight).sum().backward()
+    expected = dict(stock.named_parameters())
+    for part, parameter in own.named_parameters():
+        if expected[part].grad is not None:
+            assert_close(parameter.grad, expected[part].grad, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["wav2vec2", "wav2vec2-large"])
+def test_double_precision_stays_double(name):
+    _, own = stock_and_own(name)
+    waveform = torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        full, _ = encode_speech(own, waveform, torch.tensor([16000]), None)
+        double, _ = encode_speech(
+            own.to(torch.float64), waveform.double(), torch.tensor([16000]), None
+        )
+    assert double.dtype == torch.float64
+    assert_close(double.float(), full, atol=1e-4, rtol=1e-4)
+
+
+def test_the_weights_of_positions_are_drawn_with_their_length():
+    torch.manual_seed(0)
+    encoder = build_speech_encoder(family_config("wav2vec2"))
+    conv = encoder.encoder.pos_conv_embed.conv
+    length, direction = (p.detach() for p in conv.parametrizations.weight.parameters())
+    others = {k: v.clone() for k, v in encoder.state_dict().items() if "pos_conv" not in k}
+    with torch.no_grad():
+        length.fill_(torch.nan)
+        direction.fill_(torch.nan)
+    init_position_weights(encoder)
+    fan_in = conv.kernel_size[0] * conv.in_channels
+    assert float(direction.std()) == pytest.approx(2 / fan_in**0.5, rel=0.1)
+    assert abs(float(direction.mean())) < 0.02
+    squares = direction.square().sum((0, 1), keepdim=True)
+    assert_close(length, squares.sqrt())
+    # so the product is the direction itself, and nothing else was drawn
+    assert_close(conv.weight, direction)
+    assert all(torch.equal(encoder.state_dict()[k], v) for k, v in others.items())
+
+
 # SpecAugment
+
+
+def masked_share(**fields):
+    """Frames and features of (2, 60, 16) ones that SpecAugment changes, by row."""
+    off = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
+    config = Wav2Vec2Config(**{**TINY_SPEECH_ENCODER, **off, **fields})
+    encoder = build_speech_encoder(config)
+    hidden, keys = torch.ones(2, 60, 16), torch.tensor([3, 4])
+    found = spec_augment(encoder, hidden, torch.tensor([60, 30]), keys)
+    time = (found == encoder.masked_spec_embed).all(2)
+    features = (found == 0).all(1)
+    return time, features, found
+
+
+def test_time_and_features_are_masked_apart_and_as_configured():
+    spans = {"mask_time_length": 5, "mask_feature_length": 4}
+    time, features, found = masked_share(mask_time_prob=0.5, **spans)
+    assert time[0].sum() >= 10 and not time[1, 30:].any() and not features.any()
+    assert time[0].tolist() != time[1].tolist()
+    assert (found[~time] == 1).all()
+    time, features, found = masked_share(mask_feature_prob=0.5, **spans)
+    assert not time.any() and (features.sum(1) >= 4).all() and (features.sum(1) < 16).all()
+    assert (found.transpose(1, 2)[~features] == 1).all()
+    time, _, _ = masked_share(mask_time_prob=1e-6, mask_time_min_masks=3, **spans)
+    assert (time.sum(1) >= 7).all()  # three spans of five, which may overlap
+    _, features, _ = masked_share(mask_feature_prob=1e-6, mask_feature_min_masks=2, **spans)
+    assert (features.sum(1) >= 5).all()
+    _, _, found = masked_share(apply_spec_augment=False, mask_time_prob=0.5, **spans)
+    assert (found == 1).all()
 
 
 @pytest.mark.parametrize(
@@ -147,6 +236,21 @@ def test_spec_augment_puts_the_learned_frame_and_zero_features():
 # loading
 
 
+def test_the_report_of_weights_is_kept_back_and_nothing_else(caplog):
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addHandler(caplog.handler)
+    try:
+        with pytest.raises(KeyError), report_in_hand():
+            logger.warning("a LOAD REPORT of weights")
+            logger.warning("something else")
+            raise KeyError
+        logger.warning("another LOAD REPORT")
+    finally:
+        logger.removeHandler(caplog.handler)
+    heard = [record.getMessage() for record in caplog.records]
+    assert sorted(set(heard)) == ["another LOAD REPORT", "something else"]
+
+
 @pytest.fixture
 def checkpoint(tmp_path):
     """The layout of facebook/wav2vec2-base: saved for its own pre-training, with its quantiser."""
@@ -193,7 +297,9 @@ def test_the_old_names_of_weight_norm_load(checkpoint):
     [
         (
             lambda w: w.pop("wav2vec2.encoder.layers.1.attention.k_proj.weight"),
-            "1 missing, such as encoder.layers.1.attention.k_proj.weight",
+            "^Speech encoder '.*': weights 1 missing, such as "
+            "encoder.layers.1.attention.k_proj.weight. Expected a complete Wav2Vec2Model "
+            "checkpoint; train from scratch",
         ),
         (
             lambda w: w.update(
