@@ -273,6 +273,112 @@ def test_the_loss_is_the_weighted_sum_of_the_tasks():
     assert_close(output.loss, 0.1 * losses["speaker"] + 0.9 * losses["reconstruction"])
 
 
+def test_dimensions_are_a_fifth_task_beside_the_four():
+    model = tiny_classifier(dimensions_weight=0.3).eval()
+    batch = random_batch(SAMPLES)
+    ratings = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        four, five = model(**batch), model(**batch, dimension_labels=ratings)
+        alone = model(**{k: v for k, v in batch.items() if k in INPUTS}, dimension_labels=ratings)
+    assert five.dimensions.shape == (4, 3) and torch.equal(five.dimensions, four.dimensions)
+    assert "dimensions" not in four.losses and set(alone.losses) == {"dimensions", "reconstruction"}
+    # one minus the concordance: twice the covariance over both variances and the squared bias
+    x, y = five.dimensions.double().numpy(), ratings.double().numpy()
+    covariance = ((x - x.mean(0)) * (y - y.mean(0))).mean(0)
+    concordance = 2 * covariance / (x.var(0) + y.var(0) + (x.mean(0) - y.mean(0)) ** 2)
+    assert five.losses["dimensions"].item() == pytest.approx(1 - concordance.mean(), rel=1e-4)
+    assert_close(five.loss, four.loss + 0.3 * five.losses["dimensions"])
+    assert model.loss_weights == {**tiny_classifier().loss_weights, "dimensions": 0.3}
+    # in training the head does not stand idle where no turn is rated
+    model.train()(**batch).loss.backward()
+    assert (model.dimensions_head.weight.grad == 0).all()
+
+
+def test_shares_of_votes_are_learned_instead_of_labels():
+    model = tiny_classifier().eval()
+    batch, shares = random_batch(SAMPLES), torch.tensor([[0.5, 0.25, 0.25, 0.0]]).expand(4, -1)
+    with torch.no_grad():
+        output = model(**batch, label_distribution=shares)
+        plain = model(**batch)
+    expected = -(shares * output.logits.log_softmax(-1)).sum(1).mean()
+    assert_close(output.losses["emotion"], expected)
+    assert all(output.losses[k] == plain.losses[k] for k in ("ctc", "speaker", "reconstruction"))
+
+
+def test_without_masks_everything_is_signal():
+    model = tiny_classifier().eval()
+    batch = random_batch([16000, 16000])
+    bare = {k: v for k, v in batch.items() if k not in ("attention_mask", "frame_mask")}
+    with torch.no_grad():
+        masked, unmasked = model(**batch), model(**bare)
+    assert torch.equal(masked.logits, unmasked.logits) and torch.equal(masked.loss, unmasked.loss)
+
+
+def test_parts_that_do_not_exist_ask_for_no_input():
+    batch = random_batch([16000])
+    for variant, unread in (
+        ("encoders_alone", ("input_values", "attention_mask")),
+        ("table3_m1", ("mel", "log_f0", "voiced", "frame_mask")),
+    ):
+        model = tiny_classifier(variant).eval()
+        read = {k: v for k, v in batch.items() if k in INPUTS and k not in unread}
+        with torch.no_grad():
+            assert torch.equal(model(**read).logits, model(**batch).logits)
+
+
+def test_training_without_keys_draws_them_from_the_generator():
+    model, batch = tiny_classifier().train(), random_batch(SAMPLES)
+    losses = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        losses.append(model(**batch).loss.item())
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_masks_and_resampling_are_drawn_from_keys_of_their_own(monkeypatch):
+    model = tiny_classifier().train()
+    module, heard = sys.modules[type(model).__module__], []
+    encode, draw = module.encode_speech, model.decomposition.draw_plans
+
+    def encode_and_note(encoder, values, lengths, keys):
+        heard.append(keys)
+        return encode(encoder, values, lengths, keys)
+
+    def draw_and_note(lengths, keys, **options):
+        heard.append(keys)
+        return draw(lengths, keys, **options)
+
+    monkeypatch.setattr(module, "encode_speech", encode_and_note)
+    monkeypatch.setattr(model.decomposition, "draw_plans", draw_and_note)
+    given = torch.arange(4)
+    model(**random_batch(SAMPLES), resampling_keys=given)
+    assert len(torch.cat([given, *heard]).unique()) == 12
+
+
+def test_saving_names_the_pipeline_and_pushes_what_is_sealed(tmp_path, monkeypatch):
+    model, pushed = tiny_classifier(), []
+
+    def push(repo_id, **options):
+        pushed.append((repo_id, options))
+        assert model.config.weights_digest is not None
+
+    monkeypatch.setattr(model, "push_to_hub", push)
+    model.save_pretrained(tmp_path / "mine")
+    assert pushed == []
+    model.save_pretrained(tmp_path / "mine", push_to_hub=True, private=True)
+    model.save_pretrained(tmp_path / "mine", push_to_hub=True, repo_id="me/other", token="t")
+    assert pushed == [("mine", {"private": True}), ("me/other", {"token": "t"})]
+    model.save_pretrained(tmp_path / "variant", variant="half")  # which no digest stands for
+    assert model.config.weights_digest is None
+    assert model.config.custom_pipelines == {
+        "audio-classification": {
+            "impl": "pipeline_decomp_ser.DecompSerPipeline",
+            "pt": ["AutoModelForAudioClassification"],
+            "type": "audio",
+        }
+    }
+
+
 def test_accumulated_batches_give_the_gradient_of_one_batch_with_missing_labels():
     batch = random_batch([20000, 9000, 16000, 30000])
     batch["labels"][1] = IGNORED
