@@ -230,3 +230,127 @@ def test_half_precision_hears_the_same_pitch_and_the_spectrogram_without_its_mea
     spectrogram, classes, half_spectrogram, half_classes = heard
     assert torch.equal(classes, half_classes)
     assert_close(half_spectrogram, spectrogram, rtol=0.01, atol=1e-5)
+
+
+def heard_by(decomposition, name, batch, plans=None):
+    """What the first convolution of an encoder is given, and the lengths."""
+    seen = []
+    hook = decomposition.encoders[name].register_forward_pre_hook(lambda _, args: seen.append(args))
+    encode(decomposition, batch, plans)
+    hook.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize("with_pitch", [False, True])
+def test_the_undivided_encoder_hears_the_raw_spectrogram_and_pitch_if_asked(with_pitch):
+    decomposition = tiny_decomposition(
+        components=["single"], single_reads_pitch=with_pitch, num_f0_bins=16, speaker_weight=0.0
+    )
+    batch = random_batch([20000, 9000])
+    lengths = batch["frame_mask"].sum(1)
+    heard, valid, *_ = heard_by(decomposition, "single", batch, draw(decomposition, lengths))
+    assert torch.equal(valid, lengths) and torch.equal(heard[..., :80], batch["mel"])
+    assert heard.shape[2] == (80 + 17 if with_pitch else 80)
+    if with_pitch:
+        contour = batch["log_f0"].masked_fill(~batch["voiced"], -1.0)
+        classes = quantize_log_f0(contour, 16)
+        classes[1, lengths[1] :] = 0
+        assert torch.equal(heard[..., 80:], classes)
+
+
+def test_the_reference_counts_padding_as_signal():
+    decomposition = tiny_decomposition()
+    batch = random_batch([20000, 9000], garbage=5.0)
+    lengths, mask = batch["frame_mask"].sum(1), batch["frame_mask"].bool()
+    signals = batch["mel"], batch["log_f0"], batch["voiced"]
+    padded = decomposition(*signals, lengths, ResamplingPlans(), True)
+    # as if silence without a voice had been heard
+    silent = batch["mel"].masked_fill(~mask[..., None], 0.0)
+    whole = torch.full_like(lengths, mask.shape[1])
+    heard = decomposition(silent, batch["log_f0"], batch["voiced"] & mask, whole, ResamplingPlans())
+    for name, codes in heard.items():
+        assert_close(padded[name].values, codes.values)
+        assert padded[name].lengths.tolist() == codes.lengths.tolist() == [10, 10]
+
+
+def test_codes_of_an_utterance_are_one_for_each_block_begun():
+    decomposition = tiny_decomposition()
+    batch = random_batch([256 * 7, 256 * 8])  # 8 and 9 frames
+    for codes in encode(decomposition, batch).values():
+        assert codes.lengths.tolist() == [1, 2] and codes.values.shape[1] == 2
+        assert not codes.values[0, 1].any()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_plans_of_the_reference_fill_its_frames(stride):
+    decomposition = tiny_decomposition(conv_stride=stride)
+    lengths, limits = torch.tensor([64, 128]), torch.tensor([192, 192])
+    plans = decomposition.draw_plans(
+        lengths, torch.arange(2), limits=limits, num_frames=192, padded=True
+    )
+    assert plans.input.lengths.tolist() == [192, 192] and plans.input.index.shape == (2, 192)
+    assert len(plans.inner) == 3
+    for plan in plans.inner:
+        assert plan.lengths.tolist() == [192 // stride] * 2
+        assert plan.index.shape == (2, 192 // stride)
+    # what lies beyond the stretched crop is zero, whatever counts as signal
+    longest = plans.input.valid.sum(1)
+    assert longest[0] <= 64 * 1.5 and longest[1] <= 128 * 1.5
+
+
+def test_what_a_plan_counts_as_signal_is_what_it_reads_but_for_the_reference():
+    decomposition = tiny_decomposition()
+    plans = draw(decomposition, torch.tensor([79, 36]))
+    for plan in (plans.input, *plans.inner):
+        assert torch.equal(plan.valid.sum(1), plan.lengths)
+    # without a first resampling, the later ones of the reference read its padding too
+    lengths, limits = torch.tensor([64, 100]), torch.tensor([192, 192])
+    plans = tiny_decomposition(resampling_input=False).draw_plans(
+        lengths, torch.arange(2), limits=limits, num_frames=192, padded=True
+    )
+    assert plans.input is None and (plans.inner[0].index.amax(1) > 120).all()
+
+
+def test_norms_have_groups_of_the_channels_that_are_asked_for():
+    groups = [
+        ComponentEncoder("content", 80, DecompSerConfig(content_conv_channels=n)).blocks[0].norm
+        for n in (8, 16, 64)
+    ]
+    assert [norm.num_groups for norm in groups] == [1, 1, 4]
+
+
+def test_segments_cover_an_utterance_of_any_length_and_128_frames_of_the_reference():
+    decomposition = tiny_decomposition()
+    plans = draw(decomposition, torch.tensor([600]))
+    for plan, end in ((plans.input, 600), (plans.inner[0], int(plans.input.lengths))):
+        assert plan.index.max() >= end - 3
+    keys, whole = torch.arange(200), torch.full((200,), 192)
+    options = {"limits": whole, "num_frames": 192, "padded": True}
+    (first, *_) = decomposition.draw_plans(whole, keys, **options).inner
+    # seven segments of 19 to 31 frames, which are 175 in the mean
+    covered = first.index.amax(1)
+    assert 140 < covered.min() < 160 and covered.max() > 185
+
+
+def test_inner_plans_follow_the_lengths_that_the_stage_before_leaves():
+    decomposition = tiny_decomposition(conv_stride=2)
+    lengths = torch.tensor([79, 36])
+    plans = draw(decomposition, lengths)
+    before = (plans.input.lengths + 1) // 2
+    for plan in plans.inner:
+        assert (plan.index[:, 0] == 0).all() and (plan.index.amax(1) < before).all()
+        assert (plan.lengths <= torch.tensor([40, 20])).all()
+        before = plan.lengths
+    without = tiny_decomposition(conv_stride=2, resampling_input=False)
+    (first, *_) = draw(without, lengths).inner
+    assert (first.index.amax(1) < torch.tensor([40, 18])).all()
+    assert (first.index.amax(1) > torch.tensor([20, 9])).all()
+
+
+def test_codes_and_classes_are_made_where_their_input_is():
+    # the meta device refuses tensors of any other
+    encoder = ComponentEncoder("rhythm", 80, DecompSerConfig())
+    states, lengths = torch.empty(2, 19, 2, device="meta"), torch.ones(2, device="meta").long()
+    codes = encoder.downsample(states, lengths)
+    classes = quantize_log_f0(states[..., 0], 16)
+    assert {x.device.type for x in (codes.values, codes.lengths, classes)} == {"meta"}
