@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from support.tiny_pipeline import save_tiny_model, voice
 from torch.testing import assert_close
 from transformers import AutoModelForAudioClassification
 
+from modeling_decomp_ser import modeling_decomp_ser
 from modeling_decomp_ser.component_shares import part_names
 from processing import DecompSerFeatureExtractor
 
@@ -99,3 +102,21 @@ def test_a_loaded_model_brings_its_extractor(tmp_path):
     assert_close(speech.speaker_embedding, same.speaker_embedding)
     with pytest.raises(ValueError, match="pass feature_extractor="):
         tiny_classifier().encode(voice(1.0))
+
+
+@pytest.mark.parametrize(("commit", "revision"), [(None, "main"), ("abc", "abc")])
+@pytest.mark.parametrize(
+    ("module", "trusted"),
+    [("modeling_decomp_ser.modeling_decomp_ser", False), ("transformers_modules.me.model", True)],
+)
+def test_the_extractor_is_of_the_commit_of_the_model_and_trusted_as_it_was(
+    monkeypatch, commit, revision, module, trusted
+):
+    asked, extractor = [], DecompSerFeatureExtractor()
+    loader = SimpleNamespace(from_pretrained=lambda *a, **k: asked.append((a, k)) or extractor)
+    monkeypatch.setattr(modeling_decomp_ser, "AutoFeatureExtractor", loader)
+    model = tiny_classifier().eval()
+    monkeypatch.setattr(type(model), "__module__", module)
+    model.name_or_path, model.config._commit_hash = "me/speech", commit
+    assert len(model.encode(voice(0.3))) == 1
+    assert asked == [(("me/speech",), {"revision": revision, "trust_remote_code": trusted})]

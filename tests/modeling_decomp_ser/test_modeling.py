@@ -449,6 +449,13 @@ def test_gradients_reach_every_parameter_in_pretraining(variant):
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+def test_absent_labels_are_where_the_batch_is():
+    model = tiny_classifier().train()
+    labels = model.labels_of(None, 2, 1, device=torch.device("meta"))
+    assert labels.shape == (2, 1) and labels.is_meta and not labels.is_floating_point()
+    assert model.eval().labels_of(None, 2, device=torch.device("meta")) is None
+
+
 def test_no_head_stands_idle_in_a_training_batch_without_its_labels():
     # distributed training waits for the gradient of every parameter
     batch = random_batch([20000])

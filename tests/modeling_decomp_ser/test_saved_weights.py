@@ -17,7 +17,12 @@ from transformers import (
     pipeline,
 )
 
-from modeling_decomp_ser import DecompSerConfig, DecompSerForAudioClassification, saved_weights
+from modeling_decomp_ser import (
+    DecompSerConfig,
+    DecompSerForAudioClassification,
+    modeling_decomp_ser,
+    saved_weights,
+)
 from processing import DecompSerProcessor
 from processing.errors import InputError
 from train_scripts.runs.run_folder import load_model, save_model
@@ -53,6 +58,21 @@ def test_a_saved_model_loads_and_a_changed_bit_of_its_weights_is_refused(folder)
         load_model(str(folder))
     unsealed(folder)
     AutoModelForAudioClassification.from_pretrained(folder)  # as folders of before
+
+
+@pytest.mark.parametrize("commit", [None, "abc"])
+def test_the_digest_is_read_where_the_weights_were(folder, monkeypatch, commit):
+    checked = []
+    monkeypatch.setattr(
+        modeling_decomp_ser, "check_weights", lambda *a, **k: checked.append((a, k))
+    )
+    config = DecompSerConfig.from_pretrained(folder)
+    config._commit_hash = commit
+    place = {"revision": "main", "local_files_only": True}
+    DecompSerForAudioClassification.from_pretrained(folder, config=config, **place)
+    DecompSerForAudioClassification.from_pretrained(pretrained_model_name_or_path=folder)
+    assert checked[0] == ((str(folder),), {**place, "_commit_hash": commit})
+    assert checked[1] == ((str(folder),), {"_commit_hash": None})
 
 
 def test_weights_of_another_model_are_refused(folder, tmp_path):
