@@ -1,7 +1,4 @@
 import http.server
-import json
-import os
-import re
 import subprocess
 import sys
 import threading
@@ -12,12 +9,19 @@ import numpy as np
 import pytest
 import torch
 from support.tiny_networks import VARIANTS, tiny_classifier
-from support.tiny_pipeline import RATE, as_dict, encode, save_tiny_model, tiny_pipeline, voice
-from test_hub_files import hide_installed_packages
+from support.tiny_pipeline import (
+    RATE,
+    as_dict,
+    encode,
+    save_tiny_model,
+    tiny_pipeline,
+    trained_classifier,
+    voice,
+)
 from transformers.pipelines.pt_utils import KeyDataset
 
 from modeling_decomp_ser import COMPONENTS, pipeline_decomp_ser
-from modeling_decomp_ser.pipeline_decomp_ser import DecompSerPipeline, Segment
+from modeling_decomp_ser.pipeline_decomp_ser import DecompSerPipeline, Segment, shared_flags
 from modeling_decomp_ser.timeline_formats import timeline_csv, timeline_rttm
 from processing import DecompSerFeatureExtractor, audio_files
 from processing.audio_files import read_audio
@@ -76,6 +80,7 @@ def test_every_way_to_give_a_sound_gives_the_same_answer(recognize, clip, tmp_pa
         "Path": path,
         "bytes": wav,
         "bytearray": bytearray(wav),
+        "memoryview": memoryview(wav),
         "url": f"{server}/clip.wav",
         "tensor": torch.tensor(clip),
         "dict of array": {"array": clip, "sampling_rate": RATE},
@@ -157,12 +162,24 @@ def test_channels_are_averaged(recognize, clip):
         ({"samples": [0.0]}, "dict with"),
         ({"bytes": None, "path": None}, "dict with"),
         (np.full(9000, np.nan), "the array given, .*: waveform holds NaN"),
-        (np.zeros(399), "399 samples at 16000 Hz"),
+        (np.zeros(399), r"399 samples at 16000 Hz \(0.0249 s\), expected at least 0.025 s\.$"),
     ],
 )
 def test_what_is_no_sound_is_refused_in_words(recognize, given_as, message):
     with pytest.raises(ValueError, match=message):
         recognize(given_as)
+
+
+def test_the_window_that_cannot_be_used_is_named(recognize):
+    sound = voice(3.0)
+    sound[40000] = np.nan
+    message = "^the array given, 1 s from 2.00 s: waveform holds NaN or infinity"
+    with pytest.raises(ValueError, match=message):
+        recognize(sound, window_seconds=1.0, hop_seconds=1.0)
+
+
+def test_a_frame_of_the_speech_encoder_is_enough(recognize):
+    assert len(recognize(voice(1.0)[:400])) == 4
 
 
 def test_an_address_that_cannot_be_reached_is_refused_in_words(recognize, server):
@@ -266,6 +283,33 @@ def test_wrong_options_are_refused(recognize, clip, options, error, message):
         recognize(clip, **options)
 
 
+@pytest.mark.parametrize(
+    ("problem", "function"),
+    [
+        (None, lambda x: x.softmax(-1)),
+        ("single_label_classification", lambda x: x.softmax(-1)),
+        ("regression", lambda x: x),
+        ("multi_label_classification", torch.sigmoid),
+    ],
+)
+def test_the_problem_says_which_function_is_applied(problem, function, monkeypatch):
+    recognize = tiny_pipeline()
+    monkeypatch.setattr(recognize.model.config, "problem_type", problem)
+    logits = torch.tensor([[1.0, -2.0, 0.5, 0.0]])
+    torch.testing.assert_close(recognize.scores(logits), function(logits))
+    torch.testing.assert_close(recognize.scores(logits, "none"), logits)
+    torch.testing.assert_close(recognize.scores(logits, "softmax"), logits.softmax(-1))
+
+
+def test_the_extractor_is_compared_with_that_of_training(monkeypatch):
+    model, extractor, asked = trained_classifier(), DecompSerFeatureExtractor(), []
+    monkeypatch.setattr(
+        type(model.config), "warn_of_other_signals", lambda self, given: asked.append((self, given))
+    )
+    DecompSerPipeline(model=model, feature_extractor=extractor, task="audio-classification")
+    assert asked == [(model.config, extractor)]
+
+
 def test_a_model_whose_emotion_head_was_never_trained_is_refused():
     with pytest.raises(ValueError, match="never trained"):
         DecompSerPipeline(
@@ -328,6 +372,55 @@ def test_windows_in_which_nothing_is_heard_do_not_count(recognize, long_sound):
     silent = recognize(silence, **options)
     assert silent["flags"] == ["too_quiet"]
     assert difference(silent["scores"], silent["timeline"][0]["scores"]) < 1e-6
+
+
+def test_flags_of_a_sound_are_those_of_all_its_windows():
+    flags = [("a", "b", "c"), ("c", "a"), ("a", "d", "c")]
+    assert shared_flags([Segment(0.0, 1.0, of_one) for of_one in flags]) == ["a", "c"]
+    assert shared_flags([Segment(0.0, 1.0, ())]) == []
+
+
+def test_flags_are_read_from_the_signals_of_a_window(recognize, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        pipeline_decomp_ser, "signal_flags", lambda *a, **k: calls.append((a, k)) or ("flag",)
+    )
+    monkeypatch.setattr(pipeline_decomp_ser, "detector_is_installed", lambda: True)
+    monkeypatch.setattr(pipeline_decomp_ser, "speech_probabilities", lambda blocks: list(blocks))
+    sound = voice(1.5, 8000)
+    inputs = recognize.window_inputs(sound, 4000, 8000, "a sound")
+    [((waveform, mel, log_f0, voiced), named)] = calls
+    assert len(waveform) == 1.5 * RATE and named["seconds"] == 1.5
+    assert named.keys() == {"seconds", "speech"} and named["speech"][0] is waveform
+    for name, signal in (("mel", mel), ("log_f0", log_f0), ("voiced", voiced)):
+        np.testing.assert_array_equal(signal, inputs[name][0].numpy())
+    assert inputs["segment"] == Segment(0.5, 2.0, ("flag",))
+    # the detector knows one rate
+    monkeypatch.setattr(recognize.feature_extractor, "sampling_rate", 8000)
+    assert recognize.speech_probabilities(waveform) is None
+    monkeypatch.setattr(recognize.feature_extractor, "sampling_rate", RATE)
+    monkeypatch.setattr(pipeline_decomp_ser, "detector_is_installed", lambda: False)
+    assert recognize.speech_probabilities(waveform) is None
+
+
+def test_dimensions_are_means_over_the_windows_in_which_something_is_heard(clip):
+    recognize = tiny_pipeline(dimensions_weight=0.1)
+    names = ["valence", "activation", "dominance"]
+    inputs = recognize.feature_extractor(clip, sampling_rate=RATE, return_tensors="pt")
+    with torch.no_grad():
+        expected = recognize.model(**inputs).dimensions[0].tolist()
+    answer = recognize(clip, return_dimensions=True)
+    assert answer.keys() == {"scores", "dimensions"}
+    assert list(answer["dimensions"]) == names
+    assert list(answer["dimensions"].values()) == pytest.approx(expected, abs=1e-6)
+    sound = np.concatenate([np.zeros(2 * RATE, np.float32), voice(3.0)])
+    answer = recognize(sound, return_dimensions=True, **{**WINDOWS, "hop_seconds": 2.0})
+    assert [w["start"] for w in answer["timeline"]] == [0.0, 2.0, 3.0]
+    windows = np.array([list(w["dimensions"].values()) for w in answer["timeline"]])
+    assert list(answer["dimensions"].values()) == pytest.approx(windows[1:].mean(0), abs=1e-6)
+    assert np.abs(windows[1] - windows[2]).max() > 1e-4
+    with pytest.raises(ValueError, match=r"^return_dimensions=True, but .* has learnt none"):
+        tiny_pipeline()(clip, return_dimensions=True)
 
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC"])
@@ -393,6 +486,11 @@ def test_a_stream_takes_integers_channels_and_other_rates(recognize):
     assert recognize.stream(44100).finish() == []
 
 
+def test_windows_of_a_stream_are_10_s_every_5_s_unless_others_are_asked_for(recognize):
+    answers = recognize.stream(RATE).push(np.zeros(15 * RATE, np.float32))
+    assert [(w["start"], w["end"]) for w in answers] == [(0.0, 10.0), (5.0, 15.0)]
+
+
 # Words and speaker.
 
 
@@ -449,6 +547,34 @@ def test_words_of_overlapping_windows_are_not_said_twice(saved):
         )
     assert len(starts) == 3
     assert recognize.transcribe(outputs) == path
+
+
+def test_a_frame_is_read_once_by_the_window_whose_middle_is_nearest(recognize, monkeypatch):
+    tokenizer = SimpleNamespace(decode=lambda ids: f" {ids.tolist()} ")
+    monkeypatch.setattr(recognize, "tokenizer", tokenizer)
+    outputs = [
+        {
+            "segment": Segment(start, start + 1.0, ()),
+            # what is beyond the length is padding
+            "token_ids": torch.tensor([[*range(first, first + 10), 99, 99]]),
+            "token_lengths": torch.tensor([10]),
+        }
+        for start, first in ((2.0, 0), (2.4, 4))
+    ]
+    assert recognize.transcribe(outputs) == str(list(range(14)))
+    outputs[1]["token_ids"] += 100  # the border is at 2.7 s, between two frames
+    assert recognize.transcribe(outputs) == str([*range(7), *range(107, 114)])
+
+
+@pytest.mark.parametrize(("commit", "revision"), [(None, "main"), ("abc", "abc")])
+def test_the_tokenizer_is_of_the_commit_of_the_model(monkeypatch, commit, revision):
+    recognize, asked = tiny_pipeline(), []
+    recognize.model.name_or_path = "me/speech"
+    recognize.model.config._commit_hash = commit
+    loader = SimpleNamespace(from_pretrained=lambda *a, **k: asked.append((a, k)) or "tokenizer")
+    monkeypatch.setattr(pipeline_decomp_ser, "AutoTokenizer", loader)
+    assert recognize.load_tokenizer() == recognize.load_tokenizer() == "tokenizer"
+    assert asked == [(("me/speech",), {"revision": revision, "config": recognize.model.config})]
 
 
 def test_the_speaker_embedding_is_the_pooled_timbre_code(recognize, clip):
@@ -522,6 +648,11 @@ def test_windows_in_which_nothing_is_heard_have_no_part_in_the_shares(recognize)
         assert shares == pytest.approx(last[label], abs=1e-6)
 
 
+def test_only_what_is_asked_for_is_computed(recognize, clip):
+    inputs = recognize.window_inputs(clip, 0, RATE, "a clip")
+    assert recognize.forward(inputs).keys() == {"logits", "segment"}
+
+
 def test_only_the_emotions_that_are_shown_are_explained(recognize, clip):
     answer = recognize(clip, explain=True, top_k=1)
     assert answer.keys() == {"scores", "shares"}
@@ -561,58 +692,11 @@ def test_an_answer_below_the_threshold_is_flagged_as_unsure(clip):
     for limit, flags in ((best - 1e-4, []), (best + 1e-4, ["unsure"])):
         answer = tiny_pipeline(abstain_below=limit)(clip, return_flags=True, return_timeline=True)
         assert answer["flags"] == answer["timeline"][0]["flags"] == flags
+    # what is no less than the threshold is an answer
+    assert tiny_pipeline(abstain_below=0.5).doubts(torch.tensor([0.25, 0.5, 0.25])) == []
 
 
-# From the Hub, and at length.
-
-LOAD_ELSEWHERE = """
-import importlib.util, json, sys
-assert importlib.util.find_spec("modeling_decomp_ser") is None
-from transformers import pipeline
-recognize = pipeline("audio-classification", model=sys.argv[1], trust_remote_code=True)
-options = dict(return_text=True, return_timeline=True, return_flags=True, window_seconds=1.0)
-options["explain"] = True
-answers = recognize([sys.argv[2]], batch_size=2, **options)
-json.dump([type(recognize).__name__, answers], open(sys.argv[3], "w"))
-"""
-
-
-def test_the_saved_folder_answers_in_a_fresh_process_without_the_repository(saved, tmp_path):
-    folder = saved[0]
-    path, script = tmp_path / "clip.flac", tmp_path / "load.py"
-    path.write_bytes(encode(voice(2.2), form="FLAC"))
-    script.write_text(LOAD_ELSEWHERE)
-    environment = {
-        **{k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-        "HF_HOME": str(tmp_path / "home"),
-        "PYTHONPATH": str(hide_installed_packages(tmp_path)),
-    }
-    arguments = [str(folder), str(path), str(tmp_path / "answers.json")]
-    done = subprocess.run(
-        [sys.executable, "-P", str(script), *arguments],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "not supported" not in done.stderr  # what the library says of unknown models
-    name, [answer] = json.loads(Path(arguments[2]).read_text())
-    assert name == "DecompSerPipeline"
-    here = load(folder)(str(path), return_text=True, **EXPLAINED)
-    assert answer["text"] == here["text"]
-    for label, shares in here["shares"].items():
-        assert answer["shares"][label] == pytest.approx(shares, abs=1e-5)
-    assert difference(answer["scores"], here["scores"]) < 1e-5
-    assert len(answer["timeline"]) == len(here["timeline"]) == 4
-
-
-def test_the_saved_folder_holds_all_that_the_pipeline_imports(saved):
-    files = {p.name: p.read_text() for p in saved[0].glob("*.py")}
-    assert {"audio_windows.py", "component_shares.py", "timeline_formats.py"} <= files.keys()
-    for name, source in files.items():
-        imported = re.findall(r"^from \.(\w+) import", source, re.MULTILINE)
-        assert {f"{module}.py" for module in imported} <= files.keys(), name
+# At length.
 
 
 @pytest.mark.slow
