@@ -1,7 +1,7 @@
 import csv
 import io
 
-from modeling_decomp_ser.timeline_formats import timeline_csv, timeline_rttm
+from modeling_decomp_ser.timeline_formats import spreadsheet_cell, timeline_csv, timeline_rttm
 
 
 def window(start, end, best, *others, **fields):
@@ -46,3 +46,29 @@ def test_rttm_divides_overlaps_in_the_middle():
 def test_a_recording_given_twice_is_written_twice():
     assert len(timeline_rttm(TIMELINES[1:] * 2).splitlines()) == 2
     assert len(timeline_csv(TIMELINES[1:] * 2).splitlines()) == 3
+
+
+def test_a_line_ends_as_on_unix_and_the_last_one_not_at_all():
+    timeline = [window(0.0, 1.5, ("happy", 1.0), flags=["FAXX"])]
+    assert timeline_csv([("a", timeline)]) == (
+        "file,start,end,emotion,happy,flags\na,0.000,1.500,happy,1.000000,FAXX"
+    )
+    assert timeline_csv([]) == "file,start,end,emotion,flags"
+    assert timeline_rttm([]) == ""
+
+
+def test_no_cell_is_a_formula():
+    for beginning in ("=", "+", "-", "@", "\t", "\r"):
+        assert spreadsheet_cell(f"{beginning}1") == f"'{beginning}1"
+    assert [spreadsheet_cell(text) for text in ("", "a=1", "'=")] == ["", "a=1", "'="]
+    text = timeline_csv([("=a", [window(0.0, 1.0, ("-b", 1.0), flags=["+c"])])])
+    assert text.splitlines() == [
+        "file,start,end,emotion,'-b,flags",
+        "'=a,0.000,1.000,'-b,1.000000,'+c",
+    ]
+
+
+def test_blanks_in_names_are_one_underscore():
+    assert timeline_rttm([(" a \t b ", [window(0.25, 1.0, ("so  sad", 0.5))])]) == (
+        "SPEAKER a_b 1 0.250 0.750 <NA> <NA> so_sad 0.500 <NA>"
+    )
