@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from scipy.linalg import solve_toeplitz, toeplitz
 
 from processing.mel_spectrogram import num_frames
-from processing.rapt import _sptk_normal, rapt, rapt_with_strength
-from processing.rapt_candidates import _strongest
+from processing.rapt import _add_noise, _seeded_normal, _sptk_normal, rapt, rapt_with_strength
+from processing.rapt_candidates import (
+    _strongest,
+)
 from processing.rapt_path import best_path
 from processing.rapt_settings import make_settings
 from processing.rapt_voicing import _levinson_durbin, voicing_change_costs
@@ -192,6 +194,9 @@ def test_strength_tells_tones_from_noise():
     noisy = tone(200) + 0.2 * np.random.RandomState(0).standard_normal(RATE)
     f0_hz, strength = rapt_with_strength(noisy, RATE, **UNIFIED)
     assert 0.2 < np.median(strength[f0_hz > 0]) < 0.9
+    # in single precision the NCCF of a loud tone exceeds 1 by rounding
+    loud = 10 * np.sin(2 * np.pi * np.arange(4000) / 40)
+    assert rapt_with_strength(loud, RATE, **UNIFIED)[1].max() == 1
 
 
 def test_extended_tail_voices_the_end_and_sptk_does_not():
@@ -240,6 +245,7 @@ def test_answer_does_not_depend_on_the_batch_or_the_padding(lengths, hop, rate, 
         np.testing.assert_array_equal(f0_hz[row, : len(alone)], alone)
         np.testing.assert_array_equal(strength[row, : len(alone)], strength_alone)
         assert (f0_hz[row, len(alone) :] == 0).all()
+        assert (strength[row, len(alone) :] == 0).all()
 
 
 @settings(max_examples=200, deadline=None)
@@ -270,7 +276,44 @@ def test_every_length_rate_and_hop_gives_finite_frames(
 
 @pytest.mark.parametrize("num_samples", [1, 120, 441 - 1])
 def test_utterances_shorter_than_a_frame_are_unvoiced(num_samples):
-    assert (rapt(tone(200)[:num_samples], RATE, **UNIFIED) == 0).all()
+    f0_hz, strength = rapt_with_strength(tone(200)[:num_samples], RATE, **UNIFIED)
+    assert (f0_hz == 0).all() and (strength == 0).all()
+
+
+def test_the_shortest_utterance_with_a_frame_is_one_window_and_the_longest_period():
+    _, strength = rapt_with_strength(tone(200)[: 120 + 320 + 1], RATE, **UNIFIED)
+    assert (strength > 0).all()
+
+
+def test_a_hop_may_be_one_sample():
+    keywords = {**UNIFIED, "hop_length": 1}
+    assert rapt(np.zeros(100), RATE, **keywords).shape == (101,)
+    # get_f0 has no frame where it cannot read ahead
+    _, strength = rapt_with_strength(tone(200)[:200], RATE, **keywords, tail="sptk")
+    assert strength.shape == (200,) and (strength == 0).all()
+
+
+def test_samples_are_rounded_to_single_precision_and_lengths_may_be_of_any_size():
+    samples = np.stack([tone(200, 0.2), tone(310, 0.2)])
+    for tail in ("extend", "sptk"):
+        lengths = np.array([300, 3200], np.uint16)
+        expected = rapt_with_strength(samples, RATE, **UNIFIED, lengths=lengths, tail=tail)
+        found = rapt_with_strength(
+            samples.astype(np.float32), RATE, **UNIFIED, lengths=lengths.astype(np.int64), tail=tail
+        )
+        np.testing.assert_array_equal(found, expected)
+        assert (found[0] > 0).any()
+
+
+def test_the_noise_is_added_in_single_precision_to_16_bit_samples():
+    batch, lengths = np.array([[0.5, 0.1, np.nan], [0.25, 0.0, 0.0]]), np.array([2, 1])
+    signal = _add_noise(batch, lengths, 4, "seeded")
+    noise = np.float32(50) * _seeded_normal(4)
+    expected = np.stack([noise, noise])
+    expected[0, :2] += np.float32([16384, 3276.8])
+    expected[1, 0] += np.float32(8192)
+    assert signal.dtype == np.float32
+    np.testing.assert_array_equal(signal, expected)
 
 
 @pytest.mark.parametrize(("num_samples", "voiced"), [(2 * 600 + 119, 0), (2 * 600 + 120, 1)])
@@ -345,6 +388,11 @@ def test_sptk_noise_equals_its_definition():
     np.testing.assert_allclose(_sptk_normal(499), expected[:499], rtol=1e-12)
 
 
+def test_own_noise_is_what_it_was():
+    expected = [1.117622, -1.3871249, -0.4265716, -0.80358726, 0.60142773]
+    np.testing.assert_array_equal(_seeded_normal(5), np.float32(expected))
+
+
 @pytest.mark.parametrize("count", [1, 2, 10, 1000, 100000])
 def test_sptk_noise_is_long_enough(count):
     assert _sptk_normal(count).shape == (count,)
@@ -381,6 +429,7 @@ def window_by_definition(samples):
     return lags, predictor, predictor @ lags, np.sqrt(np.mean((samples * taper) ** 2))
 
 
+# 20 ms, 320 samples, lie between two windows, or as many whole hops as fit.
 def test_voicing_changes_cost_what_they_should():
     random = np.random.RandomState(0)
     signal = np.cumsum(random.standard_normal((2, 2000)), axis=1) * 100 * random.rand(2000)
