@@ -11,6 +11,12 @@ from scipy.linalg import solve_toeplitz, toeplitz
 from processing.mel_spectrogram import num_frames
 from processing.rapt import _add_noise, _seeded_normal, _sptk_normal, rapt, rapt_with_strength
 from processing.rapt_candidates import (
+    _coarse_periods,
+    _decimate,
+    _fine_candidates,
+    _nccf,
+    _parabola,
+    _peaks,
     _strongest,
 )
 from processing.rapt_path import best_path
@@ -405,6 +411,109 @@ def test_the_strongest_19_peaks_of_crowded_frames_are_kept():
     assert np.bincount(frames[kept]).tolist() == [5, 19, 0, 19]
     np.testing.assert_array_equal(np.sort(scores[kept[5:24]]), np.sort(scores[5:30])[6:])
     np.testing.assert_array_equal(kept[:5], np.arange(5))
+    np.testing.assert_array_equal(kept[24:], np.arange(30, 49))
+    np.testing.assert_array_equal(np.diff(scores[kept[5:24]]) < 0, True)
+    assert len(_strongest(np.zeros(0, int), np.zeros(0))) == 0
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_decimating_is_filtering_and_leaving_samples_out(rate):
+    random, parameters = np.random.RandomState(0), make_settings(rate, 60, 400, 250)
+    signal = (1000 * random.standard_normal((2, parameters.samples_read(90)))).astype(np.float32)
+    decimated = _decimate(signal, parameters)
+    stride, step = parameters.frames_per_read * 250, parameters.decimation
+    count = parameters.decimated_per_read
+    assert decimated.shape[0] == 2 and decimated.shape[1] > 1 and decimated.shape[2] == count
+    for row, blocks in zip(signal, decimated, strict=True):
+        # odd and symmetric: no delay
+        filtered = np.convolve(row, parameters.decimation_filter, mode="same")
+        filtered += np.where(filtered < 0, -0.5, 0.5)
+        for place, block in enumerate(blocks[: 90 // parameters.frames_per_read]):
+            expected = filtered[place * stride :][: count * step : step]
+            np.testing.assert_allclose(block, expected, atol=0.02)
+
+
+def test_the_nccf_is_what_talkin_defines():
+    random = np.random.RandomState(0)
+    reference, segment = random.standard_normal((3, 10)), random.standard_normal((3, 14))
+    for added in (0.0, 25.0):
+        found = _nccf(reference, segment, added)
+        assert found.shape == (3, 5)
+        for row, lag in itertools.product(range(3), range(5)):
+            x, y = reference[row], segment[row, lag : lag + 10]
+            expected = (x @ y) / np.sqrt(added + (x @ x) * (y @ y))
+            assert found[row, lag] == pytest.approx(expected, rel=1e-12)
+    # energies count as 1 at least
+    assert _nccf(np.array([[1.0, 0.0]]), np.array([[1.0, 0.0, 0.5]]), 0.0).tolist() == [[1, 0]]
+    assert _nccf(np.zeros((1, 2)), np.array([[1.0, 2.0]]), 0.0).tolist() == [[0]]
+
+
+def test_peaks_are_maxima_and_plateaus_above_the_threshold_but_for_the_last():
+    nccf = np.array(
+        [
+            [0.2, 0.8, 0.8, 0.1, 0.3, 0.1, 0.5, 0.6, 0.4, 0.1],
+            [0.9, 0.1, 0.2, 0.2, 0.7, 0.1, 0.1, 0.1, 0.9, 0.1],
+        ]
+    )
+    frames, indices = _peaks(nccf, np.array([1.0, 0.6]))  # more than 0.3 and 0.18
+    assert frames.tolist() == [0, 0, 0, 1, 1]
+    assert indices.tolist() == [1, 2, 7, 2, 4]
+
+
+def test_a_parabola_has_its_vertex():
+    for centre, curvature, height in ((0.25, -0.5, 3.0), (-0.4, -2.0, 0.5), (0.0, -0.1, 1.0)):
+        values = [height + curvature * (x - centre) ** 2 for x in (-1, 0, 1)]
+        shift, found = _parabola(*(np.array([value]) for value in values))
+        assert (shift[0], found[0]) == pytest.approx((centre, height), abs=1e-12)
+    with np.errstate(all="raise"):  # nothing is divided by 0
+        shift, found = _parabola(np.array([1.0]), np.array([2.0]), np.array([3.0]))
+    assert (shift[0], found[0]) == (0.0, 2.0)
+
+
+def test_coarse_periods_are_those_of_the_decimated_signal():
+    parameters = make_settings(RATE, 50, 600, HOP)  # decimated by 8: lags of 3 to 40
+    for period, expected in ((16.0, [128, 256]), (12.5, [100, 200, 300])):
+        decimated = 1000 * np.cos(2 * np.pi * np.arange(100) / period)
+        positions = np.array([0, 7])
+        frames, periods = _coarse_periods(decimated.astype(np.float32), positions, parameters)
+        assert frames.tolist() == np.repeat([0, 1], len(expected)).tolist()
+        # the signal of one frame is no whole number of periods
+        assert np.abs(periods - expected * 2).max() <= (0 if period == 16.0 else 4)
+
+
+def test_of_too_many_coarse_periods_the_short_ones_are_kept():
+    parameters = make_settings(48000, 30, 1500, HOP)  # decimated by 24
+    decimated = np.tile(np.float32([100, -100]), 100)  # every second lag is as good
+    frames, periods = _coarse_periods(decimated, np.zeros(1, int), parameters)
+    assert frames.tolist() == [0] * 19
+    assert periods.tolist() == [48 * k for k in range(1, 20)]
+
+
+@pytest.mark.parametrize(("off", "found"), [(-4, 0), (-3, 1), (0, 1), (3, 1), (4, 0)])
+def test_three_lags_to_either_side_of_a_coarse_period_are_searched(off, found):
+    parameters, period = make_settings(RATE, 50, 600, HOP), 64
+    signal = np.zeros(2000, np.float32)
+    signal[::period] = 10000
+    arguments = (np.array([100, 700]), np.array([1]), np.array([period + off]), parameters)
+    candidates = _fine_candidates(signal, *arguments)
+    assert not candidates.lags[0].any() and candidates.maxima[0] == 0
+    assert (candidates.lags[1] == period).sum() == found
+    if found:
+        place = candidates.lags[1].tolist().index(period)
+        assert candidates.heights[1, place] == pytest.approx(1, abs=1e-3)
+        assert candidates.maxima[1] == candidates.heights[1, place]
+        if abs(off) < 3:  # else the parabola goes through a lag that counts as 0
+            assert candidates.f0_hz[1, place] == pytest.approx(RATE / period, rel=1e-3)
+
+
+def test_patches_begin_at_the_shortest_period():
+    parameters = make_settings(RATE, 50, 600, HOP)
+    signal = np.zeros(2000, np.float32)
+    signal[::29] = 10000
+    # 27 samples are 600 Hz; the patch is 27 to 33
+    candidates = _fine_candidates(signal, np.array([0]), np.array([0]), np.array([28]), parameters)
+    assert candidates.lags.tolist() == [[29]]
+    assert candidates.f0_hz[0, 0] == pytest.approx(RATE / 29, rel=1e-3)
 
 
 def test_levinson_durbin_solves_the_normal_equations():
