@@ -11,6 +11,7 @@ from scipy.linalg import solve_toeplitz, toeplitz
 from processing.mel_spectrogram import num_frames
 from processing.rapt import _add_noise, _seeded_normal, _sptk_normal, rapt, rapt_with_strength
 from processing.rapt_candidates import (
+    Candidates,
     _coarse_periods,
     _decimate,
     _fine_candidates,
@@ -19,7 +20,7 @@ from processing.rapt_candidates import (
     _peaks,
     _strongest,
 )
-from processing.rapt_path import best_path
+from processing.rapt_path import best_path, local_costs
 from processing.rapt_settings import make_settings
 from processing.rapt_voicing import _levinson_durbin, voicing_change_costs
 
@@ -601,3 +602,49 @@ def test_path_is_the_cheapest_of_all(counts, seed):
             for candidate in itertools.product(range(4), repeat=counts[row])
         )
         assert path_cost(path[own], *arguments) == pytest.approx(cheapest, abs=1e-12)
+
+
+def cheapest_cost(local, lags, onset, offset, weight):
+    """Cost of the best path by Viterbi's algorithm, one frame after the other."""
+    totals = local[0]
+    for frame in range(1, len(local)):
+        step = [
+            [
+                path_cost([before, now], *(x[frame - 1 : frame + 1] for x in (local, lags)),
+                          onset[frame - 1 :], offset[frame - 1 :], weight)
+                - local[frame - 1, before]
+                for now in range(local.shape[1])
+            ]
+            for before in range(local.shape[1])
+        ]  # fmt: skip
+        totals = (totals[:, None] + step).min(0)
+    return totals.min()
+
+
+def test_long_paths_of_utterances_together_are_the_cheapest():
+    random, counts = np.random.RandomState(0), [33, 100, 1]
+    rows = np.repeat(np.arange(3), counts)
+    frames = np.concatenate([np.arange(count) for count in counts])
+    lags = random.randint(27, 320, (len(rows), 3))
+    costs = random.rand(len(rows), 4)
+    onset, offset = 0.3 * random.rand(2, len(rows))
+    path = best_path(costs, lags, onset, offset, rows, frames, make_settings(RATE, 50, 600, HOP))
+    for row in range(3):
+        own = rows == row
+        arguments = (costs[own], lags[own], onset[own], offset[own], 1.25)
+        assert path_cost(path[own], *arguments) == pytest.approx(cheapest_cost(*arguments))
+
+
+def test_high_peaks_at_short_lags_cost_little():
+    candidates = Candidates(
+        np.array([[100, 0], [160, 320]]),
+        np.array([[0.9, 0.0], [0.8, 0.5]]),
+        np.zeros((2, 2)),
+        np.array([0.9, 0.8]),
+    )
+    # a peak at the longest period, 320 samples, counts for seven tenths
+    expected = [
+        [0.9, 1 - 0.9 * (1 - 0.3 * 100 / 320), np.inf],
+        [0.8, 1 - 0.8 * 0.85, 1 - 0.5 * 0.7],
+    ]
+    np.testing.assert_allclose(local_costs(candidates, make_settings(RATE, 50, 600, HOP)), expected)
