@@ -520,8 +520,9 @@ def test_patches_begin_at_the_shortest_period():
 def test_levinson_durbin_solves_the_normal_equations():
     signal = np.random.RandomState(0).standard_normal((5, 200))
     lags = np.array([[row[: 200 - k] @ row[k:] for k in range(11)] for row in signal])
-    lags /= lags[:, :1]
+    lags = (lags / lags[:, :1]).astype(np.float32)
     predictor, error = _levinson_durbin(lags)
+    lags = lags.astype(np.float64)
     for row in range(5):
         expected = solve_toeplitz(lags[row, :10], -lags[row, 1:])
         np.testing.assert_allclose(predictor[row], [1, *expected], atol=1e-12)
@@ -540,18 +541,22 @@ def window_by_definition(samples):
 
 
 # 20 ms, 320 samples, lie between two windows, or as many whole hops as fit.
-def test_voicing_changes_cost_what_they_should():
+@pytest.mark.parametrize(("hop", "earlier"), [(HOP, HOP), (400, 320), (80, 320)])
+def test_voicing_changes_cost_what_they_should(hop, earlier):
     random = np.random.RandomState(0)
     signal = np.cumsum(random.standard_normal((2, 2000)), axis=1) * 100 * random.rand(2000)
-    rows, frames = np.repeat([0, 1], 4), np.tile(np.arange(4), 2)
+    count = 1 + 1200 // hop
+    rows, frames = np.repeat([0, 1], count), np.tile(np.arange(count), 2)
     onset, offset = voicing_change_costs(
-        signal.astype(np.float32), rows, frames, make_settings(RATE, 50, 600, HOP)
+        signal.astype(np.float32), rows, frames, make_settings(RATE, 50, 600, hop)
     )
     for row, frame, up, down in zip(rows, frames, onset, offset, strict=True):
-        stationarity, ratio = 0.002 if frame == 0 else 0.02, 1
-        if frame > 1:  # else a window begins before the utterance
-            start = frame * HOP - 80
-            before, _, error, level_before = window_by_definition(signal[row, start - HOP :][:480])
+        start = frame * hop - 80
+        stationarity, ratio = 0.002 if start < 0 else 0.02, 1
+        if start >= 320:  # else a window begins before the utterance
+            before, _, error, level_before = window_by_definition(
+                signal[row, start - earlier :][:480]
+            )
             _, predictor, _, level = window_by_definition(signal[row, start:][:480])
             distance = predictor @ toeplitz(before) @ predictor / error
             stationarity = 0.2 / (distance - 0.8)
