@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.signal import butter, sosfiltfilt, sosfreqz
 
 from processing.mel_spectrogram import (
+    _mel_transform,
     check_waveform,
     high_pass,
     log_mel_spectrogram,
@@ -65,6 +66,15 @@ def test_a_known_tone_has_its_known_level():
     # The Hann window spreads the line over three bins with the weights 1/2, 1, 1/2; overlapping
     # triangles of equal area sum to 1 at each frequency.
     assert 20 * np.log10(total / (2 * amplitude / 2 * 512)) == pytest.approx(0, abs=0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_window_and_bands_have_the_precision_asked_for(dtype):
+    transform = _mel_transform(*SPEECHSPLIT.values(), dtype)
+    window, bands = transform.spectrogram.window, transform.mel_scale.fb
+    assert window.dtype == bands.dtype == dtype
+    expected = np.hanning(1025)[:-1].astype(str(dtype).removeprefix("torch."))
+    np.testing.assert_allclose(window, expected, atol=4 * np.finfo(expected.dtype).eps, rtol=0)
 
 
 def mel_points():
