@@ -116,7 +116,7 @@ def speech_probabilities(blocks: Iterable[np.ndarray]) -> np.ndarray:
     for samples in whole_frames(blocks):
         heard = np.concatenate([context, samples])
         frames = np.lib.stride_tricks.sliding_window_view(heard, CONTEXT + FRAME)[::FRAME]
-        probabilities, state = detector(torch.from_numpy(np.ascontiguousarray(frames)), state)
+        probabilities, state = detector(torch.from_numpy(frames.copy()), state)
         found.append(probabilities.numpy())
         context = samples[-CONTEXT:]
     return np.concatenate(found)
