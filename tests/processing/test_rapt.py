@@ -514,6 +514,8 @@ def test_patches_begin_at_the_shortest_period():
     # 27 samples are 600 Hz; the patch is 27 to 33
     candidates = _fine_candidates(signal, np.array([0]), np.array([0]), np.array([28]), parameters)
     assert candidates.lags.tolist() == [[29]]
+    # whole samples, and the rest in single precision
+    assert [values.dtype for values in candidates] == [np.int64, *[np.float32] * 3]
     assert candidates.f0_hz[0, 0] == pytest.approx(RATE / 29, rel=1e-3)
 
 
