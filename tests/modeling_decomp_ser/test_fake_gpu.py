@@ -4,7 +4,14 @@ nothing is made in the memory of the host.
 
 import pytest
 import torch
-from support.fake_device import DEVICE, fake_batch, fake_gpu, to_fake_gpu, walk_backward
+from support.fake_device import (
+    DEVICE,
+    fake_batch,
+    fake_gpu,
+    needs_quiet_layers,
+    to_fake_gpu,
+    walk_backward,
+)
 from support.tiny_networks import (
     FAMILIES,
     INPUTS,
@@ -17,6 +24,8 @@ from support.tiny_networks import (
 from torch.testing import assert_close
 
 from modeling_decomp_ser import decomposition, modeling_decomp_ser
+
+pytestmark = needs_quiet_layers
 
 PRETRAINABLE = [name for name, fields in VARIANTS.items() if fields["components"]]
 # fakes compute an LSTM step by step, in Python

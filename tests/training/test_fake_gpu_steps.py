@@ -2,7 +2,15 @@
 
 import pytest
 import torch
-from support.fake_device import DEVICE, fake_batch, fake_gpu, fake_like, to_fake_gpu, walk_backward
+from support.fake_device import (
+    DEVICE,
+    fake_batch,
+    fake_gpu,
+    fake_like,
+    needs_quiet_layers,
+    to_fake_gpu,
+    walk_backward,
+)
 from support.tiny_networks import for_pretraining, random_batch, tiny_autoencoder, tiny_classifier
 from torch._subclasses.fake_tensor import DataDependentOutputException
 from transformers import TrainingArguments
@@ -74,6 +82,7 @@ def batch_of(**more):
     return {**random_batch([700, 500]), "row_keys": torch.arange(2), **more}
 
 
+@needs_quiet_layers
 def test_a_step_of_fine_tuning_waits_for_nothing(tmp_path, monkeypatch):
     trainer = trainer_of(
         tiny_classifier(WITHOUT_CTC, dimensions_weight=0.1),
